@@ -1,0 +1,170 @@
+"""Which operator, method and NumPy function is which row: assignments only. Both number types share them."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .graph import Node
+from .ops import elementwise as e
+from .ops import linalg, reduction, shape
+from .primitive import table
+
+
+def reflected(row: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """The row for `other ∘ self`, which Python calls as `self.__rop__(other)`."""
+
+    def function(b: Any, a: Any) -> Any:
+        return row(a, b)
+
+    return function
+
+
+def comparison(compare: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """A comparison is not differentiable: its answer is plain booleans."""
+
+    def function(a: Any, b: Any) -> Any:
+        return compare(plain(a), plain(b))
+
+    return function
+
+
+def rounded(x: Any, decimals: int = 0) -> Any:
+    """NumPy's spelling of `round`."""
+    return round(x, decimals)
+
+
+def plain(x: Any) -> Any:
+    """The data of a node, also inside lists and tuples; anything else as it is."""
+    if isinstance(x, Node):
+        return x._data
+    if type(x) in (list, tuple):
+        return type(x)(plain(part) for part in x)
+    return x
+
+
+class Operators(Node):
+    """What Values and Tensors have in common with numbers and arrays."""
+
+    __slots__ = ()
+
+    # fmt: off
+    __add__      = e.add;          __radd__      = reflected(e.add)
+    __sub__      = e.sub;          __rsub__      = reflected(e.sub)
+    __mul__      = e.mul;          __rmul__      = reflected(e.mul)
+    __truediv__  = e.div;          __rtruediv__  = reflected(e.div)
+    __floordiv__ = e.floordiv;     __rfloordiv__ = reflected(e.floordiv)
+    __mod__      = e.mod;          __rmod__      = reflected(e.mod)
+    __pow__      = e.pow;          __rpow__      = reflected(e.pow)
+    __matmul__   = linalg.matmul;  __rmatmul__   = reflected(linalg.matmul)
+    __neg__      = e.neg
+    __abs__      = e.abs
+    __floor__    = e.floor
+    __ceil__     = e.ceil
+
+    __lt__ = comparison(operator.lt); __le__ = comparison(operator.le)
+    __gt__ = comparison(operator.gt); __ge__ = comparison(operator.ge)
+    __eq__ = comparison(operator.eq); __ne__ = comparison(operator.ne)
+    __hash__ = object.__hash__  # equal data does not make two variables one
+
+    exp  = e.exp;   expm1  = e.expm1;   log  = e.log;   log1p = e.log1p;   log2 = e.log2;   log10 = e.log10
+    sqrt = e.sqrt;  square = e.square;  sin  = e.sin;   cos   = e.cos;     tan  = e.tan
+    sinh = e.sinh;  cosh   = e.cosh;    tanh = e.tanh;  sigmoid = e.sigmoid
+    relu = e.relu;  abs    = e.abs;     clip = e.clip;  sign  = e.sign;    floor = e.floor; ceil = e.ceil
+    # fmt: on
+
+    def __pos__(self) -> Any:
+        return self
+
+    def __round__(self, digits: int | None = None) -> Any:
+        return e.rint(self) if digits is None else e.rint(self * 10.0**digits) / 10.0**digits
+
+    def __bool__(self) -> bool:
+        return bool(self._data)
+
+    def __float__(self) -> float:
+        if self.op is None or self.args:
+            raise TypeError(
+                f"float() of {self!r} would silently drop its gradient (so would math.exp and its kin). "
+                "Use .item() or .data for the plain number, cr.exp and its kin to compute."
+            )
+        return float(self._data)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        if self.op is None or self.args:
+            raise TypeError(
+                f"making a plain array of {self!r} would silently drop its gradient. "
+                "Use .data for the plain array, cr.stack to join nodes into one Tensor."
+            )
+        return np.array(self._data, dtype=dtype, copy=copy)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if method == "__call__" and not kwargs:
+            if ufunc in UFUNCS:
+                return UFUNCS[ufunc](*inputs)
+            if ufunc in COMPARISONS:
+                return ufunc(*(plain(x) for x in inputs))
+        raise TypeError(f"numpy.{ufunc.__name__}{'.' + method if method != '__call__' else ''} {no_row(kwargs)}")
+
+    def __array_function__(
+        self, func: Callable[..., Any], types: object, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Any:
+        if func in FUNCTIONS:
+            try:
+                return FUNCTIONS[func](*args, **kwargs)
+            except TypeError as error:
+                if "unexpected keyword" in str(error):
+                    raise TypeError(f"numpy.{func.__name__} on a Value or Tensor: {error}") from error
+                raise
+        if func in QUESTIONS:
+            return func(*plain(tuple(args)), **{key: plain(x) for key, x in kwargs.items()})
+        raise TypeError(f"numpy.{func.__name__} {no_row({})}")
+
+
+def no_row(kwargs: Mapping[str, Any]) -> str:
+    """Why a NumPy function refuses, and what to do."""
+    options = f" with {', '.join(kwargs)}=" if kwargs else ""
+    return (
+        f"has no derivative here{options}. Use `.data` to compute without a gradient, "
+        "or give the operation a row with cr.custom."
+    )
+
+
+ALIASES = {
+    "add": e.add, "subtract": e.sub, "multiply": e.mul, "divide": e.div, "floor_divide": e.floordiv,
+    "remainder": e.mod, "power": e.pow, "float_power": e.pow, "negative": e.neg, "absolute": e.abs, "fabs": e.abs,
+    "positive": Operators.__pos__, "rint": e.rint, "matmul": linalg.matmul,
+}  # fmt: skip
+
+UFUNCS: dict[Any, Any] = {
+    getattr(np, name): row for name, row in table.items() if isinstance(getattr(np, name, None), np.ufunc)
+} | {getattr(np, name): row for name, row in ALIASES.items()}
+
+COMPARISONS = {np.less, np.less_equal, np.greater, np.greater_equal, np.equal, np.not_equal} | {
+    np.isnan, np.isinf, np.isfinite, np.signbit, np.logical_and, np.logical_or, np.logical_not, np.logical_xor
+}  # fmt: skip
+
+FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
+    getattr(np, name): getattr(module, name)
+    for module, names in {
+        e: ["where", "clip"],
+        reduction: ["sum", "mean", "prod", "max", "min", "var", "std", "cumsum", "cumprod"],
+        shape: [
+            "reshape", "ravel", "transpose", "swapaxes", "moveaxis", "squeeze", "expand_dims", "broadcast_to",
+            "concatenate", "stack", "split", "flip", "roll", "pad", "tile", "repeat", "take", "take_along_axis",
+            "diagonal", "diag", "trace", "tril", "triu", "sort",
+        ],
+        linalg: ["dot", "inner", "outer", "tensordot", "einsum"],
+    }.items()
+    for name in names
+} | {np.linalg.norm: reduction.norm, np.amax: reduction.max, np.amin: reduction.min, np.round: rounded, np.around: rounded}  # fmt: skip
+
+# Functions whose answer has no gradient: they may see the plain data.
+QUESTIONS = {
+    np.shape, np.ndim, np.size, np.argmax, np.argmin, np.argsort, np.nonzero, np.argwhere, np.flatnonzero,
+    np.searchsorted, np.count_nonzero, np.all, np.any, np.isclose, np.allclose, np.array_equal, np.result_type,
+    np.zeros_like, np.ones_like, np.full_like, np.empty_like, np.array_repr, np.array_str, np.array2string,
+}  # fmt: skip

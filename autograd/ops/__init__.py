@@ -1,0 +1,1 @@
+"""The table of derivatives, by family; reading order: elementwise, shape, reduction, linalg."""

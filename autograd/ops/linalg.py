@@ -1,0 +1,238 @@
+"""The table, part 4: products of vectors, matrices and batches of them, and the fused rows that networks live on."""
+
+from __future__ import annotations
+
+import operator
+from builtins import sum as add_up
+from collections.abc import Sequence
+from itertools import repeat
+from typing import Any
+
+import numpy as np
+
+from ..graph import Node
+from ..primitive import primitive
+from .elementwise import mul
+from .reduction import softmax, sum
+from .shape import (
+    broadcast_to,
+    diagonal,
+    expand_dims,
+    ndim_of,
+    normalized,
+    reshape,
+    several,
+    shape_of,
+    squeeze,
+    swapaxes,
+)
+
+
+def matmul_rule_a(g: Any, y: Any, a: Any, b: Any) -> Any:
+    if ndim_of(b) == 1:
+        return g * b if ndim_of(a) == 1 else expand_dims(g, -1) * b
+    if ndim_of(a) == 1:
+        return squeeze(matmul(b, expand_dims(g, -1)), -1)
+    return g @ (b.T if ndim_of(b) == 2 else swapaxes(b, -1, -2))
+
+
+def matmul_rule_b(g: Any, y: Any, a: Any, b: Any) -> Any:
+    if ndim_of(a) == 1:
+        return g * a if ndim_of(b) == 1 else expand_dims(a, -1) * expand_dims(g, -2)
+    if ndim_of(b) == 1:
+        return squeeze(matmul(swapaxes(a, -1, -2), expand_dims(g, -1)), -1)
+    return (a.T if ndim_of(a) == 2 else swapaxes(a, -1, -2)) @ g
+
+
+def einsum_rule(g: Any, i: int, operands: Sequence[Any], subscripts: str) -> Any:
+    """The cotangent of operand i: the product of `g` with all other operands, summed to i's own letters."""
+    terms, out = parsed(subscripts)
+    own = terms[i]
+    others = [x for j, x in enumerate(operands) if j != i]
+    letters = [t for j, t in enumerate(terms) if j != i]
+    found = "".join(c for c in own if c in out or any(c in t for t in letters))
+    d = einsum_(g, *others, subscripts=f"{','.join([out, *letters])}->{found}")
+    if found != own:  # letters of this operand alone were summed over: every element counts alike
+        shape = shape_of(operands[i])
+        d = broadcast_to(reshape(d, tuple(n if c in found else 1 for c, n in zip(own, shape, strict=True))), shape)
+    return d
+
+
+def einsum_back(args: Sequence[Any], g: Any, y: Any, *xs: Any, subscripts: str) -> list[Any]:
+    return [einsum_rule(g, i, xs, subscripts) if isinstance(arg, Node) else None for i, arg in enumerate(args)]
+
+
+def parsed(subscripts: str) -> tuple[list[str], str]:
+    left, out = subscripts.split("->")
+    return left.split(","), out
+
+
+def linear_of(x: Any, weight: Any, bias: Any) -> Any:
+    y = x.dot(weight.T)
+    y += bias
+    return y
+
+
+def rows_of(x: Any) -> Any:
+    """All axes but the last made one."""
+    return x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
+
+
+def dot_of(*terms: float) -> float:
+    n = len(terms) // 2
+    return add_up(map(operator.mul, terms[:n], terms[n:]), terms[-1])
+
+
+def dot_back(args: Sequence[Any], g: Any, y: Any, *terms: Any) -> list[Any]:
+    n = len(terms) // 2
+    products = list(map(operator.mul, repeat(g), terms))
+    return [*products[n:-1], *products[:n], g]
+
+
+def cross_entropy_of(logits: Any, labels: Any, reduction: str) -> Any:
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    losses = np.log(np.exp(shifted).sum(axis=-1)) - shifted[(*np.indices(labels.shape, sparse=True), labels)]
+    return losses if reduction == "none" else losses.sum() / (losses.size if reduction == "mean" else 1)
+
+
+def cross_entropy_rule(g: Any, y: Any, logits: Any, labels: Any, reduction: str) -> Any:
+    d = softmax_error(logits, labels)
+    if reduction == "none":
+        return expand_dims(g, -1) * d
+    return d * (g / labels.size if reduction == "mean" else g)
+
+
+def softmax_error_of(logits: Any, labels: Any) -> Any:
+    p = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    p /= p.sum(axis=-1, keepdims=True)
+    p[(*np.indices(labels.shape, sparse=True), labels)] -= 1.0
+    return p
+
+
+def softmax_error_rule(g: Any, y: Any, logits: Any, labels: Any) -> Any:
+    p = softmax(logits)
+    return p * (g - sum(g * p, axis=-1, keepdims=True))
+
+
+# fmt: off
+matmul  = primitive("matmul",  np.matmul,  matmul_rule_a, matmul_rule_b, symbol="@",
+                    doc="a @ b: the product of matrices, of vectors, or of batches of matrices, as in NumPy.")
+linear  = primitive("linear",  linear_of,  lambda g, y, x, w, b: g @ w,
+                                           lambda g, y, x, w, b: rows_of(g).T @ rows_of(x),
+                                           lambda g, y, x, w, b: rows_of(g).sum(axis=0),
+                    doc="x @ weight.T + bias in one node: `weight` has shape (n_out, n_in), `x` (..., n_in).")
+dot_    = primitive("dot",     dot_of,     at_once=dot_back, symbol="·", exact=True)
+einsum_ = primitive("einsum",  lambda *xs, subscripts: np.einsum(subscripts, *xs, optimize=len(xs) > 1), at_once=einsum_back)
+softmax_cross_entropy = primitive("softmax_cross_entropy", cross_entropy_of, cross_entropy_rule, None, symbol="cross-entropy",
+                    doc="-log softmax(logits)[label] over the last axis in one node; `reduction` is mean, sum or none.")
+softmax_error = primitive("softmax_error", softmax_error_of, softmax_error_rule, None,
+                    doc="softmax(logits) less 1 at the label: the gradient of softmax_cross_entropy.")
+# fmt: on
+
+
+def dot(a: Any, b: Any, bias: Any = None) -> Any:
+    """The dot product as NumPy defines it; of two lists of numbers and Values, a single node.
+
+    A neuron is one such node: `dot(weights, inputs, bias)`.
+
+    >>> import chainrule as cr
+    >>> w = [cr.Value(2.0), cr.Value(3.0)]
+    >>> cr.dot(w, [1.0, -1.0], bias=0.5).data
+    -0.5
+    """
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple) and ndim_of_terms(a, b) == 0:
+        if len(a) != len(b):
+            raise ValueError(f"dot: {len(a)} terms on the left and {len(b)} on the right")
+        return dot_(*a, *b, 0.0 if bias is None else bias)
+    if ndim_of(a) == 0 or ndim_of(b) == 0:
+        y = mul(a, b)
+    elif ndim_of(b) <= 2:
+        y = matmul(a, b)
+    else:
+        y = tensordot(a, b, axes=([-1], [-2]))
+    return y if bias is None else y + bias
+
+
+def ndim_of_terms(*lists: Sequence[Any]) -> int:
+    return max((ndim_of(x) for terms in lists for x in terms), default=1)
+
+
+def inner(a: Any, b: Any) -> Any:
+    """The sum of products over the last axes of both."""
+    return mul(a, b) if ndim_of(a) == 0 or ndim_of(b) == 0 else tensordot(a, b, axes=([-1], [-1]))
+
+
+def outer(a: Any, b: Any) -> Any:
+    """All products of an element of `a` with an element of `b`, as a matrix."""
+    return mul(reshape(a, (-1, 1)), reshape(b, (1, -1)))
+
+
+def tensordot(a: Any, b: Any, axes: int | Sequence[Any] = 2) -> Any:
+    """The sum of products over the given axes of `a` and `b`: the last n and first n, or two lists of axes."""
+    na, nb = ndim_of(a), ndim_of(b)
+    left: Sequence[int]
+    right: Sequence[int]
+    if isinstance(axes, int):
+        left, right = range(-axes, 0), range(axes)
+    else:
+        left, right = (several(x) for x in axes)
+    if len(left) != len(right):
+        raise ValueError(f"tensordot: {len(left)} axes on the left and {len(right)} on the right")
+    left = [normalized(i, na, "tensordot") for i in left]
+    right = [normalized(i, nb, "tensordot") for i in right]
+    a_letters = [chr(97 + i) for i in range(na)]
+    b_letters = [chr(65 + i) for i in range(nb)]
+    for i, j in zip(left, right, strict=True):
+        if shape_of(a)[i] != shape_of(b)[j]:
+            raise ValueError(f"tensordot: axis {i} of shape {shape_of(a)} does not match axis {j} of shape {shape_of(b)}")
+        b_letters[j] = a_letters[i]
+    out = [c for c in a_letters if c not in b_letters] + [c for c in b_letters if c not in a_letters]
+    return einsum_(a, b, subscripts=f"{''.join(a_letters)},{''.join(b_letters)}->{''.join(out)}")
+
+
+def einsum(subscripts: str, *operands: Any) -> Any:
+    """Sums of products in Einstein's notation, as `numpy.einsum` reads it.
+
+    >>> import chainrule as cr
+    >>> a = cr.Tensor([[1.0, 2.0], [3.0, 4.0]])
+    >>> cr.einsum("ij,ij->", a, a)
+    Tensor(30.)
+    """
+    if not isinstance(subscripts, str):
+        raise TypeError(f"einsum: expected subscripts such as 'ij,jk->ik' first, got {type(subscripts).__name__}")
+    left, arrow, out = subscripts.replace(" ", "").partition("->")
+    terms = left.split(",")
+    if len(terms) != len(operands):
+        raise ValueError(f"einsum: {subscripts!r} names {len(terms)} operands, but {len(operands)} were given")
+    spare = [chr(c) for c in (*range(65, 91), *range(97, 123)) if chr(c) not in subscripts]
+    widest = 0
+    for term, x in zip(terms, operands, strict=True):
+        named = len(term.replace("...", ""))
+        if ("..." not in term and named != ndim_of(x)) or named > ndim_of(x):
+            raise ValueError(f"einsum: {term!r} in {subscripts!r} does not fit an operand of shape {shape_of(x)}")
+        widest = max(widest, ndim_of(x) - named)
+    dots = "".join(spare.pop() for _ in range(widest))
+    terms = [
+        t.replace("...", dots[widest - (ndim_of(x) - len(t.replace("...", ""))) :] if "..." in t else "")
+        for t, x in zip(terms, operands, strict=True)
+    ]
+    if not arrow:
+        joined = "".join(terms)
+        out = dots + "".join(sorted(c for c in set(joined) if joined.count(c) == 1 and c not in dots))
+    else:
+        out = out.replace("...", dots)
+    xs = list(operands)
+    for i, term in enumerate(terms):
+        xs[i], terms[i] = without_repeats(xs[i], term, subscripts)
+    return einsum_(*xs, subscripts=f"{','.join(terms)}->{out}")
+
+
+def without_repeats(x: Any, term: str, subscripts: str) -> tuple[Any, str]:
+    """An operand and its letters with each letter once: a letter that repeats means a diagonal."""
+    for c in sorted(set(term)):
+        while term.count(c) > 1:
+            i, j = term.index(c), term.rindex(c)
+            if shape_of(x)[i] != shape_of(x)[j]:
+                raise ValueError(f"einsum: {c!r} in {subscripts!r} has lengths {shape_of(x)[i]} and {shape_of(x)[j]}")
+            x, term = diagonal(x, 0, i, j), term[:i] + term[i + 1 : j] + term[j + 1 :] + c
+    return x, term

@@ -1,0 +1,243 @@
+"""The table, part 3: sums, means, extremes and their kin, along axes.
+
+Conventions: ties of max and min share the gradient evenly; `prod` and `cumprod` are exact at zeros; the slope of
+`norm` and `std` is 0 where they are 0.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from ..primitive import Row, primitive
+from .elementwise import abs, exp, is_zero, pow, where
+from .shape import broadcast_to, flip, moveaxis, ravel, reshape, roll, shape_of
+
+Axis: TypeAlias = int | tuple[int, ...] | None
+
+
+def axes_of(axis: Axis, ndim: int) -> tuple[int, ...]:
+    """The axes meant, counted from the front."""
+    if axis is None:
+        return tuple(range(ndim))
+    return tuple(a % ndim for a in (axis if isinstance(axis, tuple) else (axis,))) if ndim else ()
+
+
+def size_along(x: Any, axis: Axis) -> int:
+    shape = shape_of(x)
+    return math.prod(shape[a] for a in axes_of(axis, len(shape)))
+
+
+def spread(reduced: Any, x: Any, axis: Axis) -> Any:
+    """Repeat what a reduction of `x` has left over the axes it was reduced along."""
+    shape = shape_of(x)
+    axes = axes_of(axis, len(shape))
+    return broadcast_to(reshape(reduced, tuple(1 if i in axes else n for i, n in enumerate(shape))), shape)
+
+
+def highest(x: Any, axis: Axis) -> Any:
+    """The maximum to subtract before exp: finite, so that inf - inf cannot arise."""
+    high = np.max(x, axis=axis, keepdims=True, initial=-np.inf)
+    return np.where(np.isfinite(high), high, np.zeros_like(high))
+
+
+def logsumexp_of(x: Any, axis: Axis, keepdims: bool) -> Any:
+    high = highest(x, axis)
+    with np.errstate(divide="ignore", over="ignore"):  # log 0 = -inf and exp inf = inf are right here
+        y = np.log(np.sum(np.exp(x - high), axis=axis, keepdims=True)) + high
+    return y if keepdims else np.squeeze(y, axis=axis)
+
+
+def softmax_of(x: Any, axis: Axis) -> Any:
+    e = np.exp(x - np.max(x, axis=axis, keepdims=True, initial=-np.inf))
+    return e / np.sum(e, axis=axis, keepdims=True)
+
+
+def log_softmax_of(x: Any, axis: Axis) -> Any:
+    shifted = x - np.max(x, axis=axis, keepdims=True, initial=-np.inf)
+    with np.errstate(divide="ignore"):  # the sum of nothing is 0
+        return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))
+
+
+def ties_of(x: Any, y: Any, axis: Axis) -> Any:
+    """1 at the extreme y of x, shared evenly where several elements attain it; NaN attains it."""
+    hits = np.equal(x, spread(y, x, axis)) | np.not_equal(x, x)
+    return hits / np.sum(hits, axis=axis, keepdims=True, dtype=np.result_type(x, np.float16))
+
+
+def norm_of(x: Any, axis: Axis, keepdims: bool) -> Any:
+    high = np.max(np.abs(x), axis=axis, keepdims=True, initial=0.0)
+    scale = np.where((high > 0) & np.isfinite(high), high, np.ones_like(high))  # so that 1e200 does not overflow
+    y = scale * np.sqrt(np.sum(np.square(x / scale), axis=axis, keepdims=True))
+    return y if keepdims else np.squeeze(y, axis=axis)
+
+
+def recurrence_of(a: Any, b: Any) -> Any:
+    a, b = np.broadcast_arrays(a, b)
+    y = np.array(b, dtype=np.result_type(a, b))
+    for i in range(1, len(y)):
+        y[i] += a[i] * y[i - 1]
+    return y
+
+
+def delayed(x: Any, first: float) -> Any:
+    """`x` one step later along its first axis, starting with `first`."""
+    shape = shape_of(x)
+    start = np.arange(shape[0]).reshape(-1, *(1 for _ in shape[1:])) == 0
+    return where(start, first, roll(x, 1, 0))
+
+
+def adjoint(g: Any, a: Any) -> Any:
+    """The recurrence run backwards: how much each step's input matters to everything after it."""
+    return flip(recurrence(delayed(flip(a, 0), 0.0), flip(g, 0)), 0)
+
+
+def prod_rule(g: Any, y: Any, x: Any, axis: Axis, keepdims: bool) -> Any:
+    """The slope of each element is the product of all others: of all before times all after, exact at zeros."""
+    axes = axes_of(axis, len(shape_of(x)))
+    to = tuple(range(len(axes)))
+    front = moveaxis(x, axes, to)
+    line = reshape(front, (size_along(x, axis), *shape_of(front)[len(axes) :]))
+    before = delayed(cumprod(line, 0), 1.0)
+    after = flip(delayed(cumprod(flip(line, 0), 0), 1.0), 0)
+    return spread(g, x, axis) * moveaxis(reshape(before * after, shape_of(front)), to, axes)
+
+
+def cumprod_rule(g: Any, y: Any, x: Any, axis: int) -> Any:
+    g, y, x = (moveaxis(v, axis, 0) for v in (g, y, x))
+    return moveaxis(adjoint(g, x) * delayed(y, 1.0), 0, axis)
+
+
+def var_rule(g: Any, y: Any, x: Any, axis: Axis, keepdims: bool, ddof: float) -> Any:
+    return spread(g, x, axis) * (x - mean(x, axis, keepdims=True)) * inverse(0.5 * (size_along(x, axis) - ddof))
+
+
+def std_rule(g: Any, y: Any, x: Any, axis: Axis, keepdims: bool, ddof: float) -> Any:
+    return var_rule(g / (y + is_zero(y)), y, x, axis, keepdims, ddof) * 0.5
+
+
+def inverse(n: float) -> float:
+    return 1.0 / n if n else math.nan
+
+
+cumsum_: Row
+softmax_: Row
+ties: Row
+
+# fmt: off
+sum_         = primitive("sum",         np.sum,         lambda g, y, x, axis, keepdims: spread(g, x, axis), symbol="Σ")
+mean_        = primitive("mean",        np.mean,        lambda g, y, x, axis, keepdims: spread(g * inverse(size_along(x, axis)), x, axis))
+max_         = primitive("max",         np.max,         lambda g, y, x, axis, keepdims: spread(g, x, axis) * ties(x, y, axis=axis))
+min_         = primitive("min",         np.min,         lambda g, y, x, axis, keepdims: spread(g, x, axis) * ties(x, y, axis=axis))
+ties         = primitive("ties",        ties_of,        None, None, doc="1 where x attains its extreme y, shared evenly.")
+prod_        = primitive("prod",        np.prod,        prod_rule, symbol="Π")
+var_         = primitive("var",         np.var,         var_rule)
+std_         = primitive("std",         np.std,         std_rule)
+norm_        = primitive("norm",        norm_of,        lambda g, y, x, axis, keepdims: spread(g, x, axis) * (x / spread(y + is_zero(y), x, axis)), symbol="‖x‖")
+logsumexp_   = primitive("logsumexp",   logsumexp_of,   lambda g, y, x, axis, keepdims: spread(g, x, axis) * softmax_(x, axis=axis))
+softmax_     = primitive("softmax",     softmax_of,     lambda g, y, x, axis: y * (g - sum_(g * y, axis=axis, keepdims=True)))
+log_softmax_ = primitive("log_softmax", log_softmax_of, lambda g, y, x, axis: g - exp(y) * sum_(g, axis=axis, keepdims=True))
+cumsum_      = primitive("cumsum",      np.cumsum,      lambda g, y, x, axis: flip(cumsum_(flip(g, axis), axis=axis), axis))
+cumprod_     = primitive("cumprod",     np.cumprod,     cumprod_rule)
+recurrence   = primitive("recurrence",  recurrence_of,  lambda g, y, a, b: adjoint(g, a) * delayed(y, 0.0),
+                                                        lambda g, y, a, b: adjoint(g, a),
+                         doc="y[i] = a[i] * y[i-1] + b[i] along the first axis: the linear recurrence behind cumprod.")
+# fmt: on
+
+
+def sum(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    """The sum over `axis` (an axis, several, or None for all); `keepdims` leaves the axes in, with length 1.
+
+    >>> import chainrule as cr
+    >>> cr.sum(cr.Tensor([[1.0, 2.0], [3.0, 4.0]]), axis=0)
+    Tensor([4., 6.])
+    """
+    return sum_(x, axis=axis, keepdims=keepdims)
+
+
+def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    """The arithmetic mean over `axis`."""
+    return mean_(x, axis=axis, keepdims=keepdims)
+
+
+def max(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    """The largest element over `axis`. Elements that tie share the gradient evenly."""
+    return max_(x, axis=axis, keepdims=keepdims)
+
+
+def min(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    """The smallest element over `axis`. Elements that tie share the gradient evenly."""
+    return min_(x, axis=axis, keepdims=keepdims)
+
+
+def prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    """The product over `axis`. Its gradient is exact where elements are 0."""
+    return prod_(x, axis=axis, keepdims=keepdims)
+
+
+def var(x: Any, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Any:
+    """The variance over `axis`, with divisor n - `ddof`."""
+    return var_(x, axis=axis, keepdims=keepdims, ddof=ddof)
+
+
+def std(x: Any, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Any:
+    """The standard deviation over `axis`, with divisor n - `ddof`. Its slope is 0 where it is 0."""
+    return std_(x, axis=axis, keepdims=keepdims, ddof=ddof)
+
+
+def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    """log(sum(exp(x))) over `axis`, without overflow.
+
+    >>> import chainrule as cr
+    >>> float(cr.logsumexp([1000.0, 1000.0]))
+    1000.6931471805599
+    """
+    return logsumexp_(x, axis=axis, keepdims=keepdims)
+
+
+def softmax(x: Any, axis: Axis = -1) -> Any:
+    """exp(x) / sum(exp(x)) over `axis`, without overflow."""
+    return softmax_(x, axis=axis)
+
+
+def log_softmax(x: Any, axis: Axis = -1) -> Any:
+    """log(softmax(x)) over `axis`, accurate where softmax underflows."""
+    return log_softmax_(x, axis=axis)
+
+
+def cumsum(x: Any, axis: int | None = None) -> Any:
+    """The running sum along `axis`; over the flattened array if that is None."""
+    return cumsum_(ravel(x), axis=0) if axis is None else cumsum_(x, axis=axis)
+
+
+def cumprod(x: Any, axis: int | None = None) -> Any:
+    """The running product along `axis`; over the flattened array if that is None. Its gradient is exact at zeros."""
+    return cumprod_(ravel(x), axis=0) if axis is None else cumprod_(x, axis=axis)
+
+
+def norm(x: Any, ord: float | str | None = None, axis: Axis = None, keepdims: bool = False) -> Any:
+    """The norm of vectors along `axis` (by default of all elements), as `numpy.linalg.norm` defines `ord`.
+
+    `None`, "fro" and, of vectors, 2 give the Euclidean norm, whose slope at 0 is taken as 0; 1, inf, -inf and other
+    numbers the p-norms of vectors. Matrix norms that need singular values are not here: `ValueError`.
+
+    >>> import chainrule as cr
+    >>> float(cr.norm([3.0, 4.0]))
+    5.0
+    """
+    vectors = len(axes_of(axis, len(shape_of(x)))) <= 1
+    if ord is None or ord == "fro" or (ord == 2 and vectors):
+        return norm_(x, axis=axis, keepdims=keepdims)
+    if not vectors or isinstance(ord, str) or ord == 0:
+        raise ValueError(f"norm: ord={ord!r} of shape {shape_of(x)} along axis={axis} has no row here; None has")
+    size = abs(x)
+    if ord == math.inf:
+        return max(size, axis, keepdims)
+    if ord == -math.inf:
+        return min(size, axis, keepdims)
+    if ord == 1:
+        return sum(size, axis, keepdims)
+    total = sum(pow(size, ord), axis, keepdims)
+    return where(is_zero(total), 0.0, pow(total + is_zero(total), 1.0 / ord))

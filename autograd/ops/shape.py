@@ -1,0 +1,337 @@
+"""The table, part 2: the same numbers in another shape or order, and indexing.
+
+Every rule here puts the cotangent back to where its number came from. Un-broadcasting is no rule's business: the walk
+fits each cotangent to its receiver.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..graph import Node
+from ..primitive import NUMBERS, Row, primitive
+
+
+def shape_of(x: Any) -> tuple[int, ...]:
+    """The shape of a node, an array, a number or nested lists."""
+    return getattr(x, "shape", ()) if not isinstance(x, list | tuple) else np.shape(x)
+
+
+def ndim_of(x: Any) -> int:
+    return len(shape_of(x))
+
+
+def array_of(x: Any) -> Any:
+    """A number as an array without axes; an array as it is."""
+    return np.asarray(x) if type(x) in NUMBERS else x
+
+
+def normalized(axis: int, ndim: int, name: str) -> int:
+    """An axis counted from the front, checked."""
+    if not -ndim <= operator.index(axis) < ndim:
+        raise np.exceptions.AxisError(f"{name}: axis {axis} is out of bounds for an array with {ndim} axes")
+    return operator.index(axis) % ndim
+
+
+def several(axis: int | Sequence[int]) -> Sequence[int]:
+    """One axis or several, as several."""
+    return axis if isinstance(axis, list | tuple) else (axis,)
+
+
+def along(axis: int, index: Any) -> tuple[Any, ...]:
+    """The index that picks `index` along one axis and everything along those before it."""
+    return (*(slice(None),) * axis, index)
+
+
+def scatter_of(x: Any, index: Any, shape: tuple[int, ...]) -> Any:
+    out = np.zeros(shape, x.dtype) if isinstance(x, np.ndarray) else np.zeros_like(x, shape=shape)
+    if any(isinstance(part, np.ndarray) and part.dtype != bool for part in (index if isinstance(index, tuple) else (index,))):
+        np.add.at(out, index, x)  # an element picked twice receives both
+    else:
+        out[index] = x
+    return out
+
+
+def concatenate_back(args: Sequence[Any], g: Any, y: Any, *parts: Any, axis: int) -> list[Any]:
+    axis = normalized(axis, ndim_of(g), "concatenate")
+    ends = np.cumsum([shape_of(part)[axis] for part in parts]).tolist()
+    return [getitem(g, along(axis, slice(start, end))) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+
+
+def stack_of(*parts: Any, axis: int) -> Any:
+    return np.array(parts) if type(parts[0]) is float and axis == 0 else np.stack(parts, axis)
+
+
+def stack_back(args: Sequence[Any], g: Any, y: Any, *parts: Any, axis: int) -> list[Any]:
+    if isinstance(g, np.ndarray) and g.ndim == 1:
+        return list(g.tolist())  # numbers, side by side
+    axis = normalized(axis, ndim_of(g), "stack")
+    return [getitem(g, along(axis, i)) for i in range(len(parts))]
+
+
+def tile_back(g: Any, y: Any, x: Any, reps: tuple[int, ...]) -> Any:
+    """Cut each axis into (repeat, original) and sum over the repeats."""
+    from .reduction import sum
+
+    ndim = max(len(reps), ndim_of(x))
+    reps = (1,) * (ndim - len(reps)) + reps
+    shape = (1,) * (ndim - ndim_of(x)) + shape_of(x)
+    pairs = tuple(n for pair in zip(reps, shape, strict=True) for n in pair)
+    return reshape(sum(reshape(g, pairs), axis=tuple(range(0, 2 * ndim, 2))), shape_of(x))
+
+
+def pad_back(g: Any, y: Any, x: Any, widths: tuple[tuple[int, int], ...]) -> Any:
+    return getitem(g, tuple(slice(low, low + n) for (low, _), n in zip(widths, shape_of(x), strict=True)))
+
+
+def in_order_of(x: Any, key: Any, axis: int) -> Any:
+    return np.take_along_axis(x, np.argsort(key, axis=axis, kind="stable"), axis)
+
+
+def back_in_order_of(x: Any, key: Any, axis: int) -> Any:
+    out = np.empty_like(x)
+    np.put_along_axis(out, np.argsort(key, axis=axis, kind="stable"), x, axis)
+    return out
+
+
+back_in_order: Row
+scatter: Row
+
+# fmt: off
+reshape_      = primitive("reshape",       lambda x, shape: np.reshape(x, shape),            lambda g, y, x, shape: reshape(g, shape_of(x)))
+transpose_    = primitive("transpose",     lambda x, axes: np.transpose(x, axes),            lambda g, y, x, axes: transpose(g, np.argsort(axes).tolist()))
+broadcast_    = primitive("broadcast_to",  lambda x, shape: np.broadcast_to(x, shape),       lambda g, y, x, shape: g)
+flip_         = primitive("flip",          lambda x, axis: np.flip(x, axis),                 lambda g, y, x, axis: flip(g, axis))
+roll_         = primitive("roll",          lambda x, shift, axis: np.roll(x, shift, axis),   lambda g, y, x, shift, axis: roll(g, np.negative(shift).tolist(), axis))
+pad_          = primitive("pad",           lambda x, widths: np.pad(x, widths),              pad_back)
+tile_         = primitive("tile",          lambda x, reps: np.tile(x, reps),                 tile_back)
+tril_         = primitive("tril",          lambda x, k: np.tril(x, k),                       lambda g, y, x, k: tril(g, k))
+triu_         = primitive("triu",          lambda x, k: np.triu(x, k),                       lambda g, y, x, k: triu(g, k))
+sort_         = primitive("sort",          lambda x, axis: np.sort(x, axis, kind="stable"),  lambda g, y, x, axis: back_in_order(g, x, axis=axis))
+in_order      = primitive("in_order",      in_order_of,                                      lambda g, y, x, key, axis: back_in_order(g, key, axis=axis), None,
+                          doc="The elements of x in the order that would sort the key.")
+back_in_order = primitive("back_in_order", back_in_order_of,                                 lambda g, y, x, key, axis: in_order(g, key, axis=axis), None,
+                          doc="The inverse of in_order.")
+getitem_      = primitive("getitem",       lambda x, index: array_of(x)[index],              lambda g, y, x, index: scatter(g, index=index, shape=shape_of(x)), symbol="[ ]")
+scatter       = primitive("scatter",       scatter_of,                                       lambda g, y, x, index, shape: getitem_(g, index=index),
+                          doc="Zeros of a shape with x added in at an index: the transpose of indexing.")
+astype_       = primitive("astype",        lambda x, dtype: array_of(x).astype(dtype),       lambda g, y, x, dtype: g,                        elementwise=True)
+item          = primitive("item",          lambda x: float(array_of(x).item()),              lambda g, y, x: broadcast_to(g, shape_of(x)),
+                          doc="The one element of x as a number.")
+concatenate_  = primitive("concatenate",   lambda *parts, axis: np.concatenate(parts, axis), at_once=concatenate_back)
+stack_        = primitive("stack",         stack_of,                                         at_once=stack_back)
+# fmt: on
+
+
+def astype(x: Any, dtype: Any) -> Any:
+    """`x` in another floating-point type."""
+    if np.dtype(dtype).kind != "f":
+        raise TypeError(f"astype: expected a floating-point type, got {np.dtype(dtype)}")
+    return astype_(x, dtype=np.dtype(dtype))
+
+
+def reshape(x: Any, shape: int | Sequence[int]) -> Any:
+    """The same elements in another shape; one length may be -1, to be worked out."""
+    return reshape_(x, shape=shape)
+
+
+def ravel(x: Any) -> Any:
+    """The elements as a vector, last axis fastest."""
+    return reshape(x, (-1,))
+
+
+def transpose(x: Any, axes: Sequence[int] | None = None) -> Any:
+    """The axes in another order, by default reversed."""
+    n = ndim_of(x)
+    return transpose_(x, axes=tuple(range(n)[::-1] if axes is None else [normalized(a, n, "transpose") for a in axes]))
+
+
+def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
+    """Two axes exchanged."""
+    order = list(range(ndim_of(x)))
+    i, j = (normalized(axis, len(order), "swapaxes") for axis in (axis1, axis2))
+    order[i], order[j] = j, i
+    return transpose_(x, axes=tuple(order))
+
+
+def moveaxis(x: Any, source: int | Sequence[int], destination: int | Sequence[int]) -> Any:
+    """Axes moved to new places; the others keep their order."""
+    n = ndim_of(x)
+    moved, to = (
+        [normalized(a, n, "moveaxis") for a in several(axes)]
+        for axes in (source, destination)
+    )
+    order = [a for a in range(n) if a not in moved]
+    for place, a in sorted(zip(to, moved, strict=True)):
+        order.insert(place, a)
+    return transpose_(x, axes=tuple(order))
+
+
+def squeeze(x: Any, axis: int | tuple[int, ...] | None = None) -> Any:
+    """Axes of length 1 removed: all of them, or those named."""
+    shape = shape_of(x)
+    if axis is None:
+        return reshape(x, tuple(n for n in shape if n != 1))
+    axes = [normalized(a, len(shape), "squeeze") for a in several(axis)]
+    if any(shape[a] != 1 for a in axes):
+        raise ValueError(f"squeeze: axis {axis} of shape {shape} is not of length 1")
+    return reshape(x, tuple(n for i, n in enumerate(shape) if i not in axes))
+
+
+def expand_dims(x: Any, axis: int | tuple[int, ...]) -> Any:
+    """New axes of length 1, at these places of the result."""
+    ndim = ndim_of(x) + len(several(axis))
+    places = {normalized(a, ndim, "expand_dims") for a in several(axis)}
+    if len(places) < len(several(axis)):
+        raise ValueError(f"expand_dims: axis {axis} names an axis twice")
+    lengths = iter(shape_of(x))
+    return reshape(x, tuple(1 if i in places else next(lengths) for i in range(ndim)))
+
+
+def broadcast_to(x: Any, shape: int | Sequence[int]) -> Any:
+    """`x` repeated to a larger shape, by NumPy's broadcasting."""
+    return broadcast_(x, shape=shape)
+
+
+def concatenate(parts: Iterable[Any], axis: int | None = 0) -> Any:
+    """The parts one after another along `axis`; flattened first if that is None."""
+    parts = list(parts)
+    return concatenate_(*(map(ravel, parts) if axis is None else parts), axis=axis or 0)
+
+
+def stack(parts: Iterable[Any], axis: int = 0) -> Any:
+    """The parts side by side along a new axis. Turns Values into one Tensor.
+
+    >>> import chainrule as cr
+    >>> cr.stack([cr.Value(1.0), cr.Value(2.0)])
+    Tensor([1., 2.])
+    """
+    return stack_(*parts, axis=axis)
+
+
+def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Any]:
+    """The pieces of `x` along `axis`: so many equal ones, or cut before the given indices."""
+    axis = normalized(axis, ndim_of(x), "split")
+    n = shape_of(x)[axis]
+    if np.ndim(indices_or_sections) == 0:
+        indices_or_sections = operator.index(indices_or_sections)  # type: ignore[arg-type]
+        if indices_or_sections < 1 or n % indices_or_sections:
+            raise ValueError(f"split: {n} elements do not divide into {indices_or_sections} equal parts")
+        step = n // indices_or_sections
+        cuts = [step * i for i in range(1, indices_or_sections)]
+    else:
+        cuts = [operator.index(i) for i in indices_or_sections]  # type: ignore[union-attr]
+    return [getitem(x, along(axis, slice(i, j))) for i, j in zip([None, *cuts], [*cuts, None], strict=True)]
+
+
+def flip(x: Any, axis: int | tuple[int, ...] | None = None) -> Any:
+    """The elements in reverse order along `axis`, by default along every one."""
+    return flip_(x, axis=axis)
+
+
+def roll(x: Any, shift: int | Sequence[int], axis: int | Sequence[int] | None = None) -> Any:
+    """The elements moved on by `shift` places along `axis`; what falls off the end comes in at the start."""
+    return roll_(x, shift=shift, axis=axis)
+
+
+def pad(x: Any, pad_width: Any, mode: str = "constant") -> Any:
+    """`x` with zeros around it: `pad_width` as in `numpy.pad`, (before, after) for each axis."""
+    if mode != "constant":
+        raise ValueError(f"pad: only mode='constant' (zeros) has a row here, got {mode!r}")
+    try:
+        widths = np.broadcast_to(np.asarray(pad_width).astype(int, casting="safe"), (ndim_of(x), 2))
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"pad: expected whole numbers (before, after) for each axis, got {pad_width!r}") from error
+    return pad_(x, widths=tuple((low, high) for low, high in widths.tolist()))
+
+
+def tile(x: Any, reps: int | Sequence[int]) -> Any:
+    """`x` laid side by side, `reps` times along each axis."""
+    return tile_(x, reps=tuple(several(reps)))
+
+
+def repeat(x: Any, repeats: int | Sequence[int], axis: int | None = None) -> Any:
+    """Each element repeated in place; `repeats` is one number or one for each position along `axis`."""
+    if axis is None:
+        x, axis = ravel(x), 0
+    return take(x, np.repeat(np.arange(shape_of(x)[axis]), repeats), axis)
+
+
+def getitem(x: Any, index: Any) -> Any:
+    """`x[index]`, with every kind of index NumPy has; an element picked twice receives both gradients."""
+    parts = index if isinstance(index, tuple) else (index,)
+    if any(isinstance(part, Node) for part in parts):
+        raise TypeError("getitem: an index is made of integers or booleans, but Values and Tensors hold real numbers")
+    parts = tuple(integers(part) if isinstance(part, list | tuple | range) else part for part in parts)
+    return getitem_(x, index=parts if isinstance(index, tuple) else parts[0])
+
+
+def integers(index: Any) -> Any:
+    """An index array; an empty list is one too."""
+    return np.asarray(index, dtype=None if np.size(index) else int)
+
+
+def take(x: Any, indices: Any, axis: int | None = None) -> Any:
+    """The elements at integer `indices` along `axis`; of the flattened array if that is None."""
+    if axis is None:
+        x, axis = ravel(x), 0
+    axis = normalized(axis, ndim_of(x), "take")
+    return getitem(x, along(axis, indices if isinstance(indices, int | Node) else integers(indices)))
+
+
+def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Any:
+    """For each position of `indices`, the element of `x` at that index along `axis`."""
+    if axis is None:
+        x, axis = ravel(x), 0
+    axis = normalized(axis, ndim_of(x), "take_along_axis")
+    indices = integers(indices)
+    if indices.ndim != ndim_of(x):
+        raise ValueError(f"take_along_axis: indices of shape {indices.shape} for an array of shape {shape_of(x)}")
+    grid = list(np.ogrid[tuple(slice(n) for n in shape_of(x))])
+    grid[axis] = indices
+    return getitem(x, tuple(grid))
+
+
+def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+    """The diagonal of the matrices that lie in two axes; it becomes the last axis of the result."""
+    x = moveaxis(x, (axis1, axis2), (-2, -1))
+    rows, columns = shape_of(x)[-2:]
+    i = np.arange(max(0, min(rows + min(offset, 0), columns - max(offset, 0))))
+    return getitem(x, (..., i - min(offset, 0), i + max(offset, 0)))
+
+
+def diag(x: Any, k: int = 0) -> Any:
+    """A square matrix with the vector `x` on its k-th diagonal; of a matrix, its k-th diagonal."""
+    if ndim_of(x) == 2:
+        return diagonal(x, k)
+    if ndim_of(x) != 1:
+        raise ValueError(f"diag: expected a vector or a matrix, got shape {shape_of(x)}")
+    i = np.arange(shape_of(x)[0])
+    n = len(i) + abs(k)
+    return scatter(x, index=(i - min(k, 0), i + max(k, 0)), shape=(n, n))
+
+
+def trace(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+    """The sum along the diagonal."""
+    from .reduction import sum
+
+    return sum(diagonal(x, offset, axis1, axis2), axis=-1)
+
+
+def tril(x: Any, k: int = 0) -> Any:
+    """The lower triangle of matrices: zero above the k-th diagonal."""
+    return tril_(x, k=k)
+
+
+def triu(x: Any, k: int = 0) -> Any:
+    """The upper triangle of matrices: zero below the k-th diagonal."""
+    return triu_(x, k=k)
+
+
+def sort(x: Any, axis: int | None = -1) -> Any:
+    """The elements in ascending order along `axis`; of the flattened array if that is None."""
+    return sort_(ravel(x), axis=-1) if axis is None else sort_(x, axis=axis)

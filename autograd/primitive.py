@@ -1,0 +1,361 @@
+"""A row of the table, and the constructors that turn it into a plain function.
+
+A row is a name, a forward and one rule for each argument. A rule reads `(g, y, *inputs, **params)`: the cotangent of
+the result, the result, what it was made from. It uses only operators and other rows, so the same rule runs on floats,
+on arrays and on nodes: first order, higher orders, drawing and checking all come from the one row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+
+from .graph import NO_PARAMS, Node, next_birth, recording, suspended
+
+Rule: TypeAlias = Callable[..., Any]  # (g, y, *inputs, **params) -> the cotangent of one argument
+Forward: TypeAlias = Callable[..., Any] | tuple[Callable[..., Any], Callable[..., Any]]
+Row: TypeAlias = Callable[..., Any]  # a row as users call it: a plain function
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+kinds: dict[type, type[Node]] = {}  # the type of a result's data chooses its kind of node
+table: dict[str, Callable[..., Any]] = {}  # every row that comes with the library, by name
+
+NUMBERS = frozenset({float, int, bool})
+new: Callable[[type[Node]], Node] = object.__new__
+
+
+class Op:
+    """What an operation is: how to compute it and how to pull a cotangent back through it."""
+
+    __slots__ = ("alive", "elementwise", "exact", "forward", "name", "pull", "rules", "symbol")
+
+    def __init__(
+        self,
+        name: str,
+        forward: Callable[..., Any],
+        rules: Sequence[Rule | None],
+        pull: Callable[..., Sequence[Any]],
+        symbol: str | None = None,
+        elementwise: bool = False,
+        alive: Callable[..., Sequence[Any]] | None = None,
+        exact: bool = False,
+    ) -> None:
+        self.name, self.forward, self.rules, self.symbol = name, forward, tuple(rules), symbol or name
+        self.pull = pull  # (args, g, y, xs, params) -> one cotangent for each argument, None where there is none
+        self.elementwise = elementwise
+        self.exact = exact  # on Python floats, its rules are known to return Python floats
+        self.alive = alive  # (*inputs) -> for each argument, where it was taken (None: everywhere)
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}>"
+
+    def __copy__(self) -> Op:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Op:
+        return self
+
+    def recover(self, error: Exception, inputs: Sequence[Any], params: Mapping[str, Any] = NO_PARAMS) -> Any:
+        """After the forward raised: the IEEE 754 result if these are plain numbers, else an error that names it all."""
+        if all(type(x) in NUMBERS for x in inputs) and isinstance(error, (ArithmeticError, ValueError)):
+            return ieee(self.forward, *inputs, **params)
+        shapes = [f"{np.shape(x)}" for x in inputs if hasattr(x, "shape")]
+        given = f"arguments of shapes {' and '.join(shapes)}" if shapes else "its arguments"
+        kind = next((k for k in (IndexError, ValueError, TypeError) if isinstance(error, k)), RuntimeError)
+        raise kind(f"{self.name}: cannot be computed from {given}: {error}") from error
+
+    def pull_shaded(
+        self, node: Node, g: Any, y: Any, xs: Sequence[Any], dead: dict[Node, Any], pending: Mapping[Node, Any]
+    ) -> list[Any]:
+        """Pull back, zero what comes through a branch not taken, and note where the arguments are dead.
+
+        Below `where(x > 0, log(x), 0)` the cotangent of log is 0 at x = 0, but log'(0) is infinite, and 0 * inf would
+        poison the gradient. A product with an honest zero stays what IEEE makes of it: only positions that *no* path
+        has taken are cut, so each argument is dead where all its consumers are.
+        """
+        with np.errstate(all="ignore"):  # what is computed at dead positions is thrown away
+            pulled = self.pull(node.args, g, y, xs, node.params)
+        over = dead.pop(node, None)
+        alive = self.alive(*node.inputs) if self.alive is not None else (None,) * len(node.args)
+        shaded: list[Any] = []
+        met: list[Node] = []
+        for arg, d, taken in zip(node.args, pulled, alive, strict=True):
+            if d is None or not isinstance(arg, Node):
+                shaded.append(None)
+                continue
+            mask = None if taken is None else np.logical_not(taken)
+            if over is not None:
+                under = over if self.elementwise else np.all(over)  # a sum is dead only as a whole
+                mask = under if mask is None else mask | under
+            shaded.append(d if mask is None else table["where"](mask, 0.0, d))
+            if mask is not None:
+                mask = masked_throughout(mask, np.shape(arg._data))
+            if arg not in pending and not any(arg is other for other in met):
+                if mask is not None:
+                    dead[arg] = mask
+            elif arg in dead:
+                previous = dead.pop(arg)
+                if mask is not None:
+                    dead[arg] = previous & mask
+            met.append(arg)
+        return shaded
+
+
+def masked_throughout(mask: Any, shape: tuple[int, ...]) -> Any:
+    """The positions of an argument of this shape that are masked wherever broadcasting has taken them."""
+    if np.shape(mask) == shape:
+        return mask
+    mask = np.broadcast_to(mask, np.broadcast_shapes(np.shape(mask), shape))
+    new = np.ndim(mask) - len(shape)
+    axes = (*range(new), *(new + i for i, n in enumerate(shape) if n == 1))
+    return np.reshape(np.all(mask, axis=axes), shape)
+
+
+def ieee(f: Callable[..., Any], *xs: Any, **params: Any) -> Any:
+    """Run `f` where Python's own floats raise, by IEEE 754 as on arrays: 1/0 is inf, log(-1) is nan."""
+    with np.errstate(all="ignore"):
+        result = f(*(np.float64(x) if type(x) in NUMBERS else x for x in xs), **params)
+    return float(result) if isinstance(result, np.float64) else result
+
+
+def constant(x: Any, name: str) -> Any:
+    """Plain data as the table wants it: a Python number or an array of real numbers. Anything else is an error."""
+    if type(x) in NUMBERS or (type(x) is np.ndarray and x.dtype.kind in "fiub"):
+        return x
+    if isinstance(x, np.generic | float | int):  # NumPy's scalars are numbers, and leave an array's dtype alone
+        x = x.item() if isinstance(x, np.generic) else float(x)
+        if isinstance(x, float | int):
+            return x
+    elif hasattr(x, "__array_function__") and hasattr(
+        x, "dtype"
+    ):  # NumPy's arrays, and others that speak its protocols
+        if x.dtype.kind in "fiub":
+            return x
+        raise TypeError(f"{name}: expected real numbers, got an array of dtype {x.dtype}")
+    elif isinstance(x, list | tuple):
+        return from_sequence(x, name)
+    raise TypeError(f"{name}: expected a number, an array, a Value or a Tensor, got {describe(x)}")
+
+
+def from_sequence(x: Sequence[Any], name: str) -> Any:
+    """An array from (nested) lists of numbers."""
+    if any(isinstance(part, Node) for part in x):
+        raise TypeError(f"{name}: got a {type(x).__name__} of nodes; join them first with cr.stack or cr.concatenate")
+    try:
+        array = np.array(x)
+    except ValueError as error:
+        raise ValueError(f"{name}: the nested lists have ragged lengths: {error}") from error
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name}: expected real numbers, got {describe(x)} (an array of dtype {array.dtype})")
+    return array
+
+
+def describe(x: Any) -> str:
+    """What was given, short enough for an error message."""
+    text = repr(x)
+    return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(x).__name__})"
+
+
+def born(data: Any, op: Op, args: tuple[Any, ...], inputs: tuple[Any, ...], params: Mapping[str, Any]) -> Any:
+    """The node for a fresh result; a constant one where nothing is recorded."""
+    kind = kinds.get(type(data))
+    if kind is None:
+        kind, data = settle(data, op, args)
+    if suspended and not recording.get():
+        op, args, inputs = UNRECORDED, (), ()
+    node = new(kind)
+    node._data = data
+    node.op = op
+    node.args = args
+    node.inputs = inputs
+    node.params = params
+    node.grad = node.name = None
+    node.birth = next_birth()
+    return node
+
+
+def settle(data: Any, op: Op, args: Sequence[Any]) -> tuple[type[Node], Any]:
+    """Kind and data for a result that is neither a float nor an ndarray."""
+    if isinstance(data, (int, float, np.bool, np.integer, np.floating)):
+        if not any(isinstance(arg, kinds[np.ndarray]) for arg in args):
+            return kinds[float], float(data)
+        return kinds[np.ndarray], data if isinstance(data, np.floating) else np.asarray(data, dtype=float)
+    if hasattr(data, "__array_function__") and hasattr(data, "dtype"):
+        return kinds[np.ndarray], data
+    raise TypeError(f"{op.name}: its forward must return a number or an array, got {describe(data)}")
+
+
+UNRECORDED = Op("constant", lambda: None, (), lambda *_: ())
+
+FAILURES = (ArithmeticError, ValueError, TypeError, IndexError)
+
+
+def finish(function: Function, op: Op, doc: str, listed: bool) -> Function:
+    """Give the function its name, its documentation and its row; enter it in the table."""
+    function.__name__ = function.__qualname__ = op.name
+    function.__doc__ = doc
+    function.__module__ = "chainrule"
+    function.op = op  # type: ignore[attr-defined]
+    if listed:
+        table[op.name] = function
+    return function
+
+
+def unary(
+    name: str, forward: Forward, rule: Rule | None, doc: str = "", *, symbol: str | None = None, listed: bool = True
+) -> Callable[[Any], Any]:
+    """A row of one argument, element by element. `forward` may be a pair: one for numbers, one for arrays."""
+    for_number, for_array = forward if isinstance(forward, tuple) else (forward, forward)
+
+    def compute(x: Any) -> Any:
+        return for_number(x) if type(x) in NUMBERS else for_array(x)
+
+    def pull(args: tuple[Any, ...], g: Any, y: Any, xs: tuple[Any, ...], params: Any) -> Sequence[Any]:
+        if rule is None:
+            return (None,)
+        try:
+            return (rule(g, y, xs[0]),)
+        except ZeroDivisionError:
+            return (ieee(rule, g, y, xs[0]),)
+
+    op = Op(name, compute, (rule,), pull, symbol, elementwise=True, exact=listed)
+
+    def function(x: Any, /) -> Any:
+        node = isinstance(x, Node)
+        raw = x._data if node else x if type(x) is float else constant(x, name)
+        try:
+            data = for_number(raw) if type(raw) is float else compute(raw)
+        except FAILURES as error:
+            data = op.recover(error, (raw,))
+        return born(data, op, (x,), (raw,), NO_PARAMS) if node else data
+
+    return finish(function, op, doc, listed)
+
+
+def binary(
+    name: str,
+    forward: Forward,
+    rule_a: Rule | None,
+    rule_b: Rule | None,
+    doc: str = "",
+    *,
+    symbol: str | None = None,
+    listed: bool = True,
+) -> Callable[[Any, Any], Any]:
+    """A row of two arguments, element by element with broadcasting; else as `unary`."""
+    for_numbers, for_arrays = forward if isinstance(forward, tuple) else (forward, forward)
+
+    def choose(a: Any, b: Any) -> Any:
+        return for_numbers(a, b) if type(a) in NUMBERS and type(b) in NUMBERS else for_arrays(a, b)
+
+    compute = for_numbers if for_numbers is for_arrays else choose
+
+    def pull(args: tuple[Any, ...], g: Any, y: Any, xs: tuple[Any, ...], params: Any) -> Sequence[Any]:
+        a, b = xs
+        try:
+            return (
+                rule_a(g, y, a, b) if rule_a is not None and isinstance(args[0], Node) else None,
+                rule_b(g, y, a, b) if rule_b is not None and isinstance(args[1], Node) else None,
+            )
+        except ZeroDivisionError:
+            return tuple(rule and ieee(rule, g, y, a, b) for rule in (rule_a, rule_b))
+
+    op = Op(name, compute, (rule_a, rule_b), pull, symbol, elementwise=True, exact=listed)
+
+    def function(a: Any, b: Any, /) -> Any:
+        node = False
+        if isinstance(a, Node):
+            x, node = a._data, True
+        else:
+            x = a = a if type(a) is float else constant(a, name)
+        if isinstance(b, Node):
+            y, node = b._data, True
+        else:
+            y = b = b if type(b) is float else constant(b, name)
+        try:
+            data = compute(x, y)
+        except FAILURES as error:
+            data = op.recover(error, (x, y))
+        return born(data, op, (a, b), (x, y), NO_PARAMS) if node else data
+
+    return finish(function, op, doc, listed)
+
+
+def primitive(
+    name: str,
+    forward: Callable[..., Any],
+    *rules: Rule | None,
+    doc: str = "",
+    symbol: str | None = None,
+    elementwise: bool = False,
+    alive: Callable[..., Sequence[Any]] | None = None,
+    at_once: Callable[..., Sequence[Any]] | None = None,
+    exact: bool = False,
+    listed: bool = True,
+) -> Callable[..., Any]:
+    """A row of any number of arguments and any parameters.
+
+    One rule for each argument; `None` says that the result does not depend smoothly on that argument (an index, a
+    condition). A row with a varying number of arguments gives `at_once` instead: one function of
+    `(args, g, y, *inputs, **params)` that returns the cotangents of all; what is no node in `args` needs none.
+    """
+
+    def pull_each(args: tuple[Any, ...], g: Any, y: Any, *xs: Any, **params: Any) -> Sequence[Any]:
+        return [
+            rule(g, y, *xs, **params) if rule is not None and isinstance(arg, Node) else None
+            for arg, rule in zip(args, rules, strict=True)
+        ]
+
+    pull_all = at_once or pull_each
+
+    def pull(args: tuple[Any, ...], g: Any, y: Any, xs: Sequence[Any], params: Mapping[str, Any]) -> Sequence[Any]:
+        try:
+            return pull_all(args, g, y, *xs, **params)
+        except ZeroDivisionError:
+            with np.errstate(all="ignore"):
+                return pull_all(args, *(np.float64(x) if type(x) in NUMBERS else x for x in (g, y, *xs)), **params)
+
+    op = Op(name, forward, rules, pull, symbol, elementwise, alive, exact)
+
+    def function(*args: Any, **params: Any) -> Any:
+        if at_once is None and len(args) != len(rules):
+            raise TypeError(f"{name}: takes {len(rules)} positional arguments (one for each rule), got {len(args)}")
+        raw = []
+        nodes = 0
+        for arg in args:
+            if isinstance(arg, Node):
+                raw.append(arg._data)
+                nodes += 1
+            else:
+                raw.append(constant(arg, name))
+        inputs = tuple(raw)
+        if nodes < len(args):
+            args = tuple([arg if isinstance(arg, Node) else x for arg, x in zip(args, inputs, strict=True)])
+        try:
+            data = forward(*inputs, **params)
+        except FAILURES as error:
+            data = op.recover(error, inputs, params)
+        return born(data, op, args, inputs, params) if nodes else data
+
+    return finish(function, op, doc, listed)
+
+
+def custom(
+    name: str, forward: Callable[..., Any], *rules: Rule | None, symbol: str | None = None, doc: str = ""
+) -> Callable[..., Any]:
+    """Make an operation of your own from its forward and one rule for each argument.
+
+    The forward gets plain numbers or arrays, and returns one. A rule gets `(g, y, *inputs)`: the cotangent of the
+    result, the result, what it was made from; it returns the cotangent of its argument. Written with operators and
+    `chainrule` functions only, it serves every order of derivative. `None` in place of a rule says that the result does
+    not depend smoothly on that argument. Keyword arguments reach the forward and the rules alike. What the function
+    returns is drawn (as `symbol`), checked and differentiated like everything else.
+
+    >>> import chainrule as cr
+    >>> cube = cr.custom("cube", lambda x: x * x * x, lambda g, y, x: 3.0 * g * x * x, symbol="x³")
+    >>> cr.grad(cr.grad(cube))(2.0)
+    12.0
+    """
+    return primitive(name, forward, *rules, doc=doc, symbol=symbol, listed=False)

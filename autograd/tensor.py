@@ -1,0 +1,211 @@
+"""Tensor: an array that remembers where it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from .graph import Node
+from .operators import Operators
+from .ops import elementwise, linalg, reduction, shape
+from .primitive import constant, describe, kinds
+
+
+class Tensor(Operators):
+    """An array of real numbers, as a variable: whatever is computed from it can be differentiated by it.
+
+    `data` is a number, (nested) lists of numbers or an array; NumPy's are copied, arrays of another library that speaks
+    NumPy's protocols are kept as they are. `dtype` is a floating-point type; by default that of the data, float64 for
+    integers and booleans. `name` labels drawings and messages.
+    Raises `TypeError` for text, None, complex numbers and objects, `ValueError` for ragged lists.
+
+    >>> import chainrule as cr
+    >>> x = cr.Tensor([1.0, 2.0, 3.0])
+    >>> (x * x).sum().backward()
+    >>> x.grad
+    array([2., 4., 6.])
+    """
+
+    __slots__ = ()
+
+    def __init__(self, data: ArrayLike, dtype: DTypeLike | None = None, name: str | None = None) -> None:
+        self.become_leaf(as_array(data, dtype), name)
+
+    @property
+    def data(self) -> NDArray[Any]:
+        """The array. Assigning (`t.data = …`, `t.data -= …`) is an update: a graph built on the old data will not be
+        differentiated. Writing into it (`t.data[0] = …`) goes unnoticed, so do not do that between forward and
+        backward."""
+        array: NDArray[Any] = self._data
+        return array
+
+    @data.setter
+    def data(self, data: ArrayLike) -> None:
+        array = data if data is self._data else as_array(data, self.dtype)
+        if array.shape != self.shape:
+            raise ValueError(f"data: a Tensor of shape {self.shape} cannot take data of shape {array.shape}")
+        self._data = array
+        self.touch()
+
+    # fmt: off
+    sum      = reduction.sum;   mean = reduction.mean;  prod = reduction.prod;  max = reduction.max;  min = reduction.min
+    var      = reduction.var;   std  = reduction.std;   cumsum = reduction.cumsum;  cumprod = reduction.cumprod
+    ravel    = shape.ravel;     flatten = shape.ravel;  swapaxes = shape.swapaxes;  squeeze = shape.squeeze
+    repeat   = shape.repeat;    take = shape.take;      diagonal = shape.diagonal;  trace = shape.trace
+    round    = elementwise.rint;  dot = linalg.dot;     __getitem__ = shape.getitem
+    softmax  = reduction.softmax;  log_softmax = reduction.log_softmax
+    # fmt: on
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        s: tuple[int, ...] = self._data.shape
+        return s
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        d: np.dtype[Any] = self._data.dtype
+        return d
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return int(self._data.size)
+
+    @property
+    def T(self) -> Any:
+        return shape.transpose(self)
+
+    def reshape(self, *lengths: Any) -> Any:
+        """The same elements in another shape: `t.reshape(2, 3)` or `t.reshape((2, 3))`."""
+        return shape.reshape(self, lengths[0] if len(lengths) == 1 else lengths)
+
+    def transpose(self, *axes: Any) -> Any:
+        """The axes in another order, by default reversed: `t.transpose(1, 0)` or `t.transpose((1, 0))`."""
+        return shape.transpose(self, axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes or None)
+
+    def astype(self, dtype: DTypeLike) -> Any:
+        """The same numbers in another floating-point type."""
+        return shape.astype(self, dtype=floating(dtype))
+
+    def item(self) -> float:
+        """The one element as a Python number, without its history."""
+        return float(self._data.item())
+
+    def tolist(self) -> Any:
+        """The elements as (nested) lists of Python numbers, without their history."""
+        return self._data.tolist()
+
+    def detach(self) -> NDArray[Any]:
+        """The array as a constant: no gradient flows through it."""
+        return self.data
+
+    def fit(self, g: Any) -> Any:
+        data = self._data
+        if not hasattr(g, "shape") or not hasattr(g, "dtype"):
+            g = shape.broadcast_to(g, data.shape) if isinstance(g, Node) else np.full(data.shape, g, data.dtype)
+        if g.shape != data.shape:
+            g = unbroadcast(g, data.shape)
+        if g.dtype != data.dtype:
+            g = shape.astype_(g, dtype=data.dtype)
+        return g
+
+    def seed(self, seed: Any = None) -> NDArray[Any]:
+        if seed is None:
+            if self._data.size != 1:
+                raise ValueError(
+                    f"backward from a Tensor of shape {self.shape} needs a seed of that shape "
+                    "(the gradient of the final number with respect to it); or reduce it first, as with .sum()"
+                )
+            return np.ones_like(self._data)
+        seed = np.array(constant(seed, "backward: the seed"), dtype=self.dtype)
+        if seed.shape != self.shape:
+            raise ValueError(f"backward: a seed of shape {seed.shape} for a Tensor of shape {self.shape}")
+        return np.asarray(seed)
+
+    def add_to_grad(self, g: Any, owned: bool) -> None:
+        if self.grad is not None:
+            self.grad = self.grad + g
+        else:
+            self.grad = g if owned and isinstance(g, np.ndarray) and g.base is None else copied(g)
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len() of a Tensor without axes")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[i] for i in range(len(self)))
+
+    def __contains__(self, x: Any) -> bool:
+        return bool(np.any(self == x))
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise TypeError(
+            "a Tensor cannot be assigned into: the graph still needs what was there. Make a new one: "
+            "cr.where(mask, new, t) replaces elements, cr.concatenate and cr.stack put parts together. "
+            "To update a parameter, assign to t.data."
+        )
+
+    def __index__(self) -> int:
+        raise TypeError("a Tensor holds real numbers and cannot be an index; use int(t.item())")
+
+    def __repr__(self) -> str:
+        prefix = "Tensor("
+        body = np.array2string(np.asarray(self._data), separator=", ", prefix=prefix)
+        dtype = f", dtype={self.dtype}" if self.dtype != float else ""
+        name = f", name={self.name!r}" if self.name is not None else ""
+        empty = f", shape={self.shape}" if self.size == 0 else ""
+        return f"{prefix}{body}{empty}{dtype}{name})"
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else repr(self)
+
+    def __reduce__(self) -> tuple[type[Tensor], tuple[NDArray[Any], None, str | None]]:
+        self.require_leaf("copied or pickled")
+        return Tensor, (self.data, None, self.name)
+
+
+def unbroadcast(g: Any, to: Sequence[int]) -> Any:
+    """Sum `g` over the axes along which something of shape `to` was repeated; repeat it where it is smaller."""
+    extra = len(g.shape) - len(to)
+    if extra > 0:
+        g = reduction.sum(g, axis=tuple(range(extra)))
+    repeated = tuple(i for i, n in enumerate(to) if n == 1 and len(g.shape) > i and g.shape[i] != 1)
+    if repeated and extra >= 0:
+        g = reduction.sum(g, axis=repeated, keepdims=True)
+    return g if g.shape == tuple(to) else shape.broadcast_to(g, tuple(to))
+
+
+def copied(g: Any) -> Any:
+    return np.array(g) if isinstance(g, np.ndarray | np.generic) else g.copy()
+
+
+def as_array(data: Any, dtype: DTypeLike | None) -> Any:
+    """A floating-point array: a copy of NumPy's arrays and of lists, other arrays as they are."""
+    if isinstance(data, Node):
+        raise TypeError(f"Tensor: got {describe(data)}, a variable already; use its .data for a new, unconnected one")
+    data = constant(data, "Tensor")
+    if hasattr(data, "__array_function__") and not isinstance(data, np.ndarray):
+        if dtype is not None or data.dtype.kind != "f":
+            data = data.astype(floating(dtype))
+        return data
+    return np.array(data, dtype=floating(dtype if dtype is not None else np.asarray(data).dtype))
+
+
+def floating(dtype: DTypeLike | None) -> np.dtype[Any]:
+    """A floating-point dtype; float64 for integers and booleans."""
+    kind = np.dtype(dtype)
+    if kind.kind in "iub":
+        return np.dtype(float)
+    if kind.kind != "f":
+        raise TypeError(f"Tensor: dtype must be a floating-point type, got {kind}")
+    return kind
+
+
+kinds[np.ndarray] = Tensor

@@ -1,0 +1,105 @@
+"""Value: a number that remembers where it came from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .graph import Node
+from .operators import Operators
+from .ops.reduction import sum
+from .ops.shape import item
+from .primitive import NUMBERS, describe, kinds
+
+
+class Value(Operators):
+    """A number, as a variable: whatever is computed from it can be differentiated with respect to it.
+
+    `data` is any real number, kept as a Python float; `name` labels drawings and messages.
+    Raises `TypeError` for anything that is not a real number.
+
+    >>> import chainrule as cr
+    >>> a, b = cr.Value(2.0), cr.Value(3.0)
+    >>> y = a * b + a
+    >>> y.backward()
+    >>> a.grad, b.grad
+    (4.0, 2.0)
+    """
+
+    __slots__ = ()
+    __match_args__ = ("data", "name")
+
+    def __init__(self, data: float, name: str | None = None) -> None:
+        self.become_leaf(as_number(data), name)
+
+    @property
+    def data(self) -> float:
+        """The number. Assigning a new one is an update: a graph built on the old one will not be differentiated."""
+        number: float = self._data
+        return number
+
+    @data.setter
+    def data(self, data: float) -> None:
+        self._data = as_number(data)
+        self.touch()
+
+    @property
+    def shape(self) -> tuple[()]:
+        return ()
+
+    @property
+    def ndim(self) -> int:
+        return 0
+
+    def item(self) -> float:
+        """The number alone, without its history."""
+        return self.data
+
+    def detach(self) -> float:
+        """The number as a constant: no gradient flows through it."""
+        return self.data
+
+    def fit(self, g: Any) -> Any:
+        if type(g) is float or isinstance(g, Value):
+            return g
+        if isinstance(g, Node):
+            return item(sum(g))
+        return float(np.sum(g))
+
+    def seed(self, seed: Any = None) -> float:
+        return 1.0 if seed is None else as_number(seed, "backward: the seed of a Value")
+
+    def add_to_grad(self, g: float, owned: bool) -> None:
+        self.grad = g if self.grad is None else self.grad + g
+
+    def __repr__(self) -> str:
+        name = f", name={self.name!r}" if self.name is not None else ""
+        return f"Value({self._data!r}{name})"
+
+    def __format__(self, spec: str) -> str:
+        return format(self._data, spec) if spec else repr(self)
+
+    def __reduce__(self) -> tuple[type[Value], tuple[float, str | None]]:
+        self.require_leaf("copied or pickled")
+        return Value, (self.data, self.name)
+
+
+def as_number(data: Any, what: str = "Value") -> float:
+    """A Python float, if it is one number."""
+    if type(data) is float:
+        return data
+    if isinstance(data, np.ndarray) and data.ndim == 0:
+        data = data[()]
+    if type(data) in NUMBERS or isinstance(data, int | float | np.integer | np.floating | np.bool):
+        return float(data)
+    raise TypeError(f"{what}: expected a real number, got {describe(data)}{advice(data)}")
+
+
+def advice(data: Any) -> str:
+    if isinstance(data, Node):
+        return "; it is a variable already"
+    return "; use a Tensor for arrays" if isinstance(data, list | tuple | np.ndarray) else ""
+
+
+kinds[float] = Value
