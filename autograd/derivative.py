@@ -1,0 +1,328 @@
+"""Derivatives of functions: grad, vjp, jvp, jacobian, hessian, hvp, and gradients on a graph that exists.
+
+Each runs the function on fresh variables and walks the graph it leaves. A result is plain unless it depends on a
+variable of yours, passed in or closed over; then it is a node, so derivatives nest to any order and cannot be confused.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from .graph import Node, ancestry, cotangents, enable_grad
+from .ops.elementwise import mul
+from .ops.reduction import sum
+from .ops.shape import reshape, shape_of, stack
+from .primitive import Op, born, constant, describe
+from .tensor import Tensor
+from .value import Value
+
+# The variable that stands for one the caller already has: the same data, one step further from it.
+ALIAS = Op("variable", lambda x: x, (lambda g, y, x: g,), lambda args, g, y, xs, params: (g,), elementwise=True)
+CONSTANT = Op("constant", lambda: None, (), lambda *_: ())
+
+
+def gradients(output: Any, inputs: Any, seed: Any = None, create_graph: bool = False) -> Any:
+    """The gradient of `output` with respect to each of `inputs` (a node, or a sequence of them), on their graph.
+
+    Nothing is stored in any `.grad`. `seed` is the cotangent of `output`; one with a single element needs none. An
+    input that the output does not depend on gets zeros. With `create_graph` the results are nodes and can be
+    differentiated again; otherwise plain numbers and arrays.
+
+    >>> import chainrule as cr
+    >>> x = cr.Value(2.0)
+    >>> y = x**3
+    >>> dy = cr.gradients(y, x, create_graph=True)
+    >>> cr.gradients(dy, x)
+    12.0
+    """
+    single = isinstance(inputs, Node)
+    wanted = [inputs] if single else list(inputs)
+    if not isinstance(output, Node):
+        raise TypeError(f"gradients: the output is a constant, {describe(output)}; compute it from a Value or Tensor")
+    for x in wanted:
+        if not isinstance(x, Node):
+            raise TypeError(f"gradients: inputs must be Values or Tensors, got {describe(x)}")
+    seed = seed if isinstance(seed, Node) else output.seed(seed)
+    with enable_grad():
+        found = pull_back(output, wanted, seed, create_graph)
+        results = [as_node(g) for g in found] if create_graph else found
+    return results[0] if single else results
+
+
+def pull_back(output: Node, inputs: Sequence[Node], seed: Any, create_graph: bool) -> list[Any]:
+    """The cotangents of the inputs; zeros for those that the output does not depend on."""
+    wanted = set(inputs)
+    found = {node: g for node, g in cotangents(output, seed, create_graph=create_graph) if node in wanted}
+    return [found[x] if x in found else zeros(x) for x in inputs]
+
+
+def zeros(x: Node) -> Any:
+    return 0.0 if isinstance(x, Value) else np.zeros_like(x._data)
+
+
+def as_node(g: Any) -> Node:
+    """A cotangent as a node, also where it turned out constant."""
+    data = np.asarray(g) if isinstance(g, np.generic) else g  # NumPy's scalars come from arrays without axes
+    node: Node = g if isinstance(g, Node) else born(data, CONSTANT, (), (), {})
+    return node
+
+
+# Containers: arguments may be numbers, arrays, nodes, and tuples, lists and dicts of them.
+
+
+def leaves(tree: Any) -> Iterator[Any]:
+    """The numbers and arrays in nested tuples, lists and dicts."""
+    if isinstance(tree, dict):
+        tree = [tree[key] for key in tree]
+    if isinstance(tree, list | tuple):
+        for part in tree:
+            yield from leaves(part)
+    else:
+        yield tree
+
+
+def rebuilt(tree: Any, parts: Iterator[Any]) -> Any:
+    """The same containers around other numbers and arrays."""
+    if isinstance(tree, dict):
+        return {key: rebuilt(part, parts) for key, part in tree.items()}
+    if isinstance(tree, list | tuple):
+        built = [rebuilt(part, parts) for part in tree]
+        return type(tree)(*built) if hasattr(tree, "_fields") else type(tree)(built)
+    return next(parts)
+
+
+def variable(x: Any, name: str) -> Node:
+    """A fresh variable for one argument: connected to it where it is a node itself."""
+    if isinstance(x, Node):
+        node: Node = born(x._data, ALIAS, (x,), (x._data,), {})
+        return node
+    data = constant(x, name)
+    return Tensor(data) if isinstance(x, np.generic) or hasattr(data, "shape") else Value(data)
+
+
+class Traced:
+    """A function run once on fresh variables: its output, and which variables the derivative is asked for."""
+
+    def __init__(self, name: str, f: Callable[..., Any], argnums: int | Sequence[int], args: Sequence[Any]) -> None:
+        places = [argnums] if isinstance(argnums, int) else list(argnums)
+        try:
+            places = [range(len(args))[operator.index(i)] for i in places]
+        except IndexError:
+            raise ValueError(f"{name}: argnums={argnums!r}, but {len(args)} arguments were given") from None
+        self.name, self.single = name, isinstance(argnums, int)
+        self.trees = [args[i] for i in places]
+        filled = list(args)
+        with enable_grad():
+            self.inputs = [variable(x, name) for tree in self.trees for x in leaves(tree)]
+            parts = iter(self.inputs)
+            for i, tree in zip(places, self.trees, strict=True):
+                filled[i] = rebuilt(tree, parts)
+            self.output = f(*filled)
+        own = set(self.inputs)
+        free = own.union(*[x.args for x in self.inputs])
+        graph = ancestry(*[y for y in leaves(self.output) if isinstance(y, Node)])
+        outer = any(x.args for x in self.inputs)
+        self.live = outer or any(node not in free and node.op is None for node in graph)
+
+    def scalar(self) -> Any:
+        """The output, if it is one number."""
+        if not isinstance(self.output, Node):
+            y = constant(self.output, self.name)
+            if shape_of(y) != ():
+                raise TypeError(self.not_scalar(shape_of(y)))
+            return y
+        if shape_of(self.output) != ():
+            raise TypeError(self.not_scalar(shape_of(self.output)))
+        return self.output
+
+    def not_scalar(self, shape: tuple[int, ...]) -> str:
+        return (
+            f"{self.name}: the function must return a single number, got shape {shape}; "
+            "reduce it (as with cr.sum), or use cr.jacobian or cr.vjp"
+        )
+
+    def answer(self, y: Any) -> Any:
+        """A result as the caller may see it: a node only if it depends on a variable of theirs."""
+        if isinstance(y, Node) and not self.live:
+            return y._data
+        return y
+
+    def pull_back(self, output: Any, seed: Any) -> list[Any]:
+        if not isinstance(output, Node):
+            return [zeros(x) for x in self.inputs]
+        with enable_grad():
+            return pull_back(output, self.inputs, seed, self.live or isinstance(seed, Node))
+
+    def arranged(self, found: Iterable[Any]) -> Any:
+        """Derivatives in the containers of the arguments they belong to."""
+        parts = iter([self.answer(g) for g in found])
+        trees = [rebuilt(tree, parts) for tree in self.trees]
+        return trees[0] if self.single else tuple(trees)
+
+
+def value_and_grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., tuple[Any, Any]]:
+    """The function that returns `f`'s value and its gradient. `f` must return a single number.
+
+    `argnums` says with respect to which argument, or arguments (then the gradient is a tuple). An argument may be a
+    number, an array, or tuples, lists and dicts of them; its gradient has the same form. Arguments that are nodes, and
+    variables that `f` uses from outside, are respected: the results are then nodes, to be differentiated further.
+
+    With an array function it is what `scipy.optimize.minimize(…, jac=True)` asks for.
+
+    >>> import chainrule as cr
+    >>> cr.value_and_grad(lambda x: x**2)(3.0)
+    (9.0, 6.0)
+    """
+
+    def derivative(*args: Any) -> tuple[Any, Any]:
+        traced = Traced("grad", f, argnums, args)
+        y = traced.scalar()
+        seed = y.seed() if isinstance(y, Node) else None
+        return traced.answer(y), traced.arranged(traced.pull_back(y, seed))
+
+    return derivative
+
+
+def grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
+    """The gradient of `f` as a function of the same arguments; see `value_and_grad`. May be nested to any order.
+
+    >>> import chainrule as cr
+    >>> cr.grad(cr.grad(cr.grad(cr.tanh)))(0.0)
+    -2.0
+    """
+    both = value_and_grad(f, argnums)
+
+    def derivative(*args: Any) -> Any:
+        return both(*args)[1]
+
+    return derivative
+
+
+def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
+    """`f`'s value, and the function that pulls a cotangent of it back to one for each argument (reverse mode).
+
+    >>> import chainrule as cr
+    >>> y, pull = cr.vjp(lambda a, b: a * b, 2.0, 3.0)
+    >>> y, pull(1.0)
+    (6.0, (3.0, 2.0))
+    """
+    traced = Traced("vjp", f, range(len(primals)), primals)
+    y = traced.output
+
+    def pull(cotangent: Any) -> tuple[Any, ...]:
+        if not isinstance(y, Node):
+            return tuple(traced.arranged(traced.pull_back(y, None)))
+        seed = cotangent if isinstance(cotangent, Node) else y.seed(cotangent)
+        return tuple(traced.arranged(traced.pull_back(y, seed)))
+
+    return traced.answer(y), pull
+
+
+def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
+    """`f`'s value, and its directional derivative along `tangents`, one for each of `primals` (forward mode).
+
+    The derivative is the transpose of the transpose: pulling back is linear in the cotangent, and pulling *that* back
+    pushes the tangents forward.
+
+    >>> import chainrule as cr
+    >>> cr.jvp(cr.sin, (0.0,), (2.0,))
+    (0.0, 2.0)
+    """
+    if len(primals) != len(tangents):
+        raise ValueError(f"jvp: {len(primals)} primals but {len(tangents)} tangents")
+    traced = Traced("jvp", f, range(len(primals)), primals)
+    y = traced.output
+    directions = list(leaves(tuple(tangents)))
+    if not isinstance(y, Node):
+        return y, zeros(variable(y, "jvp"))
+    for x, t in zip(traced.inputs, directions, strict=True):
+        if shape_of(t) != shape_of(x):
+            raise ValueError(f"jvp: a tangent of shape {shape_of(t)} for an argument of shape {shape_of(x)}")
+    with enable_grad():
+        probe = born(zeros(y), CONSTANT, (), (), {})
+        pulled = pull_back(y, traced.inputs, probe, create_graph=True)
+        pairing: Any = 0.0
+        for g, t in zip(pulled, directions, strict=True):
+            pairing = pairing + sum(mul(g, t))
+        live = traced.live or any(isinstance(t, Node) for t in directions)
+        pushed = pull_back(pairing, [probe], pairing.seed(), live)[0] if isinstance(pairing, Node) else zeros(y)
+    return traced.answer(y), pushed if live or not isinstance(pushed, Node) else pushed._data
+
+
+def jacobian(f: Callable[..., Any], argnums: int = 0) -> Callable[..., Any]:
+    """The matrix of all partial derivatives as a function: shape of `f`'s output, then shape of the argument.
+
+    >>> import chainrule as cr
+    >>> import numpy as np
+    >>> cr.jacobian(lambda x: x * x)(np.array([1.0, 2.0]))
+    array([[2., 0.],
+           [0., 4.]])
+    """
+
+    def derivative(*args: Any) -> Any:
+        traced = Traced("jacobian", f, argnums, args)
+        if len(traced.inputs) != 1 or isinstance(traced.trees[0], list | tuple | dict):
+            raise TypeError("jacobian: the argument must be a single number or array")
+        y = traced.output
+        x = traced.inputs[0]
+        shape = shape_of(y)
+        n = int(np.prod(shape))
+        rows = []
+        for i in range(n):
+            seed = unit(y, i) if isinstance(y, Node) else None
+            rows.append(traced.answer(traced.pull_back(y, seed)[0]))
+        if shape == ():
+            return rows[0]
+        if not rows:
+            return np.zeros(shape + x._data.shape)
+        return reshape(stack(rows), shape + shape_of(x))
+
+    return derivative
+
+
+def unit(y: Node, i: int) -> Any:
+    """The cotangent that picks out element i."""
+    if isinstance(y, Value):
+        return 1.0
+    seed = np.zeros_like(y._data)
+    seed.flat[i] = 1.0
+    return seed
+
+
+def hessian(f: Callable[..., Any], argnums: int = 0) -> Callable[..., Any]:
+    """The matrix of all second derivatives as a function; `f` must return a single number.
+
+    >>> import chainrule as cr
+    >>> import numpy as np
+    >>> cr.hessian(lambda x: cr.sum(x**3))(np.array([1.0, 2.0]))
+    array([[ 6.,  0.],
+           [ 0., 12.]])
+    """
+    return jacobian(grad(f, argnums), argnums)
+
+
+def hvp(f: Callable[..., Any], *args: Any, argnums: int = 0) -> Any:
+    """The Hessian of `f` times a vector, at the cost of a few gradients: `hvp(f, x, v)`, or `hvp(f)(x, v)`.
+
+    With several arguments the vector comes last, `hvp(f, x, y, v)`, and belongs to the one at `argnums`.
+
+    >>> import chainrule as cr
+    >>> cr.hvp(lambda x: x**3, 2.0, 10.0)
+    120.0
+    """
+
+    def product(*args: Any) -> Any:
+        if len(args) < 2:
+            raise TypeError(f"hvp: expected the arguments of f and then a vector, got {len(args)} arguments")
+        *xs, v = args
+
+        def along(x: Any) -> Any:
+            return grad(f, argnums)(*xs[:argnums], x, *xs[argnums + 1 :])
+
+        return jvp(along, (xs[argnums],), (v,))[1]
+
+    return product(*args) if args else product
