@@ -1,0 +1,312 @@
+"""gradcheck: never calls a correct gradient wrong, never passes a wrong one, whatever the scale and the dtype."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import chainrule as cr
+import numpy as np
+import pytest
+from chainrule.autograd.primitive import unary
+
+# fmt: off
+ROWS = {  # smooth functions and where they are
+    "exp": (-5, 5),       "expm1": (-5, 5),     "log": (1e-3, 50),     "log1p": (-0.9, 9),   "log2": (1e-3, 50),
+    "log10": (1e-3, 50),  "sqrt": (1e-4, 50),   "cbrt": (0.01, 20),    "square": (-5, 5),    "reciprocal": (0.05, 9),
+    "sin": (-9, 9),       "cos": (-9, 9),       "tan": (-1.4, 1.4),    "arcsin": (-.99, .99), "arccos": (-.99, .99),
+    "arctan": (-20, 20),  "sinh": (-5, 5),      "cosh": (-5, 5),       "tanh": (-12, 12),    "arcsinh": (-50, 50),
+    "arccosh": (1.01, 30), "arctanh": (-.99, .99), "erf": (-5, 5),     "sigmoid": (-30, 30), "softplus": (-30, 30),
+    "silu": (-20, 20),    "gelu": (-6, 6),
+}
+
+SMOOTH: list[Callable[[Any], Any]] = [
+    cr.tanh, cr.sin, cr.sigmoid, cr.arctan, cr.gelu, cr.softplus, cr.erf, cr.square,
+    lambda x: cr.exp(-x * x), lambda x: cr.log(1 + x * x), lambda x: 1 / (2 + cr.sin(x)), lambda x: cr.hypot(x, 1.5),
+]
+MIXING: list[Callable[[Any], Any]] = [
+    cr.softmax, lambda x: cr.log_softmax(x, axis=0), lambda x: x - cr.mean(x), lambda x: cr.cumsum(x, axis=0),
+    lambda x: x / (1e-3 + cr.norm(x)), lambda x: x @ cr.transpose(x), lambda x: (x - cr.mean(x)) / cr.sqrt(cr.var(x) + 1e-5),
+]
+REDUCTIONS: list[Callable[[Any], Any]] = [
+    cr.sum, cr.mean, cr.logsumexp, cr.var, cr.std, cr.norm, cr.prod, lambda x: x, lambda x: cr.sum(x * x),
+]
+
+def copied(x: Any) -> Any:
+    return x * 1.0
+
+FAULTS = {  # the identity, with derivatives that are wrong by
+    "sign":         unary("sign",     copied, lambda g, y, x: -g,                          listed=False),
+    "factor 2":     unary("factor",   copied, lambda g, y, x: 2.0 * g,                     listed=False),
+    "1 percent":    unary("percent",  copied, lambda g, y, x: 1.01 * g,                    listed=False),
+    "missing":      unary("missing",  copied, lambda g, y, x: 0.0 * g,                     listed=False),
+    "another term": unary("term",     copied, lambda g, y, x: g * (1.0 + 0.1 * cr.cos(x)), listed=False),
+}
+# fmt: on
+
+SCALES = [1e-12, 1.0, 1e12]
+KINDS = ["number", "float32", "float64"]
+
+
+def point(kind: str, low: float, high: float, seed: int = 0) -> Any:
+    x = np.random.default_rng(seed).uniform(low, high, (2, 3))
+    return float(x[0, 0]) if kind == "number" else x.astype(kind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ROWS)
+def test_correct_rows_are_right_at_every_scale(name: str, kind: str) -> None:
+    f, x = getattr(cr, name), point(kind, *ROWS[name])
+    for scale in SCALES:
+        report = cr.gradcheck(lambda x, scale=scale: f(x) * scale, x)
+        assert report, str(report)
+        assert len(report) == np.size(x)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_planted_fault_is_found_at_every_scale(fault: str, kind: str) -> None:
+    x = point(kind, 0.2, 1.2)
+    for scale in SCALES:
+        report = cr.gradcheck(lambda x, scale=scale: cr.exp(FAULTS[fault](x)) * scale, x)
+        assert [row.verdict for row in report] == ["wrong"] * np.size(x), str(report)
+    report = cr.gradcheck(lambda x: 1e3 + cr.sum(cr.exp(FAULTS[fault](x))), x)
+    assert not report
+
+
+def composition(rng: np.random.Generator) -> tuple[Callable[[Any], Any], Any]:
+    x = rng.normal(size=rng.integers(2, 4, size=2)) * 10.0 ** rng.uniform(-2, 0.5) + rng.choice([0.0, 0.0, 3.0])
+    layers = [pool[rng.integers(len(pool))] for pool in (SMOOTH, MIXING, SMOOTH)]
+    last, scale = REDUCTIONS[rng.integers(len(REDUCTIONS))], 10.0 ** rng.uniform(-12, 12)
+
+    def f(x: Any) -> Any:
+        for layer in layers:
+            x = layer(x)
+        return last(x) * scale
+
+    return f, x.astype(rng.choice(["f", "d"]))
+
+
+@pytest.mark.parametrize("block", range(6))
+def test_no_false_alarm_in_random_compositions(block: int) -> None:
+    for i in range(50):
+        f, x = composition(np.random.default_rng([block, i]))
+        report = cr.gradcheck(f, x, sample=4, seed=i)
+        assert report, f"case {i}\n{report}"
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_no_fault_is_missed_in_random_compositions(fault: str) -> None:
+    for i in range(20):
+        f, x = composition(np.random.default_rng([99, i]))
+        report = cr.gradcheck(lambda x, f=f: f(FAULTS[fault](x)), x, sample=4, seed=i)
+        visible = [row for row in report if abs(row.numeric) > 1e3 * row.error]
+        assert not report or not visible, f"case {i}\n{report}"
+
+
+def test_a_zero_gradient_beside_large_ones_is_right() -> None:
+    for dtype in ("f", "d"):
+        report = cr.gradcheck(lambda x: cr.sum(cr.cos(x)), np.array([0.0, 1.0, -1.5], dtype))
+        assert report, str(report)
+        assert cr.gradcheck(lambda x: cr.sum(x - cr.mean(x)), np.array([1e3, 1.0, 7.0], dtype))
+        assert cr.gradcheck(lambda x: cr.sum(cr.softmax(x)), np.array([20.0, 1.0, -5.0], dtype))
+
+
+def test_what_is_not_used_has_gradient_zero() -> None:
+    report = cr.gradcheck(lambda x, y: cr.sum(x) * 2.0, np.ones(2), 5.0)
+    assert report
+    assert [row.autograd for row in report] == [2.0, 2.0, 0.0]
+    assert cr.gradcheck(lambda x: 3.0, 1.0)
+    assert cr.gradcheck(lambda x: x, 1.0)
+
+
+def test_a_fault_in_one_of_many_outputs_counts() -> None:
+    def f(x: Any) -> Any:
+        return cr.stack([x, cr.sin(x), FAULTS["1 percent"](x)])
+
+    assert not cr.gradcheck(f, 0.5)
+    assert not cr.gradcheck(f, np.array([0.5, 1.0]))
+
+
+def test_second_derivatives_are_functions_too() -> None:
+    assert cr.gradcheck(cr.grad(cr.tanh), 0.3)
+    assert cr.gradcheck(cr.grad(lambda x: cr.sum(cr.sin(x) * x)), np.array([0.3, 2.0]))
+
+
+def test_half_precision() -> None:
+    x = np.array([0.3, 1.7], np.float16)
+    assert cr.gradcheck(lambda x: cr.tanh(x * x), x)
+    assert not cr.gradcheck(lambda x: cr.tanh(FAULTS["1 percent"](x)), x)
+
+
+def test_rows_say_where_they_are() -> None:
+    tree = {"w": np.ones((1, 2)), "b": [0.5, cr.Value(2.0)]}
+    report = cr.gradcheck(lambda x, p: x * cr.sum(p["w"]) + p["b"][0] * p["b"][1], 3.0, tree)
+    assert [(row.input, row.index) for row in report] == [
+        ("0", ()), ("1.w", (0, 0)), ("1.w", (0, 1)), ("1.b.0", ()), ("1.b.1", ())
+    ]  # fmt: skip
+    assert [row.autograd for row in report] == [2.0, 3.0, 3.0, 2.0, 0.5]
+    assert all(abs(row.numeric - row.autograd) <= row.error <= row.tolerance for row in report)
+
+
+class Net:
+    """Parameters of both kinds, and a loss."""
+
+    def __init__(self, dtype: str = "d") -> None:
+        rng = np.random.default_rng(0)
+        self.x = rng.normal(size=(5, 4)).astype(dtype)
+        self.weight = cr.Tensor(rng.normal(size=(3, 4)).astype(dtype))
+        self.bias = cr.Tensor(rng.normal(size=3).astype(dtype))
+        self.gain = cr.Value(1.5, name="gain")
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        return {"layer": {"weight": self.weight, "bias": self.bias}, "g": self.gain}
+
+    def loss(self) -> Any:
+        y = cr.tanh(cr.linear(self.x, self.weight, self.bias))
+        return cr.softmax_cross_entropy(y * self.gain, np.array([0, 1, 2, 1, 0]), reduction="mean")
+
+
+@pytest.mark.parametrize("dtype", ["f", "d"])
+def test_parameters_of_a_model(dtype: str) -> None:
+    net = Net(dtype)
+    report = cr.gradcheck(net.loss, parameters=net.parameters)
+    assert report, str(report)
+    assert len(report) == 16
+    assert {row.input for row in report} == {"layer.weight", "layer.bias", "gain"}
+    assert not cr.gradcheck(lambda: FAULTS["1 percent"](net.loss()), parameters=[net.weight])
+
+
+def test_a_parameter_used_twice_is_one() -> None:
+    w = cr.Value(3.0)
+    report = cr.gradcheck(lambda: w * w, parameters=iter([w, w]))
+    assert [row.autograd for row in report] == [6.0]
+    assert report
+
+
+def snapshot(net: Net) -> list[Any]:
+    return [(id(p.data), np.asarray(p.data).tobytes(), p.birth, p.grad) for p in (net.weight, net.bias)] + [
+        net.gain.data
+    ]
+
+
+@pytest.mark.parametrize("fail_at", [1, 2, 3, 4, 20, None])
+def test_parameters_come_back_to_the_bit(fail_at: int | None) -> None:
+    net, calls = Net("f"), 0
+    before, loss = snapshot(net), net.loss()
+
+    def f() -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == fail_at:
+            raise RuntimeError("stop")
+        return net.loss()
+
+    if fail_at:
+        with pytest.raises(RuntimeError, match="stop"):
+            cr.gradcheck(f, parameters=net.parameters)
+    else:
+        assert cr.gradcheck(f, parameters=net.parameters)
+    assert snapshot(net) == before
+    loss.backward()  # a graph from before is still good
+    assert net.weight.grad.dtype == np.float32
+
+
+def test_a_sample_is_drawn_by_seed_across_all_parameters() -> None:
+    net = Net()
+    places = [
+        [(row.input, row.index) for row in cr.gradcheck(net.loss, parameters=net.parameters, sample=6, seed=seed)]
+        for seed in (0, 0, 1)
+    ]
+    assert [len(set(p)) for p in places] == [6, 6, 6]
+    assert places[0] == places[1] != places[2]
+    assert len(cr.gradcheck(net.loss, parameters=net.parameters, sample=1000)) == 16
+
+
+def test_the_mode_of_the_caller_does_not_matter() -> None:
+    with cr.no_grad():
+        assert cr.gradcheck(cr.tanh, np.array([0.5, 1.0]))
+        assert cr.gradcheck(cr.tanh, 0.5).rows[0].autograd != 0.0
+
+
+@pytest.mark.parametrize(
+    ("f", "x"),
+    [
+        (cr.log, 0.0),
+        (cr.sqrt, 0.0),
+        (cr.exp, 1e4),
+        (lambda x: x * np.nan, 1.0),
+        (cr.sqrt, np.array([1.0, -1.0])),
+        (cr.exp, np.array([100.0], "f")),
+    ],
+)
+def test_not_finite_is_a_verdict(f: Any, x: Any) -> None:
+    report = cr.gradcheck(f, x)
+    assert not report
+    assert "not finite" in {row.verdict for row in report}
+    assert "not finite" in str(report)
+    json.dumps(report.to_dict())
+
+
+def test_a_branch_not_taken_may_be_infinite() -> None:
+    report = cr.gradcheck(lambda x: cr.where(x > 0.5, cr.log(x), x * 3.0), np.array([0.0, 2.0]))
+    assert report, str(report)
+
+
+def test_the_printed_table_has_the_worst_first() -> None:
+    def f(x: Any) -> Any:
+        return cr.sin(cr.concatenate([x[:30], FAULTS["sign"](x[30:31]), FAULTS["1 percent"](x[31:])]))
+
+    report = cr.gradcheck(f, np.linspace(0.1, 1.2, 32))
+    lines = str(report).splitlines()
+    assert lines[0] == "gradcheck: 30 of 32 right, 2 wrong"
+    assert lines[1].split("  ")[0] == "input"
+    assert lines[1].split()[-1] == "verdict"
+    assert [line.split()[1] for line in lines[2:4]] == ["30", "31"]
+    assert [line.split()[-1] for line in lines[2:22]] == ["wrong"] * 2 + ["right"] * 18
+    assert lines[22:] == ["… and 12 more, none worse"]
+    assert (
+        len({line.index(verdict) for line, verdict in zip(lines[1:4], ["verdict", "wrong", "wrong"], strict=True)}) == 1
+    )
+
+
+def test_the_report_as_data_and_in_a_notebook() -> None:
+    w = cr.Value(2.0, name="<w>")
+    report = cr.gradcheck(lambda: w * w, parameters=w)
+    data = json.loads(json.dumps(report.to_dict()))
+    assert data["right"] is True
+    assert data["rows"][0]["input"] == "<w>"
+    assert (data["rows"][0]["index"], data["rows"][0]["autograd"], data["rows"][0]["verdict"]) == ([], 4.0, "right")
+    assert "&lt;w&gt;" in report._repr_html_()
+    assert list(report) == list(report.rows)
+    assert bool(cr.gradcheck(cr.sum, np.zeros((0, 2))))
+    assert str(cr.gradcheck(cr.sum, np.zeros((0, 2)))) == "gradcheck: 0 of 0 right"
+
+
+RNG = np.random.default_rng(0)
+
+
+def noisy(x: Any) -> Any:
+    return x * RNG.normal()
+
+
+@pytest.mark.parametrize(
+    ("f", "args", "options", "error", "message"),
+    [
+        (lambda x: None, (1.0,), {}, TypeError, "gradcheck: the result of the function: expected a number.*None"),
+        (lambda x: "1", (1.0,), {}, TypeError, "expected a number.*'1'"),
+        (lambda x: x, (None,), {}, TypeError, "gradcheck: expected a number.*None"),
+        (lambda: 1.0, (), {}, TypeError, "either the arguments of f or parameters="),
+        (lambda x: x, (1.0,), {"parameters": cr.Value(1.0)}, TypeError, "either the arguments of f or parameters="),
+        (lambda: 1.0, (), {"parameters": [1.0]}, TypeError, "leaf Values and Tensors, got 1.0"),
+        (lambda: 1.0, (), {"parameters": [cr.Value(1.0) * 2.0]}, TypeError, "leaf Values and Tensors, got Value"),
+        (lambda: 1.0, (), {"parameters": Net()}, TypeError, "leaf Values and Tensors, got .*Net"),
+        (cr.sin, (1.0,), {"sample": 0}, ValueError, "sample is a number of elements, 1 or more, got 0"),
+        (noisy, (1.0,), {}, ValueError, "two results for the same data"),
+    ],
+)
+def test_bad_input(f: Any, args: Any, options: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        cr.gradcheck(f, *args, **options)
