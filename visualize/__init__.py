@@ -1,0 +1,12 @@
+"""Drawings of what happened: every value with its data and gradient, every operation with its local derivatives.
+
+`diagram` describes a graph in plain immutable data, `draw` turns that into Graphviz, `render` into a picture.
+"""
+
+from .diagram import Diagram as Diagram
+from .diagram import DiagramEdge as DiagramEdge
+from .diagram import DiagramNode as DiagramNode
+from .diagram import Quantity as Quantity
+from .diagram import diagram as diagram
+from .dot import draw as draw
+from .dot import render as render
