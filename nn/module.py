@@ -1,0 +1,144 @@
+"""Module: a function with parameters, which are found by structure.
+
+Whatever leaf Value or Tensor an attribute holds, directly or inside lists, tuples, dicts and other modules, is a
+parameter; its name is the path to it. There is nothing to register and nothing to forget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chainrule.autograd import Tensor, Value
+
+Parameter = Value | Tensor
+
+
+class Module:
+    """The base of all layers and models: give a subclass parameters as attributes and a `forward`.
+
+    >>> import chainrule as cr
+    >>> class Scale(cr.nn.Module):
+    ...     def __init__(self):
+    ...         self.factor = cr.Value(2.0)
+    ...     def forward(self, x):
+    ...         return self.factor * x
+    >>> scale = Scale()
+    >>> scale(3.0)
+    Value(6.0)
+    >>> scale.state_dict()
+    {'factor': array(2.)}
+    """
+
+    training: bool = True
+
+    def forward(self, *inputs: Any) -> Any:
+        """What the module computes."""
+        raise NotImplementedError(f"{type(self).__name__} has no forward(); define one")
+
+    def __call__(self, *inputs: Any) -> Any:
+        return self.forward(*inputs)
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """Every parameter once, with the path of attributes and indices that leads to it, in order of definition."""
+        seen: set[int] = set()
+        for name, part in walk(self, ""):
+            if isinstance(part, Value | Tensor) and part.op is None and id(part) not in seen:
+                seen.add(id(part))
+                yield name, part
+
+    def parameters(self) -> list[Parameter]:
+        """Every parameter once."""
+        return [parameter for _, parameter in self.named_parameters()]
+
+    def modules(self) -> list[Module]:
+        """This module and all those inside it."""
+        return [part for _, part in walk(self, "") if isinstance(part, Module)]
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of all parameters."""
+        for parameter in self.parameters():
+            parameter.grad = None
+
+    def train(self, mode: bool = True) -> Self:
+        """Behave as in training: layers such as dropout act differently there."""
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Self:
+        """Behave as in use."""
+        return self.train(False)
+
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        """A copy of every parameter's data, by name."""
+        return {name: np.array(parameter.data) for name, parameter in self.named_parameters()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over data by name. Names and shapes must agree in full, else `ValueError` and nothing is loaded."""
+        own = dict(self.named_parameters())
+        found = {name: np.asarray(data) for name, data in state.items()}
+        problems = [f"missing {name!r}" for name in own if name not in found]
+        problems += [f"unexpected {name!r}" for name in found if name not in own]
+        problems += [
+            f"{name!r} has shape {found[name].shape}, expected {own[name].shape}"
+            for name in own
+            if name in found and found[name].shape != own[name].shape
+        ]
+        problems += [
+            f"{name!r} has dtype {found[name].dtype}, expected real numbers"
+            for name in own
+            if name in found and found[name].dtype.kind not in "fiub"
+        ]
+        if problems:
+            raise ValueError(f"load_state_dict: nothing was loaded: {'; '.join(problems)}")
+        for name, parameter in own.items():
+            parameter.data = found[name]
+
+    def describe(self) -> str:
+        """What the repr says of this module itself, in its parentheses."""
+        return ""
+
+    def __repr__(self) -> str:
+        lines = [f"{type(self).__name__}({self.describe()})"]
+        for name, child in children(self):
+            first, *rest = repr(child).splitlines()
+            lines += [f"  ({name}) {first}", *(f"  {line}" for line in rest)]
+        return "\n".join(lines)
+
+
+def parts_of(x: Any) -> Iterator[tuple[str, Any]]:
+    """The named parts of a module or a container."""
+    if isinstance(x, Module):
+        yield from vars(x).items()
+    elif isinstance(x, dict):
+        yield from ((str(key), part) for key, part in x.items())
+    elif isinstance(x, list | tuple):
+        yield from ((str(i), part) for i, part in enumerate(x))
+
+
+def walk(root: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """Everything inside `root`, itself included, with its path, in order of definition; each module once."""
+    seen: set[int] = set()
+    stack: list[tuple[str, Any]] = [(name, root)]
+    while stack:
+        name, part = stack.pop()
+        if not isinstance(part, Module | dict | list | tuple):
+            yield name, part
+        elif id(part) not in seen:
+            seen.add(id(part))
+            yield name, part
+            inside = [(f"{name}.{key}" if name else key, x) for key, x in parts_of(part)]
+            stack.extend(reversed(inside))
+
+
+def children(module: Module) -> Iterator[tuple[str, Module]]:
+    """The modules directly inside, also those in its lists and dicts."""
+    for key, part in parts_of(module):
+        if isinstance(part, Module):
+            yield key, part
+        elif isinstance(part, dict | list | tuple):
+            yield from ((f"{key}.{i}", x) for i, x in parts_of(part) if isinstance(x, Module))
