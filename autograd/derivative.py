@@ -12,16 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from .graph import Node, ancestry, cotangents, enable_grad
+from .graph import Node, ancestry, constant_root, cotangents, enable_grad
 from .ops.elementwise import mul
 from .ops.reduction import sum
 from .ops.shape import reshape, shape_of, stack
-from .primitive import Op, born, constant, describe
+from .primitive import UNRECORDED, Op, born, constant, describe
 from .tensor import Tensor
 from .value import Value
 
 # The variable that stands for one the caller already has: the same data, one step further from it.
-ALIAS = Op("variable", lambda x: x, (lambda g, y, x: g,), lambda args, g, y, xs, params: (g,), elementwise=True)
+ALIAS = Op("variable", lambda x: x, (lambda g, y, x: g,), lambda args, g, y, params: (g,), elementwise=True)
 CONSTANT = Op("constant", lambda: None, (), lambda *_: ())
 
 
@@ -46,17 +46,28 @@ def gradients(output: Any, inputs: Any, seed: Any = None, create_graph: bool = F
     for x in wanted:
         if not isinstance(x, Node):
             raise TypeError(f"gradients: inputs must be Values or Tensors, got {describe(x)}")
-    seed = seed if isinstance(seed, Node) else output.seed(seed)
+    if output.op is UNRECORDED:
+        raise constant_root("gradients", output)
     with enable_grad():
+        seed = seed_of(output, seed if create_graph or not isinstance(seed, Node) else seed._data)
         found = pull_back(output, wanted, seed, create_graph)
         results = [as_node(g) for g in found] if create_graph else found
     return results[0] if single else results
 
 
+def seed_of(output: Node, seed: Any) -> Any:
+    """The cotangent to start from: plain data, or a node where the result shall depend on it."""
+    if not isinstance(seed, Node):
+        return output.seed(seed)
+    if shape_of(seed) != shape_of(output):
+        raise ValueError(f"backward: a seed of shape {shape_of(seed)} for a result of shape {shape_of(output)}")
+    return output.fit(seed)
+
+
 def pull_back(output: Node, inputs: Sequence[Node], seed: Any, create_graph: bool) -> list[Any]:
     """The cotangents of the inputs; zeros for those that the output does not depend on."""
     wanted = set(inputs)
-    found = {node: g for node, g in cotangents(output, seed, create_graph=create_graph) if node in wanted}
+    found = dict(cotangents(output, seed, wanted, create_graph=create_graph))
     return [found[x] if x in found else zeros(x) for x in inputs]
 
 
@@ -67,7 +78,7 @@ def zeros(x: Node) -> Any:
 def as_node(g: Any) -> Node:
     """A cotangent as a node, also where it turned out constant."""
     data = np.asarray(g) if isinstance(g, np.generic) else g  # NumPy's scalars come from arrays without axes
-    node: Node = g if isinstance(g, Node) else born(data, CONSTANT, (), (), {})
+    node: Node = g if isinstance(g, Node) else born(data, CONSTANT, (), {})
     return node
 
 
@@ -98,21 +109,31 @@ def rebuilt(tree: Any, parts: Iterator[Any]) -> Any:
 def variable(x: Any, name: str) -> Node:
     """A fresh variable for one argument: connected to it where it is a node itself."""
     if isinstance(x, Node):
-        node: Node = born(x._data, ALIAS, (x,), (x._data,), {})
+        node: Node = born(x._data, ALIAS, (x,), {})
         return node
+    if isinstance(x, np.generic):
+        return Tensor(x)
     data = constant(x, name)
-    return Tensor(data) if isinstance(x, np.generic) or hasattr(data, "shape") else Value(data)
+    return Tensor(data) if hasattr(data, "shape") else Value(data)
+
+
+def places_of(argnums: int | Sequence[int], n: int, name: str) -> list[int]:
+    """Which of n arguments are meant, counted from 0."""
+    wanted = [argnums] if isinstance(argnums, int) else list(argnums)
+    try:
+        places = [range(n)[operator.index(i)] for i in wanted]
+    except IndexError:
+        raise ValueError(f"{name}: argnums={argnums!r}, but {n} arguments were given") from None
+    if len(set(places)) < len(places):
+        raise ValueError(f"{name}: argnums={argnums!r} names an argument twice")
+    return places
 
 
 class Traced:
     """A function run once on fresh variables: its output, and which variables the derivative is asked for."""
 
     def __init__(self, name: str, f: Callable[..., Any], argnums: int | Sequence[int], args: Sequence[Any]) -> None:
-        places = [argnums] if isinstance(argnums, int) else list(argnums)
-        try:
-            places = [range(len(args))[operator.index(i)] for i in places]
-        except IndexError:
-            raise ValueError(f"{name}: argnums={argnums!r}, but {len(args)} arguments were given") from None
+        places = places_of(argnums, len(args), name)
         self.name, self.single = name, isinstance(argnums, int)
         self.trees = [args[i] for i in places]
         filled = list(args)
@@ -121,20 +142,15 @@ class Traced:
             parts = iter(self.inputs)
             for i, tree in zip(places, self.trees, strict=True):
                 filled[i] = rebuilt(tree, parts)
-            self.output = f(*filled)
-        own = set(self.inputs)
-        free = own.union(*[x.args for x in self.inputs])
-        graph = ancestry(*[y for y in leaves(self.output) if isinstance(y, Node)])
-        outer = any(x.args for x in self.inputs)
-        self.live = outer or any(node not in free and node.op is None for node in graph)
+            output = f(*filled)
+        self.output = output if isinstance(output, Node) else constant(output, f"{name}: the function's result")
+        # Live: the output depends on a variable that was there before, passed in or closed over.
+        before = min((x.birth for x in self.inputs), default=0)
+        graph = ancestry(output) if isinstance(output, Node) else []
+        self.live = any(x.args for x in self.inputs) or any(x.birth < before and x.op is None for x in graph)
 
     def scalar(self) -> Any:
         """The output, if it is one number."""
-        if not isinstance(self.output, Node):
-            y = constant(self.output, self.name)
-            if shape_of(y) != ():
-                raise TypeError(self.not_scalar(shape_of(y)))
-            return y
         if shape_of(self.output) != ():
             raise TypeError(self.not_scalar(shape_of(self.output)))
         return self.output
@@ -159,7 +175,7 @@ class Traced:
 
     def arranged(self, found: Iterable[Any]) -> Any:
         """Derivatives in the containers of the arguments they belong to."""
-        parts = iter([self.answer(g) for g in found])
+        parts = iter(found)
         trees = [rebuilt(tree, parts) for tree in self.trees]
         return trees[0] if self.single else tuple(trees)
 
@@ -216,7 +232,8 @@ def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tupl
     def pull(cotangent: Any) -> tuple[Any, ...]:
         if not isinstance(y, Node):
             return tuple(traced.arranged(traced.pull_back(y, None)))
-        seed = cotangent if isinstance(cotangent, Node) else y.seed(cotangent)
+        with enable_grad():
+            seed = seed_of(y, cotangent)
         return tuple(traced.arranged(traced.pull_back(y, seed)))
 
     return traced.answer(y), pull
@@ -243,7 +260,7 @@ def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) 
         if shape_of(t) != shape_of(x):
             raise ValueError(f"jvp: a tangent of shape {shape_of(t)} for an argument of shape {shape_of(x)}")
     with enable_grad():
-        probe = born(zeros(y), CONSTANT, (), (), {})
+        probe = born(zeros(y), CONSTANT, (), {})
         pulled = pull_back(y, traced.inputs, probe, create_graph=True)
         pairing: Any = 0.0
         for g, t in zip(pulled, directions, strict=True):
@@ -274,11 +291,11 @@ def jacobian(f: Callable[..., Any], argnums: int = 0) -> Callable[..., Any]:
         rows = []
         for i in range(n):
             seed = unit(y, i) if isinstance(y, Node) else None
-            rows.append(traced.answer(traced.pull_back(y, seed)[0]))
+            rows.append(traced.pull_back(y, seed)[0])
         if shape == ():
             return rows[0]
         if not rows:
-            return np.zeros(shape + x._data.shape)
+            return np.zeros(shape + shape_of(x))
         return reshape(stack(rows), shape + shape_of(x))
 
     return derivative
@@ -319,10 +336,11 @@ def hvp(f: Callable[..., Any], *args: Any, argnums: int = 0) -> Any:
         if len(args) < 2:
             raise TypeError(f"hvp: expected the arguments of f and then a vector, got {len(args)} arguments")
         *xs, v = args
+        [i] = places_of(argnums, len(xs), "hvp")
 
         def along(x: Any) -> Any:
-            return grad(f, argnums)(*xs[:argnums], x, *xs[argnums + 1 :])
+            return grad(f, i)(*xs[:i], x, *xs[i + 1 :])
 
-        return jvp(along, (xs[argnums],), (v,))[1]
+        return jvp(along, (xs[i],), (v,))[1]
 
     return product(*args) if args else product

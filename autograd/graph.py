@@ -10,12 +10,13 @@ its graph at once, births alone order the walk, and a node changed after it was 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import AbstractContextManager
 from contextvars import ContextVar, Token
 from heapq import heappop, heappush
 from itertools import count
 from operator import attrgetter
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
@@ -28,22 +29,30 @@ next_birth: Callable[[], int] = count(1).__next__
 recording: ContextVar[bool] = ContextVar("chainrule_recording", default=True)
 suspended: list[None] = []
 
+# The birth of the latest change to any leaf: whatever is younger was made from data that still stands.
+latest_change = [0]
+changing = Lock()
+
 NO_PARAMS: Mapping[str, Any] = {}
 
 
 class Node:
     """A variable: data, and the operation and arguments it was made from. `Value` and `Tensor` are its two kinds."""
 
-    __slots__ = ("__weakref__", "_data", "args", "birth", "grad", "inputs", "name", "op", "params")
+    __slots__ = ("__weakref__", "_data", "args", "birth", "grad", "name", "op", "params")
 
     _data: Any
     args: tuple[Any, ...]  # what the operation was given: nodes and plain data
-    inputs: tuple[Any, ...]  # the same, as plain data at that time
     params: Mapping[str, Any]  # keyword arguments: how, not what
     op: Op | None  # None for a leaf
     birth: int
     grad: Any
     name: str | None
+
+    @property
+    def inputs(self) -> tuple[Any, ...]:
+        """What the operation was given, as plain data."""
+        return tuple([arg._data if isinstance(arg, Node) else arg for arg in self.args])
 
     @abstractmethod
     def fit(self, g: Any) -> Any:
@@ -62,7 +71,7 @@ class Node:
         if name is not None and not isinstance(name, str):
             raise TypeError(f"name must be a string or None, got {name!r}")
         self._data, self.name = data, name
-        self.op, self.args, self.inputs, self.params = None, (), (), NO_PARAMS
+        self.op, self.args, self.params = None, (), NO_PARAMS
         self.grad = None
         self.birth = next_birth()
 
@@ -72,7 +81,8 @@ class Node:
 
     def touch(self) -> None:
         """Say that the data changed. Graphs built on the old data then refuse to be differentiated."""
-        self.birth = next_birth()
+        with changing:
+            self.birth = latest_change[0] = next_birth()
 
     def backward(self, seed: Any = None) -> None:
         """Differentiate this node with respect to everything it was made from, into each node's `.grad`.
@@ -90,18 +100,15 @@ class Node:
         6.0
         """
         if self.op is not None and not self.args:
-            raise RuntimeError(
-                f"backward from {self!r}, a constant: it was computed under no_grad(), so nothing was recorded. "
-                "Compute it outside no_grad()."
-            )
-        finished = list(cotangents(self, self.seed(seed)))
+            raise constant_root("backward", self)
         held: set[int] = set()  # the arrays that a node in between keeps; a leaf's gradient must be its own
-        for node, g in finished:
+        for node, g in cotangents(self, self.seed(seed)):
             if node.op is None:
                 node.add_to_grad(g, owned=id(g) not in held)
             else:
                 node.grad = g
-            held.add(id(g))
+            if type(g) is not float:
+                held.add(id(g))
 
 
 def ancestry(*roots: Node) -> list[Node]:
@@ -116,9 +123,12 @@ def ancestry(*roots: Node) -> list[Node]:
     return sorted(seen, key=attrgetter("birth"), reverse=True)
 
 
-def cotangents(root: Node, seed: Any, *, create_graph: bool = False) -> Iterator[tuple[Node, Any]]:
-    """Yield every ancestor of `root` that it depends on with its finished cotangent, consumers before producers.
+def cotangents(
+    root: Node, seed: Any, wanted: Container[Node] | None = None, *, create_graph: bool = False
+) -> list[tuple[Node, Any]]:
+    """The ancestors of `root` that it depends on, each with its finished cotangent, consumers before producers.
 
+    All of them, or only those that are `wanted`: the others' cotangents are freed on the way.
     The youngest node that waits is always next: all its consumers are younger still, so its cotangent is finished.
     With `create_graph` the rules are shown the nodes themselves instead of their data, and so the cotangents are
     nodes that can be differentiated again: that is all there is to higher orders.
@@ -126,39 +136,56 @@ def cotangents(root: Node, seed: Any, *, create_graph: bool = False) -> Iterator
     pending = {root: seed}
     waiting = [(-root.birth, root)]
     dead: dict[Node, Any] = {}
-    get = pending.get
+    finished: list[tuple[Node, Any]] = []
+    get, pop = pending.get, pending.pop
     while waiting:
         node = heappop(waiting)[1]
-        g = pending.pop(node)
-        yield node, g
+        g = pop(node)
+        if wanted is None or node in wanted:
+            finished.append((node, g))
         op = node.op
         if op is None:
             continue
-        y, xs = (node, node.args) if create_graph else (node._data, node.inputs)
+        args = node.args
+        y = node if create_graph else node._data
         if dead or op.alive is not None:
-            pulled = op.pull_shaded(node, g, y, xs, dead, pending)
+            pulled: Sequence[Any] = op.pull_shaded(node, g, y, dead, pending)
         else:
-            pulled = op.pull(node.args, g, y, xs, node.params)
-        fit = not (op.exact and type(g) is float)  # numbers in, numbers out: there is nothing to fit
-        for arg, d in zip(node.args, pulled):  # noqa: B905  (strict= costs a tenth of a scalar walk)
-            if d is None or (fit and not isinstance(arg, Node)):
+            pulled = op.pull(args, g, y, node.params)
+        exact = op.exact and type(g) is float  # numbers in, numbers out: there is nothing to fit
+        for arg, d in zip(args, pulled):  # noqa: B905  (strict= costs a tenth of a scalar walk)
+            if not exact:
+                if not isinstance(arg, Node):
+                    continue
+                if arg.birth > node.birth:
+                    raise changed(arg, node)
+                if d is not None:
+                    d = arg.fit(d)
+            if d is None:
                 continue
-            if fit:
-                d = arg.fit(d)
             total = get(arg)
             if total is not None:
                 pending[arg] = total + d
             elif isinstance(arg, Node):
-                if arg.birth > node.birth:
+                birth = arg.birth
+                if birth > node.birth:
                     raise changed(arg, node)
                 pending[arg] = d
-                heappush(waiting, (-arg.birth, arg))
+                heappush(waiting, (-birth, arg))
+    return finished
 
 
 def changed(arg: Node, node: Node) -> RuntimeError:
     return RuntimeError(
         f"{arg!r} was changed after {node.op!r} was computed from it, so its gradient would be wrong. "
         "Call backward() before changing data, or compute the result again."
+    )
+
+
+def constant_root(what: str, node: Node) -> RuntimeError:
+    return RuntimeError(
+        f"{what} from {node!r}, a constant: it depends on no variable, or was computed under no_grad(), where nothing "
+        "is recorded. Compute it from a Value or Tensor, outside no_grad()."
     )
 
 
@@ -175,14 +202,17 @@ class no_grad(AbstractContextManager["no_grad"]):
 
     mode = False
 
+    def __init__(self) -> None:
+        self.tokens: list[Token[bool]] = []  # one for each block that is open, innermost last
+
     def __enter__(self) -> Self:
-        self.token: Token[bool] = recording.set(self.mode)
+        self.tokens.append(recording.set(self.mode))
         suspended.append(None)
         return self
 
     def __exit__(self, *exception: object) -> None:
         suspended.pop()
-        recording.reset(self.token)
+        recording.reset(self.tokens.pop())
 
 
 class enable_grad(no_grad):

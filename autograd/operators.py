@@ -34,7 +34,7 @@ def comparison(compare: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
 
 def rounded(x: Any, decimals: int = 0) -> Any:
     """NumPy's spelling of `round`."""
-    return round(x, decimals)
+    return round(x, decimals) if decimals else e.rint(x)
 
 
 def plain(x: Any) -> Any:

@@ -43,7 +43,9 @@ class Op:
         exact: bool = False,
     ) -> None:
         self.name, self.forward, self.rules, self.symbol = name, forward, tuple(rules), symbol or name
-        self.pull = pull  # (args, g, y, xs, params) -> one cotangent for each argument, None where there is none
+        # (args, g, y, params) -> one cotangent for each argument, None where there is none. The rules are shown the
+        # arguments themselves if `y` is a node, else their data.
+        self.pull = pull
         self.elementwise = elementwise
         self.exact = exact  # on Python floats, its rules are known to return Python floats
         self.alive = alive  # (*inputs) -> for each argument, where it was taken (None: everywhere)
@@ -60,15 +62,16 @@ class Op:
     def recover(self, error: Exception, inputs: Sequence[Any], params: Mapping[str, Any] = NO_PARAMS) -> Any:
         """After the forward raised: the IEEE 754 result if these are plain numbers, else an error that names it all."""
         if all(type(x) in NUMBERS for x in inputs) and isinstance(error, (ArithmeticError, ValueError)):
-            return ieee(self.forward, *inputs, **params)
+            try:
+                return ieee(self.forward, *inputs, **params)
+            except FAILURES as again:
+                error = again
         shapes = [f"{np.shape(x)}" for x in inputs if hasattr(x, "shape")]
         given = f"arguments of shapes {' and '.join(shapes)}" if shapes else "its arguments"
         kind = next((k for k in (IndexError, ValueError, TypeError) if isinstance(error, k)), RuntimeError)
         raise kind(f"{self.name}: cannot be computed from {given}: {error}") from error
 
-    def pull_shaded(
-        self, node: Node, g: Any, y: Any, xs: Sequence[Any], dead: dict[Node, Any], pending: Mapping[Node, Any]
-    ) -> list[Any]:
+    def pull_shaded(self, node: Node, g: Any, y: Any, dead: dict[Node, Any], pending: Mapping[Node, Any]) -> list[Any]:
         """Pull back, zero what comes through a branch not taken, and note where the arguments are dead.
 
         Below `where(x > 0, log(x), 0)` the cotangent of log is 0 at x = 0, but log'(0) is infinite, and 0 * inf would
@@ -76,7 +79,7 @@ class Op:
         has taken are cut, so each argument is dead where all its consumers are.
         """
         with np.errstate(all="ignore"):  # what is computed at dead positions is thrown away
-            pulled = self.pull(node.args, g, y, xs, node.params)
+            pulled = self.pull(node.args, g, y, node.params)
         over = dead.pop(node, None)
         alive = self.alive(*node.inputs) if self.alive is not None else (None,) * len(node.args)
         shaded: list[Any] = []
@@ -120,6 +123,15 @@ def ieee(f: Callable[..., Any], *xs: Any, **params: Any) -> Any:
     return float(result) if isinstance(result, np.float64) else result
 
 
+def same(g: Any, y: Any, *inputs: Any) -> Any:
+    """The rule of an argument that the result follows one to one."""
+    return g
+
+
+def no_rule(g: Any, y: Any, *inputs: Any, **params: Any) -> None:
+    """The rule of an argument that the result does not depend on smoothly."""
+
+
 def constant(x: Any, name: str) -> Any:
     """Plain data as the table wants it: a Python number or an array of real numbers. Anything else is an error."""
     if type(x) in NUMBERS or (type(x) is np.ndarray and x.dtype.kind in "fiub"):
@@ -128,11 +140,13 @@ def constant(x: Any, name: str) -> Any:
         x = x.item() if isinstance(x, np.generic) else float(x)
         if isinstance(x, float | int):
             return x
-    elif hasattr(x, "__array_function__") and hasattr(
-        x, "dtype"
-    ):  # NumPy's arrays, and others that speak its protocols
+        if isinstance(x, np.longdouble):  # no Python number holds it
+            return np.asarray(x)
+    elif isinstance(x, np.ma.MaskedArray):
+        raise TypeError(f"{name}: a masked array's mask would be ignored; use x.filled(…), or cr.where with the mask")
+    elif hasattr(x, "__array_function__") and hasattr(x, "dtype"):  # arrays that speak NumPy's protocols
         if x.dtype.kind in "fiub":
-            return x
+            return np.asarray(x) if isinstance(x, np.ndarray) else x  # np.matrix has another meaning of *
         raise TypeError(f"{name}: expected real numbers, got an array of dtype {x.dtype}")
     elif isinstance(x, list | tuple):
         return from_sequence(x, name)
@@ -158,18 +172,17 @@ def describe(x: Any) -> str:
     return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(x).__name__})"
 
 
-def born(data: Any, op: Op, args: tuple[Any, ...], inputs: tuple[Any, ...], params: Mapping[str, Any]) -> Any:
+def born(data: Any, op: Op, args: tuple[Any, ...], params: Mapping[str, Any]) -> Any:
     """The node for a fresh result; a constant one where nothing is recorded."""
     kind = kinds.get(type(data))
     if kind is None:
         kind, data = settle(data, op, args)
     if suspended and not recording.get():
-        op, args, inputs = UNRECORDED, (), ()
+        op, args = UNRECORDED, ()
     node = new(kind)
     node._data = data
     node.op = op
     node.args = args
-    node.inputs = inputs
     node.params = params
     node.grad = node.name = None
     node.birth = next_birth()
@@ -208,17 +221,17 @@ def unary(
 ) -> Callable[[Any], Any]:
     """A row of one argument, element by element. `forward` may be a pair: one for numbers, one for arrays."""
     for_number, for_array = forward if isinstance(forward, tuple) else (forward, forward)
+    pull_x = rule or no_rule
 
     def compute(x: Any) -> Any:
         return for_number(x) if type(x) in NUMBERS else for_array(x)
 
-    def pull(args: tuple[Any, ...], g: Any, y: Any, xs: tuple[Any, ...], params: Any) -> Sequence[Any]:
-        if rule is None:
-            return (None,)
+    def pull(args: tuple[Any], g: Any, y: Any, params: Any) -> Sequence[Any]:
+        x = args[0] if isinstance(y, Node) else args[0]._data
         try:
-            return (rule(g, y, xs[0]),)
+            return (pull_x(g, y, x),)
         except ZeroDivisionError:
-            return (ieee(rule, g, y, xs[0]),)
+            return (ieee(pull_x, g, y, x),)
 
     op = Op(name, compute, (rule,), pull, symbol, elementwise=True, exact=listed)
 
@@ -229,7 +242,7 @@ def unary(
             data = for_number(raw) if type(raw) is float else compute(raw)
         except FAILURES as error:
             data = op.recover(error, (raw,))
-        return born(data, op, (x,), (raw,), NO_PARAMS) if node else data
+        return born(data, op, (x,), NO_PARAMS) if node else data
 
     return finish(function, op, doc, listed)
 
@@ -251,17 +264,23 @@ def binary(
         return for_numbers(a, b) if type(a) in NUMBERS and type(b) in NUMBERS else for_arrays(a, b)
 
     compute = for_numbers if for_numbers is for_arrays else choose
+    pull_a, pull_b = rule_a or no_rule, rule_b or no_rule
 
-    def pull(args: tuple[Any, ...], g: Any, y: Any, xs: tuple[Any, ...], params: Any) -> Sequence[Any]:
-        a, b = xs
+    def pull_both(args: tuple[Any, Any], g: Any, y: Any, params: Any) -> Sequence[Any]:
+        a, b = args
+        left, right = isinstance(a, Node), isinstance(b, Node)
+        if not isinstance(y, Node):
+            a = a._data if left else a
+            b = b._data if right else b
         try:
-            return (
-                rule_a(g, y, a, b) if rule_a is not None and isinstance(args[0], Node) else None,
-                rule_b(g, y, a, b) if rule_b is not None and isinstance(args[1], Node) else None,
-            )
+            return pull_a(g, y, a, b) if left else None, pull_b(g, y, a, b) if right else None
         except ZeroDivisionError:
-            return tuple(rule and ieee(rule, g, y, a, b) for rule in (rule_a, rule_b))
+            return ieee(pull_a, g, y, a, b), ieee(pull_b, g, y, a, b)
 
+    def pass_on(args: object, g: Any, y: object, params: object) -> Sequence[Any]:
+        return g, g
+
+    pull = pass_on if rule_a is rule_b is same else pull_both
     op = Op(name, compute, (rule_a, rule_b), pull, symbol, elementwise=True, exact=listed)
 
     def function(a: Any, b: Any, /) -> Any:
@@ -278,7 +297,7 @@ def binary(
             data = compute(x, y)
         except FAILURES as error:
             data = op.recover(error, (x, y))
-        return born(data, op, (a, b), (x, y), NO_PARAMS) if node else data
+        return born(data, op, (a, b), NO_PARAMS) if node else data
 
     return finish(function, op, doc, listed)
 
@@ -302,15 +321,17 @@ def primitive(
     `(args, g, y, *inputs, **params)` that returns the cotangents of all; what is no node in `args` needs none.
     """
 
-    def pull_each(args: tuple[Any, ...], g: Any, y: Any, *xs: Any, **params: Any) -> Sequence[Any]:
+    def pull_each(args: Sequence[Any], g: Any, y: Any, *xs: Any, **params: Any) -> Sequence[Any]:
         return [
-            rule(g, y, *xs, **params) if rule is not None and isinstance(arg, Node) else None
-            for arg, rule in zip(args, rules, strict=True)
+            rule(g, y, *xs, **params) if isinstance(arg, Node) else None
+            for arg, rule in zip(args, pulls)  # noqa: B905  (their number was checked when the node was made)
         ]
 
+    pulls = [rule or no_rule for rule in rules]
     pull_all = at_once or pull_each
 
-    def pull(args: tuple[Any, ...], g: Any, y: Any, xs: Sequence[Any], params: Mapping[str, Any]) -> Sequence[Any]:
+    def pull(args: Sequence[Any], g: Any, y: Any, params: Mapping[str, Any]) -> Sequence[Any]:
+        xs = args if isinstance(y, Node) else [arg._data if isinstance(arg, Node) else arg for arg in args]
         try:
             return pull_all(args, g, y, *xs, **params)
         except ZeroDivisionError:
@@ -322,22 +343,16 @@ def primitive(
     def function(*args: Any, **params: Any) -> Any:
         if at_once is None and len(args) != len(rules):
             raise TypeError(f"{name}: takes {len(rules)} positional arguments (one for each rule), got {len(args)}")
-        raw = []
-        nodes = 0
-        for arg in args:
-            if isinstance(arg, Node):
-                raw.append(arg._data)
-                nodes += 1
-            else:
-                raw.append(constant(arg, name))
-        inputs = tuple(raw)
-        if nodes < len(args):
-            args = tuple([arg if isinstance(arg, Node) else x for arg, x in zip(args, inputs, strict=True)])
+        inputs = [arg._data if isinstance(arg, Node) else constant(arg, name) for arg in args]
         try:
             data = forward(*inputs, **params)
         except FAILURES as error:
             data = op.recover(error, inputs, params)
-        return born(data, op, args, inputs, params) if nodes else data
+        for arg in args:
+            if isinstance(arg, Node):
+                args = tuple([arg if isinstance(arg, Node) else x for arg, x in zip(args, inputs, strict=True)])
+                return born(data, op, args, params)
+        return data
 
     return finish(function, op, doc, listed)
 
@@ -358,4 +373,26 @@ def custom(
     >>> cr.grad(cr.grad(cube))(2.0)
     12.0
     """
-    return primitive(name, forward, *rules, doc=doc, symbol=symbol, listed=False)
+    if not isinstance(name, str):
+        raise TypeError(f"custom: the name must be a string, got {describe(name)}")
+    if not callable(forward):
+        raise TypeError(f"{name}: the forward must be a function, got {describe(forward)}")
+    if not rules:
+        raise TypeError(f"{name}: expected one rule for each argument, got none")
+    for rule in rules:
+        if rule is not None and not callable(rule):
+            raise TypeError(f"{name}: a rule must be a function or None, got {describe(rule)}")
+    checked = [rule and answering(rule, name) for rule in rules]
+    return primitive(name, forward, *checked, doc=doc, symbol=symbol, listed=False)
+
+
+def answering(rule: Rule, name: str) -> Rule:
+    """The rule, or an error where it returns nothing: a forgotten `return` must not pass for a zero gradient."""
+
+    def checked(*args: Any, **params: Any) -> Any:
+        d = rule(*args, **params)
+        if d is None:
+            raise TypeError(f"{name}: a rule returned None; return a cotangent, or give None in place of the rule")
+        return d
+
+    return checked

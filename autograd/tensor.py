@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from .graph import Node
-from .operators import Operators
-from .ops import elementwise, linalg, reduction, shape
+from .operators import Operators, rounded
+from .ops import linalg, reduction, shape
 from .primitive import constant, describe, kinds
 
 
@@ -44,6 +44,7 @@ class Tensor(Operators):
 
     @data.setter
     def data(self, data: ArrayLike) -> None:
+        self.require_leaf("given new data")
         array = data if data is self._data else as_array(data, self.dtype)
         if array.shape != self.shape:
             raise ValueError(f"data: a Tensor of shape {self.shape} cannot take data of shape {array.shape}")
@@ -55,7 +56,7 @@ class Tensor(Operators):
     var      = reduction.var;   std  = reduction.std;   cumsum = reduction.cumsum;  cumprod = reduction.cumprod
     ravel    = shape.ravel;     flatten = shape.ravel;  swapaxes = shape.swapaxes;  squeeze = shape.squeeze
     repeat   = shape.repeat;    take = shape.take;      diagonal = shape.diagonal;  trace = shape.trace
-    round    = elementwise.rint;  dot = linalg.dot;     __getitem__ = shape.getitem
+    round    = rounded;         dot = linalg.dot;     __getitem__ = shape.getitem
     softmax  = reduction.softmax;  log_softmax = reduction.log_softmax
     # fmt: on
 
@@ -107,6 +108,8 @@ class Tensor(Operators):
 
     def fit(self, g: Any) -> Any:
         data = self._data
+        if type(g) is np.ndarray and g.shape == data.shape and g.dtype == data.dtype:
+            return g
         if not hasattr(g, "shape") or not hasattr(g, "dtype"):
             g = shape.broadcast_to(g, data.shape) if isinstance(g, Node) else np.full(data.shape, g, data.dtype)
         if g.shape != data.shape:
@@ -115,14 +118,16 @@ class Tensor(Operators):
             g = shape.astype_(g, dtype=data.dtype)
         return g
 
-    def seed(self, seed: Any = None) -> NDArray[Any]:
+    def seed(self, seed: Any = None) -> Any:
         if seed is None:
             if self._data.size != 1:
                 raise ValueError(
                     f"backward from a Tensor of shape {self.shape} needs a seed of that shape "
                     "(the gradient of the final number with respect to it); or reduce it first, as with .sum()"
                 )
-            return np.ones_like(self._data)
+            return self._data.dtype.type(1) if isinstance(self._data, np.generic) else np.ones_like(self._data)
+        if isinstance(seed, Node):
+            raise TypeError(f"backward: the seed must be plain data, got {describe(seed)}; use its .data")
         seed = np.array(constant(seed, "backward: the seed"), dtype=self.dtype)
         if seed.shape != self.shape:
             raise ValueError(f"backward: a seed of shape {seed.shape} for a Tensor of shape {self.shape}")
@@ -130,7 +135,8 @@ class Tensor(Operators):
 
     def add_to_grad(self, g: Any, owned: bool) -> None:
         if self.grad is not None:
-            self.grad = self.grad + g
+            total = self.grad + g
+            self.grad = np.asarray(total) if isinstance(total, np.generic) else total  # sums without axes are scalars
         else:
             self.grad = g if owned and isinstance(g, np.ndarray) and g.base is None else copied(g)
 
@@ -190,7 +196,7 @@ def as_array(data: Any, dtype: DTypeLike | None) -> Any:
     """A floating-point array: a copy of NumPy's arrays and of lists, other arrays as they are."""
     if isinstance(data, Node):
         raise TypeError(f"Tensor: got {describe(data)}, a variable already; use its .data for a new, unconnected one")
-    data = constant(data, "Tensor")
+    data = constant(np.asarray(data) if isinstance(data, np.generic) else data, "Tensor")
     if hasattr(data, "__array_function__") and not isinstance(data, np.ndarray):
         if dtype is not None or data.dtype.kind != "f":
             data = data.astype(floating(dtype))

@@ -41,6 +41,7 @@ class Value(Operators):
 
     @data.setter
     def data(self, data: float) -> None:
+        self.require_leaf("given new data")
         self._data = as_number(data)
         self.touch()
 

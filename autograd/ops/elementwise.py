@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from ..graph import Node
-from ..primitive import NUMBERS, Forward, Row, binary, primitive, unary
+from ..primitive import NUMBERS, Forward, Row, binary, primitive, same, unary
 
 LN2, LN10 = math.log(2.0), math.log(10.0)
 INF = math.inf
@@ -63,15 +63,15 @@ def logaddexp_of(a: float, b: float) -> float:
     return high + math.log1p(math.exp(low - high))
 
 
-def erf_of_array(x: Any) -> Any:
-    return np.asarray(erf_of_object(x), dtype=floating(x))
+def over_arrays(f: Callable[[float], float]) -> Callable[[Any], Any]:
+    """A function of a number, element by element where NumPy has none of its own."""
+    each = np.frompyfunc(f, 1, 1)
 
+    def forward(x: Any) -> Any:
+        y = each(x)  # of objects; of an array without axes, a number
+        return y.astype(floating(x)) if np.ndim(y) else np.asarray(y, dtype=floating(x))
 
-def erfc_of_array(x: Any) -> Any:
-    return np.asarray(erfc_of_object(x), dtype=floating(x))
-
-
-erf_of_object, erfc_of_object = np.frompyfunc(math.erf, 1, 1), np.frompyfunc(math.erfc, 1, 1)
+    return forward
 
 
 def share_of(a: float, b: float) -> float:
@@ -146,15 +146,15 @@ arcsinh    = unary("arcsinh",    (math.asinh, np.arcsinh),   lambda g, y, x: g /
 arccosh    = unary("arccosh",    (math.acosh, np.arccosh),   lambda g, y, x: g / (sqrt(x - 1.0) * sqrt(x + 1.0)), "The inverse hyperbolic cosine.")
 arctanh    = unary("arctanh",    (math.atanh, np.arctanh),   lambda g, y, x: g / ((1.0 - x) * (1.0 + x)), "The inverse hyperbolic tangent.")
 
-erf        = unary("erf",        (math.erf, erf_of_array),   lambda g, y, x: g * (2.0 / math.sqrt(math.pi)) * exp(-x * x), "The error function, 2/√π ∫₀ˣ exp(-t²) dt.")
-erfc       = unary("erfc",       (math.erfc, erfc_of_array),       lambda g, y, x: g * (-2.0 / math.sqrt(math.pi)) * exp(-x * x), "1 - erf(x), accurate where that is small.")
+erf        = unary("erf",        (math.erf, over_arrays(math.erf)),   lambda g, y, x: g * (2.0 / math.sqrt(math.pi)) * exp(-x * x), "The error function, 2/√π ∫₀ˣ exp(-t²) dt.")
+erfc       = unary("erfc",       (math.erfc, over_arrays(math.erfc)),       lambda g, y, x: g * (-2.0 / math.sqrt(math.pi)) * exp(-x * x), "1 - erf(x), accurate where that is small.")
 sigmoid    = unary("sigmoid",    (sigmoid_of, sigmoid_of_array), lambda g, y, x: g * y * (1.0 - y),    "1 / (1 + exp(-x)), without overflow.", symbol="σ")
 softplus   = unary("softplus",   (lambda x: logaddexp_of(x, 0.0), lambda x: np.logaddexp(x, 0.0)), lambda g, y, x: g * sigmoid(x), "log(1 + exp(x)), without overflow.")
 silu       = unary("silu",       lambda x: x * sigmoid(x),         lambda g, y, x: g * silu_slope(x),        "x * sigmoid(x), also known as swish.")
 gelu       = unary("gelu",       lambda x: x * normal_cdf(x),      lambda g, y, x: g * (normal_cdf(x) + x * normal_pdf(x)), "x * Φ(x), with Φ the normal distribution function (Hendrycks & Gimpel 2016).")
 relu       = unary("relu",       (lambda x: 0.0 if x <= 0 else x, lambda x: np.maximum(x, 0.0)), lambda g, y, x: g * step(x), "max(x, 0), with slope 0 at 0.", symbol="ReLU")
 
-add        = binary("add",       operator.add,         lambda g, y, a, b: g,                   lambda g, y, a, b: g,                "a + b.", symbol="+")
+add        = binary("add",       operator.add,         same,                                   same,                                "a + b.", symbol="+")
 sub        = binary("sub",       operator.sub,         lambda g, y, a, b: g,                   lambda g, y, a, b: -g,               "a - b.", symbol="−")
 mul        = binary("mul",       operator.mul,         lambda g, y, a, b: g * b,               lambda g, y, a, b: g * a,            "a * b.", symbol="×")
 div        = binary("div",       operator.truediv,     lambda g, y, a, b: g / b,               lambda g, y, a, b: -g * y / b,       "a / b.", symbol="÷")
@@ -165,7 +165,7 @@ minimum    = binary("minimum",   (lambda a, b: a if a <= b or a != a else b, np.
 hypot      = binary("hypot",     (math.hypot, np.hypot),       lambda g, y, a, b: g * (a / (y + is_zero(y))), lambda g, y, a, b: g * (b / (y + is_zero(y))), "sqrt(a² + b²), without overflow.")
 arctan2    = binary("arctan2",   (math.atan2, np.arctan2), lambda g, y, a, b: g * (b / hypot(a, b) / hypot(a, b)), lambda g, y, a, b: -g * (a / hypot(a, b) / hypot(a, b)), "The angle of the point (b, a), in radians.")
 logaddexp  = binary("logaddexp", (logaddexp_of, np.logaddexp), lambda g, y, a, b: g * sigmoid(a - b), lambda g, y, a, b: g * sigmoid(b - a), "log(exp(a) + exp(b)), without overflow.")
-pow        = binary("pow",       (math.pow, operator.pow), lambda g, y, a, b: g * b * pow(a, b - 1.0 + is_zero(b)), lambda g, y, a, b: g * y * log(a + is_zero(a)), "a ** b.", symbol="**")
+pow        = binary("pow",       (math.pow, operator.pow), lambda g, y, a, b: g * b * pow(a, less_one(b)), lambda g, y, a, b: g * y * log(a + is_zero(a)), "a ** b.", symbol="**")
 
 clip_      = primitive("clip",       clip_of,          lambda g, y, x, low, high: g * inside(x, low=low, high=high), elementwise=True)
 leaky_     = primitive("leaky_relu", lambda x, slope: maximum(x, 0.0) + slope * minimum(x, 0.0), lambda g, y, x, slope: where(step(x), g, slope * g), elementwise=True)
@@ -183,6 +183,13 @@ def normal_cdf(x: Any) -> Any:
 
 def normal_pdf(x: Any) -> Any:
     return exp(-0.5 * x * x) * (1.0 / math.sqrt(2.0 * math.pi))
+
+
+def less_one(b: Any) -> Any:
+    """b - 1, but 0 where b is 0: so the slope of x ** 0 is 0 times a finite number, also at x = 0."""
+    if type(b) in NUMBERS:
+        return b - 1.0 if b else 0.0
+    return b - 1.0 + is_zero(b)
 
 
 def silu_slope(x: Any) -> Any:

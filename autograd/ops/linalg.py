@@ -69,8 +69,16 @@ def parsed(subscripts: str) -> tuple[list[str], str]:
 
 def linear_of(x: Any, weight: Any, bias: Any) -> Any:
     y = x.dot(weight.T)
-    y += bias
-    return y
+    return np.add(y, bias, out=y if y.dtype == bias.dtype else None)
+
+
+def linear_back(args: Sequence[Any], g: Any, y: Any, x: Any, weight: Any, bias: Any) -> list[Any]:
+    grad_x = g @ weight if isinstance(args[0], Node) else None  # the data of a first layer asks for none
+    if x.ndim == 1:
+        return [grad_x, g[:, None] * x, g]
+    g, x = rows_of(g), rows_of(x)
+    grad_weight = g.T @ x if isinstance(args[1], Node) else None
+    return [grad_x, grad_weight, g.sum(axis=0)]
 
 
 def rows_of(x: Any) -> Any:
@@ -89,14 +97,28 @@ def dot_back(args: Sequence[Any], g: Any, y: Any, *terms: Any) -> list[Any]:
     return [*products[n:-1], *products[:n], g]
 
 
-def cross_entropy_of(logits: Any, labels: Any, reduction: str) -> Any:
+def at_labels(labels: Any) -> tuple[Any, ...]:
+    """The index that picks each sample's label from the last axis."""
+    if labels.ndim == 1:
+        return np.arange(len(labels)), labels
+    return (*np.indices(labels.shape, sparse=True), labels)
+
+
+def cross_entropy_of(logits: Any, labels: Any, reduction: str, _kept: dict[str, Any]) -> Any:
     shifted = logits - logits.max(axis=-1, keepdims=True)
-    losses = np.log(np.exp(shifted).sum(axis=-1)) - shifted[(*np.indices(labels.shape, sparse=True), labels)]
+    picked = at_labels(labels)
+    p = np.exp(shifted)
+    total = p.sum(axis=-1, keepdims=True)
+    losses = np.log(total[..., 0]) - shifted[picked]
+    if not _kept:  # the rule can have what is computed anyway
+        p /= total
+        p[picked] -= 1.0
+        _kept["error"] = p
     return losses if reduction == "none" else losses.sum() / (losses.size if reduction == "mean" else 1)
 
 
-def cross_entropy_rule(g: Any, y: Any, logits: Any, labels: Any, reduction: str) -> Any:
-    d = softmax_error(logits, labels)
+def cross_entropy_rule(g: Any, y: Any, logits: Any, labels: Any, reduction: str, _kept: dict[str, Any]) -> Any:
+    d = softmax_error(logits, labels) if isinstance(y, Node) else _kept["error"]
     if reduction == "none":
         return expand_dims(g, -1) * d
     return d * (g / labels.size if reduction == "mean" else g)
@@ -105,7 +127,7 @@ def cross_entropy_rule(g: Any, y: Any, logits: Any, labels: Any, reduction: str)
 def softmax_error_of(logits: Any, labels: Any) -> Any:
     p = np.exp(logits - logits.max(axis=-1, keepdims=True))
     p /= p.sum(axis=-1, keepdims=True)
-    p[(*np.indices(labels.shape, sparse=True), labels)] -= 1.0
+    p[at_labels(labels)] -= 1.0
     return p
 
 
@@ -117,17 +139,45 @@ def softmax_error_rule(g: Any, y: Any, logits: Any, labels: Any) -> Any:
 # fmt: off
 matmul  = primitive("matmul",  np.matmul,  matmul_rule_a, matmul_rule_b, symbol="@",
                     doc="a @ b: the product of matrices, of vectors, or of batches of matrices, as in NumPy.")
-linear  = primitive("linear",  linear_of,  lambda g, y, x, w, b: g @ w,
-                                           lambda g, y, x, w, b: rows_of(g).T @ rows_of(x),
-                                           lambda g, y, x, w, b: rows_of(g).sum(axis=0),
+linear  = primitive("linear",  linear_of,  at_once=linear_back,
                     doc="x @ weight.T + bias in one node: `weight` has shape (n_out, n_in), `x` (..., n_in).")
 dot_    = primitive("dot",     dot_of,     at_once=dot_back, symbol="·", exact=True)
 einsum_ = primitive("einsum",  lambda *xs, subscripts: np.einsum(subscripts, *xs, optimize=len(xs) > 1), at_once=einsum_back)
-softmax_cross_entropy = primitive("softmax_cross_entropy", cross_entropy_of, cross_entropy_rule, None, symbol="cross-entropy",
-                    doc="-log softmax(logits)[label] over the last axis in one node; `reduction` is mean, sum or none.")
+cross_entropy_ = primitive("softmax_cross_entropy", cross_entropy_of, cross_entropy_rule, None, symbol="cross-entropy")
 softmax_error = primitive("softmax_error", softmax_error_of, softmax_error_rule, None,
                     doc="softmax(logits) less 1 at the label: the gradient of softmax_cross_entropy.")
 # fmt: on
+
+
+def softmax_cross_entropy(logits: Any, labels: Any, reduction: str = "mean") -> Any:
+    """-log softmax(logits)[label] in one node: `logits` of shape (..., classes), integer `labels` of shape (...).
+
+    `reduction` is "mean", "sum", or "none" for one number a sample. Never overflows. Raises `TypeError` for labels that
+    are not integers, `ValueError` for a wrong shape, a label out of range, or a mean over no samples.
+
+    >>> import chainrule as cr
+    >>> cr.softmax_cross_entropy(cr.Tensor([[0.0, 0.0]]), [1], reduction="none")
+    Tensor([0.69314718])
+    """
+    labels = np.asarray(labels)
+    shape = shape_of(logits)
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"cross_entropy: labels must be integers (class numbers), got {labels.dtype}")
+    if not shape or labels.shape != shape[:-1]:
+        raise ValueError(f"cross_entropy: labels of shape {labels.shape} for logits of shape {shape}")
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"cross_entropy: reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
+    if labels.size == 0 and reduction == "mean":
+        raise ValueError("cross_entropy: there are no samples to average over")
+    try:
+        if labels.size and labels.min() < 0:
+            raise IndexError("a label is negative")
+        return cross_entropy_(logits, labels, reduction=reduction, _kept={})
+    except IndexError as error:
+        low, high = labels.min(), labels.max()
+        raise ValueError(
+            f"cross_entropy: labels run from {low} to {high}, but there are {shape[-1]} classes, from 0"
+        ) from error
 
 
 def dot(a: Any, b: Any, bias: Any = None) -> Any:
@@ -184,7 +234,7 @@ def tensordot(a: Any, b: Any, axes: int | Sequence[Any] = 2) -> Any:
     b_letters = [chr(65 + i) for i in range(nb)]
     for i, j in zip(left, right, strict=True):
         if shape_of(a)[i] != shape_of(b)[j]:
-            raise ValueError(f"tensordot: axis {i} of shape {shape_of(a)} does not match axis {j} of shape {shape_of(b)}")
+            raise ValueError(f"tensordot: axis {i} of {shape_of(a)} does not match axis {j} of {shape_of(b)}")
         b_letters[j] = a_letters[i]
     out = [c for c in a_letters if c not in b_letters] + [c for c in b_letters if c not in a_letters]
     return einsum_(a, b, subscripts=f"{''.join(a_letters)},{''.join(b_letters)}->{''.join(out)}")

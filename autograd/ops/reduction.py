@@ -37,9 +37,15 @@ def spread(reduced: Any, x: Any, axis: Axis) -> Any:
     return broadcast_to(reshape(reduced, tuple(1 if i in axes else n for i, n in enumerate(shape))), shape)
 
 
+def peak(x: Any, axis: Axis) -> Any:
+    """The maximum along `axis`, which stays in; 0 where there is nothing."""
+    reduce = np.max if size_along(x, axis) else np.sum
+    return reduce(x, axis=axis, keepdims=True)
+
+
 def highest(x: Any, axis: Axis) -> Any:
     """The maximum to subtract before exp: finite, so that inf - inf cannot arise."""
-    high = np.max(x, axis=axis, keepdims=True, initial=-np.inf)
+    high = peak(x, axis)
     return np.where(np.isfinite(high), high, np.zeros_like(high))
 
 
@@ -51,12 +57,12 @@ def logsumexp_of(x: Any, axis: Axis, keepdims: bool) -> Any:
 
 
 def softmax_of(x: Any, axis: Axis) -> Any:
-    e = np.exp(x - np.max(x, axis=axis, keepdims=True, initial=-np.inf))
+    e = np.exp(x - peak(x, axis))
     return e / np.sum(e, axis=axis, keepdims=True)
 
 
 def log_softmax_of(x: Any, axis: Axis) -> Any:
-    shifted = x - np.max(x, axis=axis, keepdims=True, initial=-np.inf)
+    shifted = x - peak(x, axis)
     with np.errstate(divide="ignore"):  # the sum of nothing is 0
         return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))
 
@@ -68,7 +74,7 @@ def ties_of(x: Any, y: Any, axis: Axis) -> Any:
 
 
 def norm_of(x: Any, axis: Axis, keepdims: bool) -> Any:
-    high = np.max(np.abs(x), axis=axis, keepdims=True, initial=0.0)
+    high = peak(np.abs(x), axis)
     scale = np.where((high > 0) & np.isfinite(high), high, np.ones_like(high))  # so that 1e200 does not overflow
     y = scale * np.sqrt(np.sum(np.square(x / scale), axis=axis, keepdims=True))
     return y if keepdims else np.squeeze(y, axis=axis)

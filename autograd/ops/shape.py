@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..graph import Node
-from ..primitive import NUMBERS, Row, primitive
+from ..primitive import NUMBERS, Row, primitive, same
 
 
 def shape_of(x: Any) -> tuple[int, ...]:
@@ -39,7 +39,7 @@ def normalized(axis: int, ndim: int, name: str) -> int:
 
 def several(axis: int | Sequence[int]) -> Sequence[int]:
     """One axis or several, as several."""
-    return axis if isinstance(axis, list | tuple) else (axis,)
+    return axis if isinstance(axis, list | tuple | np.ndarray) else (axis,)
 
 
 def along(axis: int, index: Any) -> tuple[Any, ...]:
@@ -49,7 +49,8 @@ def along(axis: int, index: Any) -> tuple[Any, ...]:
 
 def scatter_of(x: Any, index: Any, shape: tuple[int, ...]) -> Any:
     out = np.zeros(shape, x.dtype) if isinstance(x, np.ndarray) else np.zeros_like(x, shape=shape)
-    if any(isinstance(part, np.ndarray) and part.dtype != bool for part in (index if isinstance(index, tuple) else (index,))):
+    parts = index if isinstance(index, tuple) else (index,)
+    if any(isinstance(part, np.ndarray) and part.dtype != bool for part in parts):
         np.add.at(out, index, x)  # an element picked twice receives both
     else:
         out[index] = x
@@ -63,7 +64,7 @@ def concatenate_back(args: Sequence[Any], g: Any, y: Any, *parts: Any, axis: int
 
 
 def stack_of(*parts: Any, axis: int) -> Any:
-    return np.array(parts) if type(parts[0]) is float and axis == 0 else np.stack(parts, axis)
+    return np.array(parts) if axis == 0 and parts and type(parts[0]) is float else np.stack(parts, axis)
 
 
 def stack_back(args: Sequence[Any], g: Any, y: Any, *parts: Any, axis: int) -> list[Any]:
@@ -120,7 +121,7 @@ getitem_      = primitive("getitem",       lambda x, index: array_of(x)[index], 
 scatter       = primitive("scatter",       scatter_of,                                       lambda g, y, x, index, shape: getitem_(g, index=index),
                           doc="Zeros of a shape with x added in at an index: the transpose of indexing.")
 astype_       = primitive("astype",        lambda x, dtype: array_of(x).astype(dtype),       lambda g, y, x, dtype: g,                        elementwise=True)
-item          = primitive("item",          lambda x: float(array_of(x).item()),              lambda g, y, x: broadcast_to(g, shape_of(x)),
+item          = primitive("item",          lambda x: float(array_of(x).item()),              same,
                           doc="The one element of x as a number.")
 concatenate_  = primitive("concatenate",   lambda *parts, axis: np.concatenate(parts, axis), at_once=concatenate_back)
 stack_        = primitive("stack",         stack_of,                                         at_once=stack_back)
@@ -161,10 +162,7 @@ def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
 def moveaxis(x: Any, source: int | Sequence[int], destination: int | Sequence[int]) -> Any:
     """Axes moved to new places; the others keep their order."""
     n = ndim_of(x)
-    moved, to = (
-        [normalized(a, n, "moveaxis") for a in several(axes)]
-        for axes in (source, destination)
-    )
+    moved, to = ([normalized(a, n, "moveaxis") for a in several(axes)] for axes in (source, destination))
     order = [a for a in range(n) if a not in moved]
     for place, a in sorted(zip(to, moved, strict=True)):
         order.insert(place, a)
