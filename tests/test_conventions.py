@@ -1,0 +1,288 @@
+"""What the table answers where the textbook has no single answer: kinks, ties, zeros, infinities, branches not taken."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+import chainrule as cr
+from chainrule.autograd.primitive import table
+
+INF, NAN = math.inf, math.nan
+
+
+def derivatives(f: Callable[..., Any], *nodes: Any) -> tuple[Any, list[Any], list[Any]]:
+    """The result, its gradient, and the second derivative by each argument alone."""
+    y = f(*nodes)
+    ones = np.ones(y.shape)
+    first = cr.gradients(y, nodes, seed=ones, create_graph=True)
+    second = [cr.gradients(g, x, seed=ones) for g, x in zip(first, nodes, strict=True)]
+    return y.data, [g.data for g in first], second
+
+
+def expect(f: Callable[..., Any], at: tuple[float, ...], y: float, first: tuple[float, ...], second: Any) -> None:
+    """The same answer on Values, on Tensors without axes and on Tensors with one."""
+    expected = [y, *first, *(second or ())]
+    for make in (cr.Value, cr.Tensor, lambda x: cr.Tensor([x, x])):
+        with np.errstate(all="ignore" if make is not cr.Value else "raise"):
+            found = derivatives(f, *map(make, at))
+            nodes = [make(x) for x in at]
+            result = f(*nodes)
+            raw = cr.gradients(result, nodes, seed=np.ones(result.shape))
+        answers = [found[0], *found[1], *(found[2] if second is not None else ())]
+        for answer, e in zip(answers, expected, strict=True):
+            assert_allclose(answer, np.full(np.shape(answer), e), rtol=1e-14)
+        for g, e in zip(raw, first, strict=True):
+            assert_allclose(g, np.full(np.shape(g), e), rtol=1e-14)
+
+
+KINKS: dict[str, tuple[Callable[..., Any], tuple[float, ...], float, tuple[float, ...], Any]] = {
+    "relu at 0": (cr.relu, (0.0,), 0.0, (0.0,), (0.0,)),
+    "relu at -0": (cr.relu, (-0.0,), 0.0, (0.0,), (0.0,)),
+    "leaky_relu at 0": (cr.leaky_relu, (0.0,), 0.0, (0.01,), (0.0,)),
+    "elu at 0": (lambda x: cr.elu(x, 0.5), (0.0,), 0.0, (0.5,), (0.5,)),
+    "abs at 0": (abs, (0.0,), 0.0, (0.0,), (0.0,)),
+    "sign at 0": (cr.sign, (0.0,), 0.0, (0.0,), (0.0,)),
+    "step at 0": (table["step"], (0.0,), 0.0, (0.0,), (0.0,)),
+    "floor at 2": (cr.floor, (2.0,), 2.0, (0.0,), (0.0,)),
+    "ceil at 2": (cr.ceil, (2.0,), 2.0, (0.0,), (0.0,)),
+    "round at 2.5": (cr.round, (2.5,), 2.0, (0.0,), (0.0,)),
+    "// at a jump": (lambda a, b: a // b, (6.0, 2.0), 3.0, (0.0, 0.0), (0.0, 0.0)),
+    "% at a jump": (lambda a, b: a % b, (6.0, 2.0), 0.0, (1.0, -3.0), (0.0, 0.0)),
+    "% has the sign of b": (lambda a, b: a % b, (-7.0, 3.0), 2.0, (1.0, 3.0), (0.0, 0.0)),
+    "maximum of a tie": (cr.maximum, (2.0, 2.0), 2.0, (0.5, 0.5), (0.0, 0.0)),
+    "minimum of a tie": (cr.minimum, (2.0, 2.0), 2.0, (0.5, 0.5), (0.0, 0.0)),
+    "maximum of itself": (lambda x: cr.maximum(x, x), (2.0,), 2.0, (1.0,), (0.0,)),
+    "clip at the lower border": (lambda x: cr.clip(x, -1.0, 1.0), (-1.0,), -1.0, (1.0,), (0.0,)),
+    "clip at the upper border": (lambda x: cr.clip(x, -1.0, 1.0), (1.0,), 1.0, (1.0,), (0.0,)),
+    "clip outside": (lambda x: cr.clip(x, -1.0, 1.0), (1.5,), 1.0, (0.0,), (0.0,)),
+    "hypot at the origin": (cr.hypot, (0.0, 0.0), 0.0, (0.0, 0.0), None),
+    "0 ** 0": (lambda a, b: a**b, (0.0, 0.0), 1.0, (0.0, 0.0), (0.0, 0.0)),
+    "x ** 0": (lambda x: x**0, (0.0,), 1.0, (0.0,), (0.0,)),
+    "0 ** 1": (lambda x: x**1, (0.0,), 0.0, (1.0,), (0.0,)),
+    "0 ** 2": (lambda a, b: a**b, (0.0, 2.0), 0.0, (0.0, 0.0), (2.0, 0.0)),
+    "0 ** 3": (lambda x: x**3, (0.0,), 0.0, (0.0,), (0.0,)),
+    "0 ** 0.5": (lambda x: x**0.5, (0.0,), 0.0, (INF,), (-INF,)),
+    "(-2) ** 3": (lambda x: x**3, (-2.0,), -8.0, (12.0,), (-12.0,)),
+}
+
+TAILS: dict[str, tuple[Callable[..., Any], tuple[float, ...], float, tuple[float, ...], Any]] = {
+    "sigmoid at 1000": (cr.sigmoid, (1e3,), 1.0, (0.0,), (0.0,)),
+    "sigmoid at -1000": (cr.sigmoid, (-1e3,), 0.0, (0.0,), (0.0,)),
+    "sigmoid at -700": (cr.sigmoid, (-700.0,), math.exp(-700.0), (math.exp(-700.0),), (math.exp(-700.0),)),
+    "softplus at 1000": (cr.softplus, (1e3,), 1e3, (1.0,), (0.0,)),
+    "softplus at -1000": (cr.softplus, (-1e3,), 0.0, (0.0,), (0.0,)),
+    "softplus at -700": (cr.softplus, (-700.0,), math.exp(-700.0), (math.exp(-700.0),), (math.exp(-700.0),)),
+    "tanh at 1000": (cr.tanh, (1e3,), 1.0, (0.0,), (0.0,)),
+    "silu at 1000": (cr.silu, (1e3,), 1e3, (1.0,), (0.0,)),
+    "silu at -1000": (cr.silu, (-1e3,), 0.0, (0.0,), (0.0,)),
+    "gelu at 1000": (cr.gelu, (1e3,), 1e3, (1.0,), (0.0,)),
+    "gelu at -1000": (cr.gelu, (-1e3,), 0.0, (0.0,), (0.0,)),
+    "elu at -1000": (cr.elu, (-1e3,), -1.0, (0.0,), (0.0,)),
+    "elu at 1000": (cr.elu, (1e3,), 1e3, (1.0,), (0.0,)),
+    "erf at 100": (cr.erf, (100.0,), 1.0, (0.0,), (0.0,)),
+    "expm1 at 1e-20": (cr.expm1, (1e-20,), 1e-20, (1.0,), (1.0,)),
+    "log1p at 1e-20": (cr.log1p, (1e-20,), 1e-20, (1.0,), (-1.0,)),
+    "logaddexp at 1000": (cr.logaddexp, (1e3, 1e3), 1e3 + math.log(2.0), (0.5, 0.5), (0.25, 0.25)),
+    "logaddexp with -inf": (cr.logaddexp, (-INF, 2.0), 2.0, (0.0, 1.0), (0.0, 0.0)),
+    "hypot at 1e200": (cr.hypot, (3e200, 4e200), 5e200, (0.6, 0.8), None),
+    "arctan2 at 1e200": (cr.arctan2, (1e200, 1e200), math.pi / 4, (5e-201, -5e-201), None),
+    "arccosh at 1e200": (cr.arccosh, (1e200,), math.acosh(1e200), (1e-200,), None),
+    "arcsinh at -1e200": (cr.arcsinh, (-1e200,), math.asinh(-1e200), (1e-200,), None),
+}
+
+IEEE: dict[str, tuple[Callable[..., Any], tuple[float, ...], float, tuple[float, ...], Any]] = {
+    "log 0": (cr.log, (0.0,), -INF, (INF,), (-INF,)),
+    "log -1": (cr.log, (-1.0,), NAN, (-1.0,), None),
+    "log inf": (cr.log, (INF,), INF, (0.0,), None),
+    "log1p -1": (cr.log1p, (-1.0,), -INF, (INF,), (-INF,)),
+    "log2 0": (cr.log2, (0.0,), -INF, (INF,), None),
+    "log10 0": (cr.log10, (0.0,), -INF, (INF,), None),
+    "exp 1000": (cr.exp, (1e3,), INF, (INF,), (INF,)),
+    "exp -inf": (cr.exp, (-INF,), 0.0, (0.0,), (0.0,)),
+    "expm1 1000": (cr.expm1, (1e3,), INF, (INF,), (INF,)),
+    "cosh 1000": (cr.cosh, (1e3,), INF, (INF,), (INF,)),
+    "sqrt 0": (cr.sqrt, (0.0,), 0.0, (INF,), (-INF,)),
+    "sqrt -1": (cr.sqrt, (-1.0,), NAN, (NAN,), (NAN,)),
+    "cbrt 0": (cr.cbrt, (0.0,), 0.0, (INF,), None),
+    "1 / 0": (lambda x: 1.0 / x, (0.0,), INF, (-INF,), (INF,)),
+    "1 / -0": (lambda x: 1 / x, (-0.0,), -INF, (-INF,), None),
+    "reciprocal 0": (cr.reciprocal, (0.0,), INF, (-INF,), (INF,)),
+    "0 / 0": (lambda a, b: a / b, (0.0, 0.0), NAN, (INF, NAN), None),
+    "1 // 0": (lambda a, b: a // b, (1.0, 0.0), INF, (0.0, 0.0), None),
+    "1 % 0": (lambda a, b: a % b, (1.0, 0.0), NAN, (1.0, -INF), None),
+    "(-8) ** (1/3)": (lambda x: x ** (1 / 3), (-8.0,), NAN, (NAN,), (NAN,)),
+    "2 ** 5000": (lambda b: 2**b, (5000.0,), INF, (INF,), (INF,)),
+    "1e200 ** 2": (lambda x: x**2, (1e200,), INF, (2e200,), (2.0,)),
+    "0 ** -1": (lambda x: x**-1, (0.0,), INF, (-INF,), (INF,)),
+    "square of 1e200": (cr.square, (1e200,), INF, (2e200,), (2.0,)),
+    "arcsin 2": (cr.arcsin, (2.0,), NAN, (NAN,), (NAN,)),
+    "arcsin 1": (cr.arcsin, (1.0,), math.pi / 2, (INF,), None),
+    "arctanh 1": (cr.arctanh, (1.0,), INF, (INF,), None),
+    "sin inf": (cr.sin, (INF,), NAN, (NAN,), (NAN,)),
+    "inf - inf": (lambda a, b: a - b, (INF, INF), NAN, (1.0, -1.0), (0.0, 0.0)),
+    "inf * 0": (lambda a, b: a * b, (INF, 0.0), NAN, (0.0, INF), (0.0, 0.0)),
+    "NaN goes through": (lambda x: cr.maximum(cr.relu(cr.tanh(x)), 0.0), (NAN,), NAN, (NAN,), None),
+}
+
+
+@pytest.mark.parametrize("name", KINKS)
+def test_kinks(name: str) -> None:
+    expect(*KINKS[name])
+
+
+@pytest.mark.parametrize("name", TAILS)
+def test_tails(name: str) -> None:
+    expect(*TAILS[name])
+
+
+@pytest.mark.parametrize("name", IEEE)
+def test_ieee_754(name: str) -> None:
+    expect(*IEEE[name])
+
+
+def test_numbers_raise_and_warn_of_nothing() -> None:
+    assert cr.log(0.0) == -INF
+    assert cr.exp(1000) == INF
+    assert math.isnan(cr.pow(-8.0, 1 / 3))
+    x = cr.Value(0.0)
+    (cr.log(x) + 1 / x + x**-2 + cr.dot([x, 1.0], [1 / x, x])).backward()
+    assert math.isnan(x.grad)
+
+
+# Reductions.
+
+REDUCTIONS: dict[str, tuple[Callable[..., Any], Any, Any, Any]] = {
+    "max of ties": (cr.max, [1.0, 3.0, 3.0], [0, 0.5, 0.5], [0, 0, 0]),
+    "min of ties": (cr.min, [1.0, 1.0, 1.0, 2.0], [1 / 3, 1 / 3, 1 / 3, 0], [0, 0, 0, 0]),
+    "max of infinities": (cr.max, [INF, INF, 0.0], [0.5, 0.5, 0], [0, 0, 0]),
+    "ties along an axis": (lambda x: cr.max(x, axis=1).sum(), [[2.0, 2.0], [0.0, 1.0]], [[0.5, 0.5], [0, 1]], [[0, 0], [0, 0]]),
+    "ties across axes": (cr.max, [[2.0, 1.0], [2.0, 2.0]], [[1 / 3, 0], [1 / 3, 1 / 3]], [[0, 0], [0, 0]]),
+    "max norm of ties": (lambda x: cr.norm(x, INF), [2.0, -2.0, 1.0], [0.5, -0.5, 0], [0, 0, 0]),
+    "prod with one zero": (cr.prod, [2.0, 0.0, 3.0], [0, 6, 0], [3, 5, 2]),
+    "prod with two zeros": (cr.prod, [2.0, 0.0, 0.0, 3.0], [0, 0, 0, 0], [0, 6, 6, 0]),
+    "prod with three zeros": (cr.prod, [0.0, 0.0, 0.0], [0, 0, 0], [0, 0, 0]),
+    "prod of rows with zeros": (lambda x: cr.prod(x, axis=1).sum(), [[2.0, 0.0], [0.0, 0.0], [3.0, 4.0]],
+                                [[0, 2], [0, 0], [4, 3]], [[1, 1], [1, 1], [1, 1]]),
+    "cumprod with one zero": (lambda x: cr.cumprod(x).sum(), [2.0, 0.0, 3.0], [1, 8, 0], [4, 6, 2]),
+    "cumprod with two zeros": (lambda x: cr.cumprod(x).sum(), [2.0, 0.0, 0.0], [1, 2, 0], [1, 3, 2]),
+    "std of constants": (cr.std, [2.0, 2.0, 2.0], [0, 0, 0], None),
+    "std of one": (cr.std, [2.0], [0], None),
+    "var of constants": (cr.var, [2.0, 2.0], [0, 0], [0, 0]),
+    "norm at 0": (cr.norm, [0.0, 0.0], [0, 0], None),
+    "norm of a zero row": (lambda x: cr.norm(x, axis=1).sum(), [[0.0, 0.0], [3.0, 4.0]], [[0, 0], [0.6, 0.8]], None),
+    "1-norm at 0": (lambda x: cr.norm(x, 1), [0.0, -2.0], [0, -1], [0, 0]),
+    "3-norm at 0": (lambda x: cr.norm(x, 3), [0.0, 0.0], [0, 0], None),
+    "norm of 1e200": (cr.norm, [3e200, 4e200], [0.6, 0.8], None),
+    "logsumexp of 1000": (cr.logsumexp, [1000.0, 1000.0], [0.5, 0.5], [0, 0]),
+    "logsumexp of -1000": (cr.logsumexp, [-1000.0, -1000.0], [0.5, 0.5], [0, 0]),
+    "logsumexp with -inf": (cr.logsumexp, [-INF, 0.0, 0.0], [0, 0.5, 0.5], [0, 0, 0]),
+    "softmax of 1000": (lambda x: cr.softmax(x)[0], [1000.0, -1000.0], [0, 0], [0, 0]),
+    "softmax with -inf": (lambda x: cr.softmax(x)[1], [-INF, 0.0, 0.0], [0, 0.25, -0.25], [0, 0, 0]),
+    "log_softmax of 1000": (lambda x: cr.log_softmax(x)[1], [1000.0, -1000.0], [-1, 1], [0, 0]),
+    "cross entropy of 1000": (lambda x: cr.softmax_cross_entropy(x, np.array([1]), reduction="mean"), [[1000.0, 0.0]], [[1, -1]], [[0, 0]]),
+    "sort of ties": (lambda x: (cr.sort(x) * [1.0, 2.0, 3.0]).sum(), [1.0, 0.0, 1.0], [2, 1, 3], [0, 0, 0]),
+    "sum of nothing": (cr.sum, np.zeros((0, 2)), np.zeros((0, 2)), np.zeros((0, 2))),
+    "prod of nothing": (cr.prod, np.zeros(0), np.zeros(0), np.zeros(0)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REDUCTIONS)
+def test_reductions(name: str) -> None:
+    f, data, first, second = REDUCTIONS[name]
+    x = cr.Tensor(data)
+    assert_allclose(cr.gradients(f(x), x), first, rtol=1e-14)
+    g = cr.gradients(f(x), x, create_graph=True)
+    assert_allclose(g.data, first, rtol=1e-14)
+    if second is not None:  # the row sums of the matrix of second derivatives
+        assert_allclose(cr.gradients(g, x, seed=np.ones(x.shape)), second, rtol=1e-14)
+
+
+def test_values_that_tails_take() -> None:
+    assert_array_equal(cr.softmax(np.array([1000.0, -1000.0])), [1.0, 0.0])
+    assert_array_equal(cr.log_softmax(np.array([1000.0, -1000.0])), [0.0, -2000.0])
+    assert_array_equal(cr.log_softmax(np.array([-INF, 0.0])), [-INF, 0.0])
+    assert cr.logsumexp(np.array([-INF, -INF])) == -INF
+    assert cr.logsumexp(np.array([INF, 1.0])) == INF
+    assert cr.norm(np.array([INF, 1.0])) == INF
+    assert math.isnan(cr.norm(np.array([NAN, 1.0])))
+    assert cr.norm(np.array([1e-200, 0.0])) == 1e-200
+
+
+# where: the branch not taken gets nothing.
+
+GUARDS: dict[str, tuple[Callable[[Any], Any], float, float, float]] = {
+    # f, and its first and second derivative on the guarded side (x = 0), and the first at x = 4
+    "sqrt": (lambda x: cr.where(x > 0, cr.sqrt(x), 0.0), 0.0, 0.0, 0.25),
+    "log": (lambda x: cr.where(x > 0, cr.log(x), 0.0), 0.0, 0.0, 0.25),
+    "1/x": (lambda x: cr.where(x != 0, 1 / x, 0.0), 0.0, 0.0, -1 / 16),
+    "x/x": (lambda x: cr.where(x > 0, x / x, 1.0), 0.0, 0.0, 0.0),
+    "the other branch": (lambda x: cr.where(x <= 0, x, cr.log(x)), 1.0, 0.0, 0.25),
+    "power": (lambda x: cr.where(x > 0, x**0.5, x * x), 0.0, 2.0, 0.25),
+    "several steps": (lambda x: cr.where(x > 0, cr.exp(3.0 * cr.log(cr.sqrt(x)) / 3.0), 0.0), 0.0, 0.0, 0.25),
+    "nested": (lambda x: cr.where(x > 0, cr.where(x > 1, cr.sqrt(x - 1), 1 / x), x), 1.0, 0.0, 0.5 / math.sqrt(3.0)),
+    "nested, both guard": (lambda x: cr.where(x > 0, cr.where(x > 0, cr.sqrt(x), 0.0), 0.0), 0.0, 0.0, 0.25),
+    "where of a where": (lambda x: cr.sqrt(cr.where(x > 0, x, 1.0)), 0.0, 0.0, 0.25),
+    "also elsewhere": (lambda x: cr.where(x > 0, cr.sqrt(x), 0.0) + 3.0 * x, 3.0, 0.0, 3.25),
+    "product with itself": (lambda x: cr.where(x > 0, cr.sqrt(x), 0.0) * x, 0.0, 0.0, 3.0),
+    "shared, both dead": (lambda x: (lambda s: cr.where(x > 0, s, 0.0) + cr.where(x > 0, 2.0 * s, x))(cr.sqrt(x)), 1.0, 0.0, 0.75),
+    "shared, dead twice": (lambda x: (lambda s: cr.where(x > 0, s * s, 0.0))(cr.sqrt(x)), 0.0, 0.0, 1.0),
+    "inner alive elsewhere": (lambda x: (lambda u: cr.where(x > 0, cr.sqrt(u), 0.0) + u)(2.0 * x), 2.0, 0.0, 2.0 + 1 / math.sqrt(8.0)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GUARDS)
+@pytest.mark.parametrize("make", [cr.Value, cr.Tensor, lambda x: cr.Tensor([x]), lambda x: cr.Tensor([[4.0, x]])])
+def test_the_branch_not_taken_does_not_poison(name: str, make: Callable[[float], Any]) -> None:
+    f, first, second, elsewhere = GUARDS[name]
+    with np.errstate(all="ignore"):
+        _, (g,), (h,) = derivatives(f, make(0.0))
+        _, (g4,), _ = derivatives(f, make(4.0))
+        x = make(0.0)
+        y = f(x)
+        plain = cr.gradients(y, x, seed=np.ones(y.shape))
+    last = np.ravel(g)[-1], np.ravel(h)[-1], np.ravel(g4)[-1], np.ravel(plain)[-1]
+    assert_allclose(last, [first, second, elsewhere, first], rtol=1e-13, atol=1e-15)
+    assert_allclose(np.ravel(g)[:-1], np.full(np.size(g) - 1, elsewhere), rtol=1e-13)
+
+
+def test_an_honest_infinity_stays() -> None:
+    x = cr.Value(0.0)
+    s = cr.sqrt(x)
+    assert cr.gradients(cr.where(x > 0, s, 0.0) + s, x) == INF
+    assert math.isnan(cr.gradients(0.0 * cr.sqrt(x), x))
+
+
+BROADCAST: dict[str, tuple[Callable[..., Any], Any, Any]] = {
+    "condition larger than the branch": (
+        lambda x: cr.where(np.array([[False, True], [False, True], [False, False]]), cr.sqrt(x), 0.0), [0.0, 4.0], [0.0, 0.5]),
+    "branch of length 1": (lambda x: cr.where(np.array([False, False, False]), cr.log(x), 1.0), [0.0], [0.0]),
+    "a number in an array": (lambda x: cr.where(np.zeros(3, bool), cr.log(x), 1.0), 0.0, 0.0),
+    "condition smaller than the branch": (lambda x: cr.where(np.array([[False], [True]]), cr.sqrt(x), 0.0), [[0.0, 0.0], [1.0, 4.0]], [[0.0, 0.0], [0.5, 0.25]]),
+    "broadcast inside the branch": (lambda x: cr.where(np.array([False, True]), cr.sqrt(x) * np.ones((3, 1)), 0.0), [0.0, 4.0], [0.0, 0.75]),
+    "reduced inside the branch": (lambda x: cr.where(False, cr.sum(cr.sqrt(x)), 0.0), [0.0, 4.0], [0.0, 0.0]),
+    "multiplied inside the branch": (lambda x: cr.where(np.zeros(2, bool), cr.sqrt(x) @ np.ones((2, 2)), 0.0), [0.0, 4.0], [0.0, 0.0]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BROADCAST)
+def test_nor_where_shapes_differ(name: str) -> None:
+    f, data, expected = BROADCAST[name]
+    for x in (cr.Tensor(data), *([cr.Value(data)] if data == 0.0 else [])):
+        with np.errstate(all="ignore"):
+            y = f(x)
+            found = cr.gradients(y, x, seed=np.ones(y.shape))
+            again = cr.gradients(y, x, seed=np.ones(y.shape), create_graph=True)
+        assert_array_equal(found, expected)
+        assert_array_equal(again.data, expected)
+
+
+def test_nor_in_a_dot_of_values() -> None:
+    x = cr.Value(0.0)
+    y = cr.where(x > 0, cr.dot([cr.log(x), x], [1.0, 2.0]), x)
+    assert cr.gradients(y, x) == 1.0
