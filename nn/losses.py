@@ -68,19 +68,7 @@ def cross_entropy(logits: Any, labels: Any) -> Any:
     >>> float(cr.nn.cross_entropy([[0.0, 0.0]], [1]))
     0.6931471805599453
     """
-    logits = joined(logits)
-    labels = np.asarray(labels)
-    shape = logits.shape
-    if labels.dtype.kind not in "iu":
-        raise TypeError(f"cross_entropy: labels must be integers (class numbers), got {labels.dtype}")
-    if labels.shape != shape[:-1] or not shape:
-        raise ValueError(f"cross_entropy: labels of shape {labels.shape} for logits of shape {shape}")
-    if labels.size == 0:
-        raise ValueError("cross_entropy: there are no samples to average over")
-    if labels.astype(np.uint64).max() >= shape[-1]:  # a negative label becomes a huge one
-        low, high = labels.min(), labels.max()
-        raise ValueError(f"cross_entropy: labels run from {low} to {high}, but there are {shape[-1]} classes from 0")
-    return softmax_cross_entropy(logits, labels, reduction="mean")
+    return softmax_cross_entropy(joined(logits), labels, reduction="mean")
 
 
 def joined(x: Any) -> Any:

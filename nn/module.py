@@ -6,8 +6,8 @@ parameter; its name is the path to it. There is nothing to register and nothing 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Self
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,18 +45,19 @@ class Module:
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """Every parameter once, with the path of attributes and indices that leads to it, in order of definition."""
         seen: set[int] = set()
-        for name, part in walk(self, ""):
+        for path, part in walk(self):
             if isinstance(part, Value | Tensor) and part.op is None and id(part) not in seen:
                 seen.add(id(part))
-                yield name, part
+                yield dotted(path), part
 
     def parameters(self) -> list[Parameter]:
         """Every parameter once."""
-        return [parameter for _, parameter in self.named_parameters()]
+        found = {id(part): part for _, part in walk(self) if isinstance(part, Value | Tensor) and part.op is None}
+        return list(found.values())
 
     def modules(self) -> list[Module]:
         """This module and all those inside it."""
-        return [part for _, part in walk(self, "") if isinstance(part, Module)]
+        return [part for _, part in walk(self) if isinstance(part, Module)]
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
@@ -110,35 +111,45 @@ class Module:
         return "\n".join(lines)
 
 
-def parts_of(x: Any) -> Iterator[tuple[str, Any]]:
-    """The named parts of a module or a container."""
+Path: TypeAlias = tuple[Any, ...]  # (the path to the container, the key in it), or () for the root
+
+
+def items_of(x: Any) -> Iterable[tuple[Any, Any]]:
+    """The parts directly inside a module or a container, with their keys."""
     if isinstance(x, Module):
-        yield from vars(x).items()
-    elif isinstance(x, dict):
-        yield from ((str(key), part) for key, part in x.items())
-    elif isinstance(x, list | tuple):
-        yield from ((str(i), part) for i, part in enumerate(x))
+        return vars(x).items()
+    return x.items() if isinstance(x, dict) else enumerate(x)
 
 
-def walk(root: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """Everything inside `root`, itself included, with its path, in order of definition; each module once."""
+def walk(root: Any) -> Iterator[tuple[Path, Any]]:
+    """Everything inside `root`, itself included, with its path, in order of definition; each container once."""
     seen: set[int] = set()
-    stack: list[tuple[str, Any]] = [(name, root)]
+    stack: list[tuple[Path, Any]] = [((), root)]
     while stack:
-        name, part = stack.pop()
-        if not isinstance(part, Module | dict | list | tuple):
-            yield name, part
-        elif id(part) not in seen:
+        path, part = stack.pop()
+        if isinstance(part, CONTAINERS):
+            if id(part) in seen:
+                continue
             seen.add(id(part))
-            yield name, part
-            inside = [(f"{name}.{key}" if name else key, x) for key, x in parts_of(part)]
-            stack.extend(reversed(inside))
+            stack.extend([((path, key), x) for key, x in items_of(part)][::-1])
+        yield path, part
+
+
+def dotted(path: Path) -> str:
+    keys: list[str] = []
+    while path:
+        path, key = path
+        keys.append(str(key))
+    return ".".join(reversed(keys))
 
 
 def children(module: Module) -> Iterator[tuple[str, Module]]:
     """The modules directly inside, also those in its lists and dicts."""
-    for key, part in parts_of(module):
+    for key, part in items_of(module):
         if isinstance(part, Module):
             yield key, part
-        elif isinstance(part, dict | list | tuple):
-            yield from ((f"{key}.{i}", x) for i, x in parts_of(part) if isinstance(x, Module))
+        elif isinstance(part, CONTAINERS):
+            yield from ((f"{key}.{i}", x) for i, x in items_of(part) if isinstance(x, Module))
+
+
+CONTAINERS = (Module, dict, list, tuple)

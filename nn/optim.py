@@ -38,13 +38,14 @@ class Optimizer(ABC):
     def step(self) -> None:
         """Move every parameter that has a gradient, in place."""
         for i, p in enumerate(self.parameters):
-            if p.grad is not None:
-                if isinstance(p, Tensor):
-                    data = p._data
-                    data -= self.change(i, p.grad)
-                else:
-                    p._data -= float(self.change(i, p.grad))
-                p.touch()
+            g = p.grad
+            if g is None:
+                continue
+            if isinstance(p, Tensor):
+                np.subtract(p._data, self.change(i, g), p._data)
+            else:
+                p._data -= float(self.change(i, g))
+            p.touch()
 
     @abstractmethod
     def change(self, i: int, g: Any) -> Any:
@@ -75,7 +76,7 @@ class SGD(Optimizer):
             v *= self.momentum
             v += g
             g = v
-        return np.multiply(g, self.lr, out=self.scratch[i])
+        return np.multiply(g, self.lr, self.scratch[i])
 
 
 @final

@@ -6,19 +6,22 @@ them together, as one `linear` node over its stacked weights, unless it is told 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from operator import attrgetter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from operator import is_
 from typing import Any
 
-from chainrule.autograd import Value, linear, reshape
+import numpy as np
+
+from chainrule.autograd import Value, enable_grad, linear, reshape
+from chainrule.autograd.graph import latest_change
 from chainrule.autograd.ops.linalg import dot_
 from chainrule.autograd.ops.shape import item, stack_
 
 from .init import Seed, generator
 from .layers import Activation, Identity, Linear, Sequential, activation_called
 from .module import Module
-
-birth_of = attrgetter("birth")
 
 
 class Neuron(Module):
@@ -44,6 +47,28 @@ class Neuron(Module):
         return f"{type(self.activation).__name__}Neuron({len(self.w)})"
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Stacked:
+    """The weights and biases of a layer as one Tensor each. No container, so no parameter is found in it again."""
+
+    parameters: list[Value]
+    weights: Any
+    biases: Any
+
+    def still_of(self, neurons: list[Neuron]) -> bool:
+        """Whether it was made from the very Values that the neurons have, unchanged since."""
+        return (
+            self.weights.birth > latest_change[0]
+            and sum([len(neuron.w) + 1 for neuron in neurons]) == len(self.parameters)
+            and all(map(is_, values_of(neurons), self.parameters))
+        )
+
+
+def values_of(neurons: list[Neuron]) -> Iterator[Value]:
+    """The weights of all neurons, then their biases."""
+    return chain(chain.from_iterable([neuron.w for neuron in neurons]), [neuron.b for neuron in neurons])
+
+
 class Layer(Module):
     """Neurons side by side, all on the same inputs; a list of outputs, or the one output of a single neuron.
 
@@ -64,30 +89,37 @@ class Layer(Module):
         rng = generator(rng)
         self.neurons = [Neuron(n_in, nonlin, activation=activation, rng=rng) for _ in range(n_out)]
         self.fused = fused
-        self.cache: tuple[list[Value], Any, Any] | None = None
+        self.cache: Stacked | None = None
 
     def forward(self, x: Sequence[Any]) -> Any:
-        if self.fused and len(self.neurons) > 1:
-            return values(self.together(stack_(*x, axis=0)))
+        if self.fused and len(self.neurons) > 1 and self.alike():
+            return values(self.together(vector(x)))
         outputs = [neuron(x) for neuron in self.neurons]
         return outputs[0] if len(outputs) == 1 else outputs
 
+    def alike(self) -> bool:
+        """Whether the neurons differ in their numbers only."""
+        kinds = {(type(neuron), type(neuron.activation)) for neuron in self.neurons}
+        return len(kinds) == 1
+
     def together(self, x: Any) -> Any:
         """All outputs as one Tensor, from the inputs as one."""
-        weights, biases = self.stacked()
-        if x.shape[0] != weights.shape[1]:
-            raise ValueError(f"Layer: expected {weights.shape[1]} inputs, got {x.shape[0]}")
+        stacked = self.stacked()
+        n_in = stacked.weights.shape[1]
+        if x.shape[0] != n_in:
+            raise ValueError(f"Layer: expected {n_in} inputs, got {x.shape[0]}")
         activation = self.neurons[0].activation.function
-        return activation(linear(x, weights, biases))
+        return activation(linear(x, stacked.weights, stacked.biases))
 
-    def stacked(self) -> tuple[Any, Any]:
+    def stacked(self) -> Stacked:
         """Weights and biases as one Tensor each: the same nodes for every sample, until a parameter changes."""
-        parameters = [*[w for neuron in self.neurons for w in neuron.w], *[neuron.b for neuron in self.neurons]]
-        if not (self.cache and self.cache[0] == parameters and max(map(birth_of, parameters)) < self.cache[1].birth):
+        if self.cache is None or not self.cache.still_of(self.neurons):
             n = len(self.neurons)
-            weights = reshape(stack_(*parameters[:-n], axis=0), (n, -1))
-            self.cache = parameters, weights, stack_(*parameters[-n:], axis=0)
-        return self.cache[1:]
+            parameters = list(values_of(self.neurons))
+            with enable_grad():  # a first call under no_grad must not leave constants behind
+                weights = reshape(stack_(*parameters[:-n], axis=0), (n, -1))
+                self.cache = Stacked(parameters, weights, stack_(*parameters[-n:], axis=0))
+        return self.cache
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"cache": None}
@@ -124,17 +156,22 @@ class MLP(Module):
         ]
 
     def forward(self, x: Sequence[Any]) -> Any:
-        if all(layer.fused for layer in self.layers):
-            array = stack_(*x, axis=0)
+        if all(layer.fused and layer.alike() for layer in self.layers):
+            array = vector(x)
             for layer in self.layers:
                 array = layer.together(array)
             return values(array)
         for layer in self.layers:
-            x = layer(x if isinstance(x, Sequence) else [x])
+            x = layer([x] if isinstance(x, Value) else x)
         return x
 
     def __repr__(self) -> str:
         return f"MLP of [{', '.join(map(repr, self.layers))}]"
+
+
+def vector(x: Sequence[Any]) -> Any:
+    """The inputs as one array or Tensor."""
+    return stack_(*x, axis=0) if len(x) else np.zeros(0)
 
 
 def values(array: Any) -> Any:

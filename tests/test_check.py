@@ -6,9 +6,10 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import chainrule as cr
 import numpy as np
 import pytest
+
+import chainrule as cr
 from chainrule.autograd.primitive import unary
 
 # fmt: off

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import chainrule as cr
 import numpy as np
 import pytest
+
+import chainrule as cr
 from chainrule.autograd.numeric import derivative
 
 L = np.longdouble

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-import chainrule as cr
 import numpy as np
 import pytest
+
+import chainrule as cr
 from chainrule import visualize
 from chainrule.autograd.primitive import unary
 

@@ -164,7 +164,7 @@ def local_derivatives(node: Node) -> Sequence[float | None]:
         or not any(isinstance(arg, Node) and size(arg._data) == 1 for arg in args)
     ):
         return [None] * len(args)
-    pulled = node.op.pull(args, node.seed(), node._data, node.inputs, node.params)
+    pulled = node.op.pull(args, node.seed(), node._data, node.params)
     return [single(arg, d) for arg, d in zip(args, pulled, strict=True)]
 
 
@@ -211,7 +211,8 @@ def parameters(params: Mapping[str, Any]) -> str:
     """How an operation was asked for: what differs from 'no' and 'none', as in axis=0."""
     if not params:
         return ""
-    return shortened(", ".join(f"{key}={brief(x)}" for key, x in params.items() if x is not None and x is not False))
+    shown = {key: x for key, x in params.items() if x is not None and x is not False and not key.startswith("_")}
+    return shortened(", ".join(f"{key}={brief(x)}" for key, x in shown.items()))
 
 
 def brief(x: Any) -> str:

@@ -1,0 +1,313 @@
+"""What is refused, with which error, and what the message says; and operations that users add themselves."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+import chainrule as cr
+
+T = cr.Tensor([1.0, 2.0, 3.0], name="t")
+V = cr.Value(2.0, name="v")
+
+# Data
+
+NO_VALUE: dict[str, tuple[Any, str]] = {
+    "text": ("2.0", r"Value: expected a real number, got '2\.0' \(str\)"),
+    "None": (None, r"expected a real number, got None \(NoneType\)"),
+    "complex": (1 + 2j, r"expected a real number, got \(1\+2j\) \(complex\)"),
+    "NumPy's complex": (np.complex128(1.0), "expected a real number, got .*complex128"),
+    "list": ([1.0], r"expected a real number, got \[1\.0\] \(list\); use a Tensor for arrays"),
+    "array": (np.ones(2), r"expected a real number, got array\(\[1\., 1\.\]\) \(ndarray\); use a Tensor for arrays"),
+    "complex array": (np.array(1j), "expected a real number, got .*complex"),
+    "object": (object(), "expected a real number, got <object"),
+    "dict": ({}, r"expected a real number, got \{\} \(dict\)"),
+    "fraction": (Fraction(1, 2), r"expected a real number, got Fraction\(1, 2\)"),
+    "Value": (V, "expected a real number, got .*it is a variable already"),
+    "Tensor": (T, "expected a real number, got .*it is a variable already"),
+    "long text": ("x" * 1000, r"got 'x{50,}\.\.\. \(str\)"),
+}
+
+
+@pytest.mark.parametrize("name", NO_VALUE)
+def test_a_value_takes_real_numbers_only(name: str) -> None:
+    data, message = NO_VALUE[name]
+    with pytest.raises(TypeError, match=message):
+        cr.Value(data)
+    v = cr.Value(5.0)
+    with pytest.raises(TypeError, match=message):
+        v.data = data
+    assert v.data == 5.0
+    assert (v * v).args
+
+
+NO_TENSOR: dict[str, tuple[Any, type[Exception], str]] = {
+    "text": ("abc", TypeError, r"Tensor: expected a number, an array.*got 'abc' \(str\)"),
+    "None": (None, TypeError, r"Tensor: expected a number.*got None \(NoneType\)"),
+    "complex": (1j, TypeError, r"Tensor: expected a number.*got 1j \(complex\)"),
+    "complex list": ([1.0, 1j], TypeError, r"Tensor: expected real numbers, got \[1\.0, 1j\] .*complex128"),
+    "complex array": (np.ones(2, complex), TypeError, "Tensor: expected real numbers, got an array of dtype complex"),
+    "object array": (np.array([None, 1.0]), TypeError, "Tensor: expected real numbers, got an array of dtype object"),
+    "text array": (np.array(["a"]), TypeError, "Tensor: expected real numbers, got an array of dtype <U1"),
+    "dates": (np.array(["2020-01-01"], "datetime64[D]"), TypeError, "Tensor: expected real numbers, got .*datetime64"),
+    "list of text": (["1", "2"], TypeError, r"Tensor: expected real numbers, got \['1', '2'\] \(list\)"),
+    "list with None": ([1.0, None], TypeError, r"Tensor: expected real numbers, got \[1\.0, None\] \(list\)"),
+    "ragged list": ([[1.0], [1.0, 2.0]], ValueError, "Tensor: the nested lists have ragged lengths"),
+    "list of nodes": ([V, V], TypeError, r"Tensor: got a list of nodes; join them first with cr\.stack"),
+    "Tensor": (T, TypeError, r"Tensor: got Tensor.* a variable already; use its \.data"),
+    "dict": ({1: 2}, TypeError, r"Tensor: expected a number.*got \{1: 2\}"),
+    "set": ({1.0}, TypeError, r"Tensor: expected a number.*got \{1\.0\}"),
+    "generator": ((x for x in [1.0]), TypeError, "Tensor: expected a number.*generator"),
+}
+
+
+@pytest.mark.parametrize("name", NO_TENSOR)
+def test_a_tensor_takes_arrays_of_real_numbers_only(name: str) -> None:
+    data, error, message = NO_TENSOR[name]
+    with pytest.raises(error, match=message):
+        cr.Tensor(data)
+    t = cr.Tensor([5.0])
+    with pytest.raises(error, match=message):
+        t.data = data
+    assert_array_equal(t.data, [5.0])
+
+
+def test_a_tensor_keeps_its_shape() -> None:
+    t = cr.Tensor(np.ones((2, 3)))
+    for data in (1.0, np.ones(3), np.ones((3, 2)), [[1.0]]):
+        with pytest.raises(ValueError, match=r"data: a Tensor of shape \(2, 3\) cannot take data of shape"):
+            t.data = data
+    assert_array_equal(t.data, np.ones((2, 3)))
+
+
+@pytest.mark.parametrize("dtype", [complex, str, object, "datetime64[s]"])
+def test_a_dtype_is_a_floating_point_type(dtype: Any) -> None:
+    with pytest.raises(TypeError, match="Tensor: dtype must be a floating-point type, got"):
+        cr.Tensor([1], dtype=dtype)
+    with pytest.raises(TypeError, match="floating-point type"):
+        T.astype(dtype)
+
+
+@pytest.mark.parametrize("make", [lambda name: cr.Value(1.0, name=name), lambda name: cr.Tensor([1.0], name=name)])
+@pytest.mark.parametrize("name", [3, b"x", ["a"], V])
+def test_a_name_is_a_string(make: Any, name: Any) -> None:
+    with pytest.raises(TypeError, match=f"name must be a string or None, got {re.escape(repr(name))}"):
+        make(name)
+
+
+# Operands
+
+OPERANDS: list[tuple[Any, type[Exception], str]] = [
+    ("text", TypeError, "expected a number, an array, a Value or a Tensor, got 'text' (str)"),
+    (None, TypeError, "expected a number, an array, a Value or a Tensor, got None (NoneType)"),
+    (1 + 2j, TypeError, "expected a number, an array, a Value or a Tensor, got (1+2j) (complex)"),
+    ({}, TypeError, "expected a number, an array, a Value or a Tensor, got {} (dict)"),
+    (np.array([1j]), TypeError, "expected real numbers, got an array of dtype complex128"),
+    (np.array([None]), TypeError, "expected real numbers, got an array of dtype object"),
+    ([1.0, "a"], TypeError, "expected real numbers, got [1.0, 'a'] (list)"),
+    ([[1.0], [1.0, 2.0]], ValueError, "the nested lists have ragged lengths"),
+    ([V, 1.0], TypeError, "got a list of nodes; join them first with cr.stack or cr.concatenate"),
+]
+OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
+    "add": operator.add, "sub": operator.sub, "mul": operator.mul, "div": operator.truediv, "pow": operator.pow,
+    "floordiv": operator.floordiv, "mod": operator.mod, "matmul": operator.matmul, "maximum": cr.maximum,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+@pytest.mark.parametrize("x", [V, T], ids=["Value", "Tensor"])
+def test_an_operand_that_is_no_number_is_named_with_the_operation(name: str, x: Any) -> None:
+    for bad, error, message in OPERANDS:
+        with pytest.raises(error, match=f"{name}: {re.escape(message)}"):
+            OPERATORS[name](x, bad)
+        if not isinstance(bad, (str, np.ndarray)):  # there Python and NumPy speak first
+            with pytest.raises(error, match=f"{name}: {re.escape(message)}"):
+                OPERATORS[name](bad, x)
+
+
+@pytest.mark.parametrize("name", ["exp", "relu", "sum", "softmax", "reshape"])
+def test_functions_name_themselves(name: str) -> None:
+    more = [(1,)] if name == "reshape" else []
+    for bad, error, message in OPERANDS:
+        if name == "sum" and bad is OPERANDS[-1][0]:  # a list of Values has a sum
+            continue
+        with pytest.raises(error, match=re.escape(message)):
+            getattr(cr, name)(bad, *more)
+
+
+SHAPES: dict[str, tuple[Callable[[], Any], str]] = {
+    "add": (lambda: T + np.ones(2), r"add: .*\(3,\) and \(2,\)"),
+    "reflected": (lambda: np.ones(2) - T, r"sub: .*\(2,\) and \(3,\)"),
+    "matmul": (lambda: T @ np.ones((2, 2)), r"matmul: .*\(3,\) and \(2, 2\)"),
+    "maximum": (lambda: cr.maximum(T, np.ones((2, 2))), r"maximum: .*\(3,\) and \(2, 2\)"),
+    "where": (lambda: cr.where(np.array([True, False]), T, 0.0), r"where: .*\(2,\) and \(3,\)"),
+    "concatenate": (lambda: cr.concatenate([T, np.ones((2, 2))]), r"concatenate: .*\(3,\) and \(2, 2\)"),
+    "stack": (lambda: cr.stack([T, V]), r"stack: .*\(3,\)"),
+    "reshape": (lambda: T.reshape(2, 2), r"reshape: .*\(3,\)"),
+    "broadcast_to": (lambda: cr.broadcast_to(T, (2, 2)), r"broadcast_to: .*\(3,\)"),
+    "linear": (lambda: cr.linear(np.ones((5, 2)), np.ones((4, 3)), T), r"linear: .*\(5, 2\) and \(4, 3\) and \(3,\)"),
+    "dot": (lambda: cr.dot([V, V], [1.0]), "dot: 2 terms on the left and 1 on the right"),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_shapes_that_do_not_fit_are_both_named(name: str) -> None:
+    call, message = SHAPES[name]
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_an_index_out_of_range() -> None:
+    with pytest.raises(IndexError, match=r"getitem: .*\(3,\).*index 5 is out of bounds"):
+        T[5]
+
+
+@pytest.mark.parametrize("index", [0, slice(None), ..., np.array([True, False, True]), [0, 1]], ids=repr)
+def test_assignment_into_a_tensor_says_what_to_use(index: Any) -> None:
+    with pytest.raises(TypeError, match=r"cannot be assigned into.*cr\.where.*cr\.concatenate.*assign to t\.data"):
+        T[index] = 1.0
+    assert_array_equal(T.data, [1.0, 2.0, 3.0])
+
+
+# Backward
+
+SEEDS: dict[str, tuple[Any, Any, type[Exception], str]] = {
+    "none for a vector": (T, None, ValueError, r"a Tensor of shape \(3,\) needs a seed of that shape.*\.sum\(\)"),
+    "of another shape": (T, np.ones(2), ValueError, r"a seed of shape \(2,\) for a Tensor of shape \(3,\)"),
+    "a number for a vector": (T, 1.0, ValueError, r"a seed of shape \(\) for a Tensor of shape \(3,\)"),
+    "broadcastable": (T, np.ones((1, 3)), ValueError, r"a seed of shape \(1, 3\) for a Tensor of shape \(3,\)"),
+    "text": (T, "abc", TypeError, "backward: the seed: expected a number.*'abc'"),
+    "complex": (T, np.ones(3) * 1j, TypeError, "backward: the seed: expected real numbers.*complex128"),
+    "ragged": (T, [[1.0], [1.0, 2.0]], ValueError, "backward: the seed: .*ragged"),
+    "a Tensor": (T, cr.Tensor([1.0, 1.0, 1.0]), TypeError, r"backward: the seed must be plain data, got Tensor.*use its \.data"),
+    "a vector for a Value": (V, [1.0, 2.0], TypeError, r"backward: the seed of a Value: expected a real number, got \[1\.0, 2\.0\]"),
+    "text for a Value": (V, "1", TypeError, "backward: the seed of a Value: expected a real number, got '1'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SEEDS)
+def test_seeds_that_do_not_fit(name: str) -> None:
+    x, seed, error, message = SEEDS[name]
+    y = x * 2.0
+    with pytest.raises(error, match=message):
+        y.backward(seed)
+    if not isinstance(seed, cr.Node):
+        with pytest.raises(error, match=message):
+            cr.gradients(y, x, seed=seed, create_graph=True)
+    assert y.grad is None
+    assert x.grad is None
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+@pytest.mark.parametrize("seed", [V, cr.Tensor([1.0, 2.0]), cr.Tensor([[1.0, 2.0, 3.0]])], ids=repr)
+def test_a_seed_that_is_a_node_must_fit_too(seed: Any, create_graph: bool) -> None:
+    with pytest.raises(ValueError, match=rf"a seed of shape {re.escape(str(seed.shape))} for a .* \(3,\)"):
+        cr.gradients(T * 2.0, T, seed=seed, create_graph=create_graph)
+
+
+@pytest.mark.parametrize("x", [V, T], ids=["Value", "Tensor"])
+def test_backward_from_a_constant(x: Any) -> None:
+    with cr.no_grad():
+        y = cr.sum(x * x)
+    with pytest.raises(RuntimeError, match=r"backward from .*, a constant: .*no_grad\(\).*outside no_grad\(\)"):
+        y.backward()
+    with pytest.raises(RuntimeError, match=r"gradients from .*, a constant: .*no_grad\(\).*outside no_grad\(\)"):
+        cr.gradients(y, x)
+    assert y.grad is None
+
+
+@pytest.mark.parametrize("constant", [3.0, np.ones(2), None, "text", [V]], ids=repr)
+def test_gradients_of_what_is_no_variable(constant: Any) -> None:
+    with pytest.raises(TypeError, match=r"gradients: the output is a constant, .*compute it from a Value or Tensor"):
+        cr.gradients(constant, V)
+    with pytest.raises(TypeError, match="gradients: inputs must be Values or Tensors, got"):
+        cr.gradients(V * 1.0, [constant])
+
+
+# Operations of one's own
+
+
+def test_a_function_of_one_number_or_array() -> None:
+    cube = cr.custom("cube", lambda x: x * x * x, lambda g, y, x: 3.0 * g * x * x, symbol="x³", doc="x cubed.")
+    assert cube(2.0) == 8.0
+    assert_array_equal(cube([1.0, 2.0]), [1.0, 8.0])
+    assert (cube.__name__, cube.__doc__) == ("cube", "x cubed.")
+    v, t = cr.Value(2.0), cr.Tensor([[1.0, -2.0]], np.float32)
+    y = cube(v)
+    y.backward()
+    assert (y.data, v.grad) == (8.0, 12.0)
+    cube(t).sum().backward()
+    assert_array_equal(t.grad, [[3.0, 12.0]])
+    assert t.grad.dtype == np.float32
+    assert [cr.grad(cube)(2.0), cr.grad(cr.grad(cube))(2.0), cr.grad(cr.grad(cr.grad(cube)))(2.0)] == [12.0, 12.0, 6.0]
+    assert "cube" not in dir(cr)
+    assert cr.gradcheck(cube, 1.5)
+    assert cr.gradcheck(lambda x: cr.grad(lambda x: cr.sum(cube(x)))(x), np.array([1.5, -0.5]))
+
+
+def huber_of(x: Any, c: Any, *, delta: float) -> Any:
+    return np.where(np.abs(x - c) < delta, 0.5 * (x - c) ** 2, delta * (np.abs(x - c) - 0.5 * delta))
+
+
+def test_several_arguments_and_parameters() -> None:
+    huber = cr.custom(
+        "huber",
+        huber_of,
+        lambda g, y, x, c, delta: g * cr.clip(x - c, -delta, delta),
+        lambda g, y, x, c, delta: -g * cr.clip(x - c, -delta, delta),
+    )
+    x, c = cr.Tensor([0.5, 3.0, -2.0]), cr.Value(0.25)
+    y = huber(x, c, delta=1.0)
+    assert_allclose(y.data, [0.03125, 2.25, 1.75])
+    y.backward(np.ones(3))
+    assert_allclose(x.grad, [0.25, 1.0, -1.0])
+    assert c.grad == -0.25
+    assert_allclose(cr.hessian(lambda x: cr.sum(huber(x, 0.25, delta=1.0)))(x.data), np.diag([1.0, 0.0, 0.0]))
+    assert_allclose(cr.gradients(huber(2.0, c, delta=0.5), c), -0.5)
+    assert cr.gradcheck(lambda x, c: cr.sum(huber(x, c, delta=1.0)), x.data, 0.25)
+
+
+def test_an_argument_that_has_no_derivative() -> None:
+    pick = cr.custom("pick", lambda x, i: x * (i > 0), lambda g, y, x, i: g * cr.where(i > 0, 1.0, 0.0), None)
+    x, i = cr.Tensor([1.0, 2.0]), cr.Tensor([1.0, -1.0])
+    pick(x, i).sum().backward()
+    assert_array_equal(x.grad, [1.0, 0.0])
+    assert i.grad is None
+
+
+def test_a_row_of_ones_own_is_drawn() -> None:
+    cube = cr.custom("cube", lambda x: x * x * x, lambda g, y, x: 3.0 * g * x * x, symbol="<cubed & drawn>")
+    y = cube(cr.Value(2.0, name="x"))
+    y.backward()
+    source = cr.visualize.draw(y).source
+    assert "cubed" in source
+    assert "12" in source
+
+
+CUSTOM: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
+    "more arguments than rules": (lambda: cr.custom("f", lambda x: x, lambda g, y, x: g)(V, 1.0), TypeError, r"f: takes 1 positional arguments \(one for each rule\), got 2"),
+    "fewer arguments than rules": (lambda: cr.custom("f", lambda a, b: a, None, None)(V), TypeError, r"f: takes 2 positional arguments .* got 1"),
+    "an argument that is no number": (lambda: cr.custom("f", lambda x: x, None)("x"), TypeError, "f: expected a number, an array, a Value or a Tensor, got 'x'"),
+    "a parameter it does not have": (lambda: cr.custom("f", lambda x: x, None)(V, k=1), TypeError, "f: .*unexpected keyword argument 'k'"),
+    "a forward that fails": (lambda: cr.custom("f", lambda x: x.reshape(2, 2), None)(T), ValueError, r"f: cannot be computed from arguments of shapes \(3,\)"),
+    "a forward that returns text": (lambda: cr.custom("f", str, None)(V), TypeError, r"f: its forward must return a number or an array, got '2\.0' \(str\)"),
+    "a rule that is no function": (lambda: cr.custom("f", lambda x: x, "g"), TypeError, "f: a rule must be a function or None, got 'g'"),
+    "a forward that is no function": (lambda: cr.custom("f", 3.0, None), TypeError, r"f: the forward must be a function, got 3\.0"),
+    "a rule that returns nothing": (lambda: cr.custom("f", lambda x: x, lambda g, y, x: None)(V).backward(), TypeError, "f: a rule returned None; return a cotangent"),
+    "no rules at all": (lambda: cr.custom("f", lambda x: x), TypeError, "f: expected one rule for each argument, got none"),
+    "a name that is no string": (lambda: cr.custom(3, lambda x: x, None), TypeError, "custom: the name must be a string, got 3"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CUSTOM)
+def test_misuse_of_custom_is_explained(name: str) -> None:
+    call, error, message = CUSTOM[name]
+    with pytest.raises(error, match=message):
+        call()

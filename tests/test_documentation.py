@@ -1,0 +1,55 @@
+"""Every example in a docstring and in README runs, and every public function has one or says what it means."""
+
+from __future__ import annotations
+
+import doctest
+import inspect
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import chainrule as cr
+
+ROOT = Path(__file__).parent.parent
+MODULES = [module for name, module in sorted(sys.modules.items()) if name.split(".")[0] == cr.__name__]
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_the_examples_in_docstrings_run(module: ModuleType) -> None:
+    assert doctest.testmod(module, globs={}).failed == 0
+
+
+def test_there_are_modules_with_examples() -> None:
+    assert len(MODULES) > 15
+    assert sum(doctest.testmod(module, globs={}).attempted for module in MODULES) > 100
+
+
+@pytest.mark.parametrize("name", [n for n in dir(cr) if not n.startswith("_")])
+def test_every_public_name_says_what_it_means(name: str) -> None:
+    assert inspect.getdoc(getattr(cr, name)), f"cr.{name} has no docstring"
+
+
+def test_every_module_says_its_idea() -> None:
+    assert [module.__name__ for module in MODULES if not (module.__doc__ or "").strip()] == []
+
+
+def blocks() -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
+
+
+@pytest.mark.parametrize("block", blocks())
+def test_the_code_in_readme_runs(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    if ">>>" in block:
+        runner = doctest.DocTestRunner()
+        runner.run(doctest.DocTestParser().get_doctest(block, {}, "README", "README.md", 0))
+        assert runner.summarize(verbose=False).failed == 0
+    else:
+        exec(compile(block, "README.md", "exec"), {})
+
+
+def test_readme_has_code() -> None:
+    assert blocks()

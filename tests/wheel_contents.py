@@ -1,0 +1,18 @@
+"""Say what a wheel holds, and fail if that is anything but the package: python tests/wheel_contents.py WHEEL"""
+
+from __future__ import annotations
+
+import sys
+import zipfile
+
+
+def main(path: str) -> int:
+    names = zipfile.ZipFile(path).namelist()
+    strays = [name for name in names if not name.startswith(("chainrule/", "chainrule-")) or "test" in name]
+    missing = {"chainrule/__init__.py", "chainrule/py.typed", "chainrule/autograd/ops/elementwise.py"} - set(names)
+    print(f"{len(names)} files, strays: {strays or 'none'}, missing: {sorted(missing) or 'none'}")
+    return bool(strays or missing)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
