@@ -6,9 +6,8 @@ them together, as one `linear` node over its stacked weights, unless it is told 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from operator import is_
 from typing import Any
 
@@ -34,7 +33,7 @@ class Neuron(Module):
     """
 
     def __init__(self, n_in: int, nonlin: bool = True, *, activation: str = "relu", rng: Seed = None) -> None:
-        self.w = [Value(x) for x in generator(rng).uniform(-1.0, 1.0, n_in).tolist()]
+        self.w = tuple([Value(x) for x in generator(rng).uniform(-1.0, 1.0, n_in).tolist()])
         self.b = Value(0.0)
         self.activation: Activation = activation_called(activation)() if nonlin else Identity()
 
@@ -48,25 +47,42 @@ class Neuron(Module):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Stacked:
-    """The weights and biases of a layer as one Tensor each. No container, so no parameter is found in it again."""
+class Joint:
+    """What computes the neurons of a layer together: their weights and biases as one Tensor each.
 
-    parameters: list[Value]
+    No container, so no parameter is found in it again. `parts` are the objects it was made from; weights are a tuple,
+    so that none can be exchanged unnoticed.
+    """
+
+    parts: list[Any]
     weights: Any
     biases: Any
+    activation: Callable[[Any], Any]
 
-    def still_of(self, neurons: list[Neuron]) -> bool:
-        """Whether it was made from the very Values that the neurons have, unchanged since."""
+    def stands(self, parts: list[Any]) -> bool:
+        """Whether it was made from these very objects, and no variable has changed since."""
         return (
-            self.weights.birth > latest_change[0]
-            and sum([len(neuron.w) + 1 for neuron in neurons]) == len(self.parameters)
-            and all(map(is_, values_of(neurons), self.parameters))
+            self.weights.birth > latest_change[0] and len(parts) == len(self.parts) and all(map(is_, parts, self.parts))
         )
 
+    def __call__(self, x: Any) -> Any:
+        """All outputs as one Tensor, from the inputs as one."""
+        n_in = self.weights.shape[1]
+        if x.shape[0] != n_in:
+            raise ValueError(f"Layer: expected {n_in} inputs, got {x.shape[0]}")
+        return self.activation(linear(x, self.weights, self.biases))
 
-def values_of(neurons: list[Neuron]) -> Iterator[Value]:
-    """The weights of all neurons, then their biases."""
-    return chain(chain.from_iterable([neuron.w for neuron in neurons]), [neuron.b for neuron in neurons])
+
+def joint_of(neurons: list[Neuron], parts: list[Any]) -> Joint | None:
+    """None where the neurons differ in more than their numbers."""
+    kinds = {(type(neuron), type(neuron.w), len(neuron.w), type(neuron.activation)) for neuron in neurons}
+    if kinds != {(Neuron, tuple, len(neurons[0].w), type(neurons[0].activation))} or not neurons[0].w:
+        return None
+    with enable_grad():  # a first call under no_grad must not leave constants behind
+        weights = stack_(*[w for neuron in neurons for w in neuron.w], axis=0)
+        biases = stack_(*[neuron.b for neuron in neurons], axis=0)
+        matrix = reshape(weights, (len(neurons), -1))
+    return Joint(parts, matrix, biases, neurons[0].activation.function)
 
 
 class Layer(Module):
@@ -89,36 +105,22 @@ class Layer(Module):
         rng = generator(rng)
         self.neurons = [Neuron(n_in, nonlin, activation=activation, rng=rng) for _ in range(n_out)]
         self.fused = fused
-        self.cache: Stacked | None = None
+        self.cache: Joint | None = None
 
     def forward(self, x: Sequence[Any]) -> Any:
-        if self.fused and len(self.neurons) > 1 and self.alike():
-            return values(self.together(vector(x)))
+        joint = self.joint()
+        if joint is not None and len(self.neurons) > 1:
+            return values(joint(vector(x)))
         outputs = [neuron(x) for neuron in self.neurons]
         return outputs[0] if len(outputs) == 1 else outputs
 
-    def alike(self) -> bool:
-        """Whether the neurons differ in their numbers only."""
-        kinds = {(type(neuron), type(neuron.activation)) for neuron in self.neurons}
-        return len(kinds) == 1
-
-    def together(self, x: Any) -> Any:
-        """All outputs as one Tensor, from the inputs as one."""
-        stacked = self.stacked()
-        n_in = stacked.weights.shape[1]
-        if x.shape[0] != n_in:
-            raise ValueError(f"Layer: expected {n_in} inputs, got {x.shape[0]}")
-        activation = self.neurons[0].activation.function
-        return activation(linear(x, stacked.weights, stacked.biases))
-
-    def stacked(self) -> Stacked:
-        """Weights and biases as one Tensor each: the same nodes for every sample, until a parameter changes."""
-        if self.cache is None or not self.cache.still_of(self.neurons):
-            n = len(self.neurons)
-            parameters = list(values_of(self.neurons))
-            with enable_grad():  # a first call under no_grad must not leave constants behind
-                weights = reshape(stack_(*parameters[:-n], axis=0), (n, -1))
-                self.cache = Stacked(parameters, weights, stack_(*parameters[-n:], axis=0))
+    def joint(self) -> Joint | None:
+        """All neurons as one, the same for every sample until something changes; None if they are kept apart."""
+        if not self.fused:
+            return None
+        parts = [part for neuron in self.neurons for part in (neuron, neuron.w, neuron.b, neuron.activation)]
+        if self.cache is None or not self.cache.stands(parts):
+            self.cache = joint_of(self.neurons, parts)
         return self.cache
 
     def __getstate__(self) -> dict[str, Any]:
@@ -156,10 +158,11 @@ class MLP(Module):
         ]
 
     def forward(self, x: Sequence[Any]) -> Any:
-        if all(layer.fused and layer.alike() for layer in self.layers):
+        joints = [layer.joint() for layer in self.layers]
+        if None not in joints:
             array = vector(x)
-            for layer in self.layers:
-                array = layer.together(array)
+            for joint in joints:
+                array = joint(array)  # type: ignore[misc]
             return values(array)
         for layer in self.layers:
             x = layer([x] if isinstance(x, Value) else x)
@@ -207,7 +210,7 @@ def unrolled_layer(layer: Linear, name: str) -> Layer:
     scalar = Layer(n_in, n_out, nonlin=False, fused=False)
     for i, neuron in enumerate(scalar.neurons):
         row = layer.weight.data[i].tolist()
-        neuron.w = [Value(w, name=f"{name}.weight[{i},{j}]") for j, w in enumerate(row)]
+        neuron.w = tuple([Value(w, name=f"{name}.weight[{i},{j}]") for j, w in enumerate(row)])
         bias = 0.0 if layer.bias is None else layer.bias.data[i].item()
         neuron.b = Value(bias, name=f"{name}.bias[{i}]")
     return scalar

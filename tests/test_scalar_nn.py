@@ -190,18 +190,19 @@ def after_one_bias(model: Any) -> None:
 
 
 def after_a_new_value(model: Any) -> None:
-    model.layers[0].neurons[0].w[0] = cr.Value(0.5)
+    neuron = model.layers[0].neurons[0]
+    neuron.w = (cr.Value(0.5), *neuron.w[1:])
 
 
 def after_an_equal_value(model: Any) -> None:
     neuron = model.layers[0].neurons[0]
-    neuron.w[0] = cr.Value(neuron.w[0].data)
+    neuron.w = (cr.Value(neuron.w[0].data), *neuron.w[1:])
 
 
 def after_a_neuron_less(model: Any) -> None:
     model.layers[0].neurons.pop()
     for neuron in model.layers[1].neurons:
-        neuron.w.pop()
+        neuron.w = neuron.w[:-1]
 
 
 def after_no_grad(model: Any) -> None:
@@ -243,7 +244,8 @@ def test_a_value_shared_from_before_takes_part_at_once() -> None:
     for model in (fused, apart):
         model.layers[0].neurons[2].w[1].data = 0.25
         model(POINT)
-        model.layers[0].neurons[2].w[1] = shared
+        neuron = model.layers[0].neurons[2]
+        neuron.w = (neuron.w[0], shared, *neuron.w[2:])
         shared.grad = None
         assert shared in {p for p in model.parameters() if p is shared}
         grads(model)
