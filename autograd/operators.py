@@ -14,7 +14,7 @@ from .ops import linalg, reduction, shape
 from .primitive import table
 
 
-def reflected(row: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+def reflected(row: Callable[[Any, Any], Any]) -> Any:
     """The row for `other ∘ self`, which Python calls as `self.__rop__(other)`."""
 
     def function(b: Any, a: Any) -> Any:
@@ -52,16 +52,16 @@ class Operators(Node):
     __slots__ = ()
 
     # fmt: off
-    __add__      = e.add;          __radd__      = reflected(e.add)
-    __sub__      = e.sub;          __rsub__      = reflected(e.sub)
-    __mul__      = e.mul;          __rmul__      = reflected(e.mul)
-    __truediv__  = e.div;          __rtruediv__  = reflected(e.div)
-    __floordiv__ = e.floordiv;     __rfloordiv__ = reflected(e.floordiv)
-    __mod__      = e.mod;          __rmod__      = reflected(e.mod)
-    __pow__      = e.pow;          __rpow__      = reflected(e.pow)
-    __matmul__   = linalg.matmul;  __rmatmul__   = reflected(linalg.matmul)
-    __neg__      = e.neg
-    __abs__      = e.abs
+    __add__:      Any = e.add;          __radd__      = reflected(e.add)
+    __sub__:      Any = e.sub;          __rsub__      = reflected(e.sub)
+    __mul__:      Any = e.mul;          __rmul__      = reflected(e.mul)
+    __truediv__:  Any = e.div;          __rtruediv__  = reflected(e.div)
+    __floordiv__: Any = e.floordiv;     __rfloordiv__ = reflected(e.floordiv)
+    __mod__:      Any = e.mod;          __rmod__      = reflected(e.mod)
+    __pow__:      Any = e.pow;          __rpow__      = reflected(e.pow)
+    __matmul__:   Any = linalg.matmul;  __rmatmul__   = reflected(linalg.matmul)
+    __neg__:      Any = e.neg
+    __abs__:      Any = e.abs
     __floor__    = e.floor
     __ceil__     = e.ceil
 
@@ -70,10 +70,11 @@ class Operators(Node):
     __eq__ = comparison(operator.eq); __ne__ = comparison(operator.ne)
     __hash__ = object.__hash__  # equal data does not make two variables one
 
-    exp  = e.exp;   expm1  = e.expm1;   log  = e.log;   log1p = e.log1p;   log2 = e.log2;   log10 = e.log10
-    sqrt = e.sqrt;  square = e.square;  sin  = e.sin;   cos   = e.cos;     tan  = e.tan
-    sinh = e.sinh;  cosh   = e.cosh;    tanh = e.tanh;  sigmoid = e.sigmoid
-    relu = e.relu;  abs    = e.abs;     clip = e.clip;  sign  = e.sign;    floor = e.floor; ceil = e.ceil
+    exp:  Any = e.exp;   expm1:  Any = e.expm1;   log:  Any = e.log;   log1p:   Any = e.log1p
+    sqrt: Any = e.sqrt;  square: Any = e.square;  log2: Any = e.log2;  log10:   Any = e.log10
+    sin:  Any = e.sin;   cos:    Any = e.cos;     tan:  Any = e.tan;   sigmoid: Any = e.sigmoid
+    sinh: Any = e.sinh;  cosh:   Any = e.cosh;    tanh: Any = e.tanh;  relu:    Any = e.relu
+    abs:  Any = e.abs;   sign:   Any = e.sign;    clip = e.clip;       floor = e.floor;  ceil = e.ceil
     # fmt: on
 
     def __pos__(self) -> Any:

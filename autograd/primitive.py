@@ -8,11 +8,14 @@ on arrays and on nodes: first order, higher orders, drawing and checking all com
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 
 from .graph import NO_PARAMS, Node, next_birth, recording, suspended
+
+if TYPE_CHECKING:
+    from .typing import Binary, Unary
 
 Rule: TypeAlias = Callable[..., Any]  # (g, y, *inputs, **params) -> the cotangent of one argument
 Forward: TypeAlias = Callable[..., Any] | tuple[Callable[..., Any], Callable[..., Any]]
@@ -218,7 +221,7 @@ def finish(function: Function, op: Op, doc: str, listed: bool) -> Function:
 
 def unary(
     name: str, forward: Forward, rule: Rule | None, doc: str = "", *, symbol: str | None = None, listed: bool = True
-) -> Callable[[Any], Any]:
+) -> Unary:
     """A row of one argument, element by element. `forward` may be a pair: one for numbers, one for arrays."""
     for_number, for_array = forward if isinstance(forward, tuple) else (forward, forward)
     pull_x = rule or no_rule
@@ -244,7 +247,7 @@ def unary(
             data = op.recover(error, (raw,))
         return born(data, op, (x,), NO_PARAMS) if node else data
 
-    return finish(function, op, doc, listed)
+    return cast("Unary", finish(function, op, doc, listed))
 
 
 def binary(
@@ -256,7 +259,7 @@ def binary(
     *,
     symbol: str | None = None,
     listed: bool = True,
-) -> Callable[[Any, Any], Any]:
+) -> Binary:
     """A row of two arguments, element by element with broadcasting; else as `unary`."""
     for_numbers, for_arrays = forward if isinstance(forward, tuple) else (forward, forward)
 
@@ -299,7 +302,7 @@ def binary(
             data = op.recover(error, (x, y))
         return born(data, op, (a, b), NO_PARAMS) if node else data
 
-    return finish(function, op, doc, listed)
+    return cast("Binary", finish(function, op, doc, listed))
 
 
 def primitive(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -12,6 +12,9 @@ from .graph import Node
 from .operators import Operators, rounded
 from .ops import linalg, reduction, shape
 from .primitive import constant, describe, kinds
+
+if TYPE_CHECKING:
+    from .typing import TensorOperator, ToTensor
 
 
 class Tensor(Operators):
@@ -30,6 +33,19 @@ class Tensor(Operators):
     """
 
     __slots__ = ()
+
+    # fmt: off
+    if TYPE_CHECKING:  # what the assignments in Operators cannot say
+        grad: NDArray[Any] | None
+        __add__: TensorOperator; __radd__: TensorOperator; __sub__: TensorOperator; __rsub__: TensorOperator
+        __mul__: TensorOperator; __rmul__: TensorOperator; __truediv__: TensorOperator; __rtruediv__: TensorOperator
+        __floordiv__: TensorOperator; __rfloordiv__: TensorOperator; __mod__: TensorOperator; __rmod__: TensorOperator
+        __pow__: TensorOperator; __rpow__: TensorOperator; __matmul__: TensorOperator; __rmatmul__: TensorOperator
+        __neg__: ToTensor; __abs__: ToTensor; __pos__: ToTensor
+        exp: ToTensor; expm1: ToTensor; log: ToTensor; log1p: ToTensor; log2: ToTensor; log10: ToTensor
+        sqrt: ToTensor; square: ToTensor; sin: ToTensor; cos: ToTensor; tan: ToTensor; sinh: ToTensor
+        cosh: ToTensor; tanh: ToTensor; sigmoid: ToTensor; relu: ToTensor; abs: ToTensor; sign: ToTensor
+    # fmt: on
 
     def __init__(self, data: ArrayLike, dtype: DTypeLike | None = None, name: str | None = None) -> None:
         self.become_leaf(as_array(data, dtype), name)
@@ -79,20 +95,26 @@ class Tensor(Operators):
         return int(self._data.size)
 
     @property
-    def T(self) -> Any:
-        return shape.transpose(self)
+    def T(self) -> Tensor:
+        result: Tensor = shape.transpose(self)
+        return result
 
-    def reshape(self, *lengths: Any) -> Any:
+    def reshape(self, *lengths: Any) -> Tensor:
         """The same elements in another shape: `t.reshape(2, 3)` or `t.reshape((2, 3))`."""
-        return shape.reshape(self, lengths[0] if len(lengths) == 1 else lengths)
+        result: Tensor = shape.reshape(self, lengths[0] if len(lengths) == 1 else lengths)
+        return result
 
-    def transpose(self, *axes: Any) -> Any:
+    def transpose(self, *axes: Any) -> Tensor:
         """The axes in another order, by default reversed: `t.transpose(1, 0)` or `t.transpose((1, 0))`."""
-        return shape.transpose(self, axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes or None)
+        result: Tensor = shape.transpose(
+            self, axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes or None
+        )
+        return result
 
-    def astype(self, dtype: DTypeLike) -> Any:
+    def astype(self, dtype: DTypeLike) -> Tensor:
         """The same numbers in another floating-point type."""
-        return shape.astype(self, dtype=floating(dtype))
+        result: Tensor = shape.astype(self, dtype=floating(dtype))
+        return result
 
     def item(self) -> float:
         """The one element as a Python number, without its history."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from .operators import Operators
 from .ops.reduction import sum
 from .ops.shape import item
 from .primitive import NUMBERS, describe, kinds
+
+if TYPE_CHECKING:
+    from .typing import ToValue, ValueOperator
 
 
 class Value(Operators):
@@ -29,6 +32,19 @@ class Value(Operators):
 
     __slots__ = ()
     __match_args__ = ("data", "name")
+
+    # fmt: off
+    if TYPE_CHECKING:  # what the assignments in Operators cannot say
+        grad: float | None
+        __add__: ValueOperator; __radd__: ValueOperator; __sub__: ValueOperator; __rsub__: ValueOperator
+        __mul__: ValueOperator; __rmul__: ValueOperator; __truediv__: ValueOperator; __rtruediv__: ValueOperator
+        __floordiv__: ValueOperator; __rfloordiv__: ValueOperator; __mod__: ValueOperator; __rmod__: ValueOperator
+        __pow__: ValueOperator; __rpow__: ValueOperator
+        __neg__: ToValue; __abs__: ToValue; __pos__: ToValue
+        exp: ToValue; expm1: ToValue; log: ToValue; log1p: ToValue; log2: ToValue; log10: ToValue
+        sqrt: ToValue; square: ToValue; sin: ToValue; cos: ToValue; tan: ToValue; sinh: ToValue
+        cosh: ToValue; tanh: ToValue; sigmoid: ToValue; relu: ToValue; abs: ToValue; sign: ToValue
+    # fmt: on
 
     def __init__(self, data: float, name: str | None = None) -> None:
         self.become_leaf(as_number(data), name)

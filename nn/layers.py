@@ -161,7 +161,7 @@ class Sequential(Module):
     def __len__(self) -> int:
         return len(list(iter(self)))
 
-    def __getitem__(self, i: int) -> Callable[[Any], Any]:
+    def __getitem__(self, i: int) -> Any:
         return list(self)[i]
 
     def forward(self, x: Any) -> Any:

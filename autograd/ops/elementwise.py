@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from ..graph import Node
-from ..primitive import NUMBERS, Forward, Row, binary, primitive, same, unary
+from ..primitive import NUMBERS, Forward, binary, primitive, same, unary
+from ..typing import Binary, Unary
 
 LN2, LN10 = math.log(2.0), math.log(10.0)
 INF = math.inf
@@ -103,10 +104,10 @@ def zero(g: Any, y: Any, *inputs: Any, **params: Any) -> Any:
 
 
 # A mask is a row, not a comparison inside a rule: wherever a rule is replayed on other data, it is computed anew.
-cos: Row
-cosh: Row
-hypot: Row
-pow: Row
+cos: Unary
+cosh: Unary
+hypot: Binary
+pow: Binary
 
 # fmt: off
 zeros_like = unary("zeros_like", (lambda x: 0.0, np.zeros_like),         zero,  "Zeros of the shape and dtype of x.")

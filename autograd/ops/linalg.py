@@ -141,7 +141,7 @@ matmul  = primitive("matmul",  np.matmul,  matmul_rule_a, matmul_rule_b, symbol=
                     doc="a @ b: the product of matrices, of vectors, or of batches of matrices, as in NumPy.")
 linear  = primitive("linear",  linear_of,  at_once=linear_back,
                     doc="x @ weight.T + bias in one node: `weight` has shape (n_out, n_in), `x` (..., n_in).")
-dot_    = primitive("dot",     dot_of,     at_once=dot_back, symbol="·", exact=True)
+dot_    = primitive("dot",     dot_of,     at_once=dot_back, symbol="w·x+b", exact=True)
 einsum_ = primitive("einsum",  lambda *xs, subscripts: np.einsum(subscripts, *xs, optimize=len(xs) > 1), at_once=einsum_back)
 cross_entropy_ = primitive("softmax_cross_entropy", cross_entropy_of, cross_entropy_rule, None, symbol="cross-entropy")
 softmax_error = primitive("softmax_error", softmax_error_of, softmax_error_rule, None,
