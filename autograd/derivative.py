@@ -7,16 +7,16 @@ variable of yours, passed in or closed over; then it is a node, so derivatives n
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from .graph import Node, ancestry, constant_root, cotangents, enable_grad
+from .graph import NO_PARAMS, Node, ancestry, constant_root, cotangents, enable_grad
 from .ops.elementwise import mul
 from .ops.reduction import sum
 from .ops.shape import reshape, shape_of, stack
-from .primitive import UNRECORDED, Op, born, constant, describe
+from .primitive import UNRECORDED, Function, Op, born, constant, describe
 from .tensor import Tensor
 from .value import Value
 
@@ -68,7 +68,18 @@ def pull_back(output: Node, inputs: Sequence[Node], seed: Any, create_graph: boo
     """The cotangents of the inputs; zeros for those that the output does not depend on."""
     wanted = set(inputs)
     found = dict(cotangents(output, seed, wanted, create_graph=create_graph))
-    return [found[x] if x in found else zeros(x) for x in inputs]
+    return apart([found[x] if x in found else zeros(x) for x in inputs])
+
+
+def apart(found: list[Any]) -> list[Any]:
+    """The same, with an array of its own for each, so that the caller may write into one and change no other."""
+    seen: set[int] = set()
+    for i, g in enumerate(found):
+        if isinstance(g, np.ndarray):
+            if g.base is not None or id(g) in seen:
+                found[i] = np.array(g)
+            seen.add(id(g))
+    return found
 
 
 def zeros(x: Node) -> Any:
@@ -132,7 +143,14 @@ def places_of(argnums: int | Sequence[int], n: int, name: str) -> list[int]:
 class Traced:
     """A function run once on fresh variables: its output, and which variables the derivative is asked for."""
 
-    def __init__(self, name: str, f: Callable[..., Any], argnums: int | Sequence[int], args: Sequence[Any]) -> None:
+    def __init__(
+        self,
+        name: str,
+        f: Callable[..., Any],
+        argnums: int | Sequence[int],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any] = NO_PARAMS,
+    ) -> None:
         places = places_of(argnums, len(args), name)
         self.name, self.single = name, isinstance(argnums, int)
         self.trees = [args[i] for i in places]
@@ -142,7 +160,7 @@ class Traced:
             parts = iter(self.inputs)
             for i, tree in zip(places, self.trees, strict=True):
                 filled[i] = rebuilt(tree, parts)
-            output = f(*filled)
+            output = f(*filled, **kwargs)
         self.output = output if isinstance(output, Node) else constant(output, f"{name}: the function's result")
         # Live: the output depends on a variable that was there before, passed in or closed over.
         before = min((x.birth for x in self.inputs), default=0)
@@ -184,7 +202,7 @@ def value_and_grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> C
     """The function that returns `f`'s value and its gradient. `f` must return a single number.
 
     `argnums` says with respect to which argument, or arguments (then the gradient is a tuple). An argument may be a
-    number, an array, or tuples, lists and dicts of them; its gradient has the same form. Arguments that are nodes, and
+    number, an array, or tuples, lists and dicts of them; its gradient has the same form. Keyword arguments are passed on. Arguments that are nodes, and
     variables that `f` uses from outside, are respected: the results are then nodes, to be differentiated further.
 
     With an array function it is what `scipy.optimize.minimize(…, jac=True)` asks for.
@@ -194,13 +212,13 @@ def value_and_grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> C
     (9.0, 6.0)
     """
 
-    def derivative(*args: Any) -> tuple[Any, Any]:
-        traced = Traced("grad", f, argnums, args)
+    def derivative(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        traced = Traced("grad", f, argnums, args, kwargs)
         y = traced.scalar()
         seed = y.seed() if isinstance(y, Node) else None
         return traced.answer(y), traced.arranged(traced.pull_back(y, seed))
 
-    return derivative
+    return named("value_and_grad", derivative, f)
 
 
 def grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
@@ -212,9 +230,17 @@ def grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..
     """
     both = value_and_grad(f, argnums)
 
-    def derivative(*args: Any) -> Any:
-        return both(*args)[1]
+    def derivative(*args: Any, **kwargs: Any) -> Any:
+        return both(*args, **kwargs)[1]
 
+    return named("grad", derivative, f)
+
+
+def named(kind: str, derivative: Function, f: Callable[..., Any]) -> Function:
+    """Say in the name of a derivative whose it is."""
+    name = getattr(f, "__name__", type(f).__name__)
+    derivative.__name__ = derivative.__qualname__ = f"{kind}({name})"
+    derivative.__doc__ = f"{kind} of {name}, as a function of the same arguments."
     return derivative
 
 
@@ -280,8 +306,8 @@ def jacobian(f: Callable[..., Any], argnums: int = 0) -> Callable[..., Any]:
            [0., 4.]])
     """
 
-    def derivative(*args: Any) -> Any:
-        traced = Traced("jacobian", f, argnums, args)
+    def derivative(*args: Any, **kwargs: Any) -> Any:
+        traced = Traced("jacobian", f, argnums, args, kwargs)
         if len(traced.inputs) != 1 or isinstance(traced.trees[0], list | tuple | dict):
             raise TypeError("jacobian: the argument must be a single number or array")
         y = traced.output
@@ -298,7 +324,7 @@ def jacobian(f: Callable[..., Any], argnums: int = 0) -> Callable[..., Any]:
             return np.zeros(shape + shape_of(x))
         return reshape(stack(rows), shape + shape_of(x))
 
-    return derivative
+    return named("jacobian", derivative, f)
 
 
 def unit(y: Node, i: int) -> Any:

@@ -88,7 +88,7 @@ class Node:
         """Differentiate this node with respect to everything it was made from, into each node's `.grad`.
 
         Leaves (the variables you made) accumulate over calls, as in PyTorch; nodes in between keep the latest
-        gradient. `seed` is the cotangent to start with, of this node's shape; a node with one element needs none.
+        gradient, and may share memory: read theirs, do not write. `seed` is the cotangent to start with, of this node's shape; a node with one element needs none.
 
         Raises `ValueError` for a missing or misshapen seed, `RuntimeError` where nothing was recorded or where data
         was changed since. After an error no gradient has changed.

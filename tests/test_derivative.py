@@ -483,3 +483,28 @@ def test_misuse_is_explained(name: str) -> None:
     call, error, message = MISUSE[name]
     with pytest.raises(error, match=message):
         call()
+
+
+def test_each_gradient_is_the_callers_own_to_write_into() -> None:
+    first, second = cr.grad(lambda a, b: cr.sum((a + b) ** 2), (0, 1))(np.ones(2), np.ones(2))
+    first *= 0.1
+    assert_allclose(second, 4.0)
+    of_a_sum = cr.grad(cr.sum)(np.ones(3))
+    of_a_sum *= 2.0  # not a read-only view
+    assert_allclose(of_a_sum, 2.0)
+    x = cr.Tensor([1.0, 2.0])
+    y = x + x
+    on_y, on_x = cr.gradients(y.sum(), [y, x])
+    on_y *= 0.0
+    assert_allclose(on_x, 2.0)
+
+
+def test_keyword_arguments_are_passed_on() -> None:
+    def power(x: float, *, n: float) -> float:
+        """x to the power n."""
+        return x**n
+
+    assert cr.grad(power)(3.0, n=2) == 6.0
+    assert cr.value_and_grad(power)(3.0, n=2) == (9.0, 6.0)
+    assert cr.jacobian(power)(3.0, n=2) == 6.0
+    assert cr.grad(power).__name__ == "grad(power)"
