@@ -33,8 +33,9 @@ class Neuron(Module):
     """
 
     def __init__(self, n_in: int, nonlin: bool = True, *, activation: str = "relu", rng: Seed = None) -> None:
-        self.w = tuple([Value(x) for x in generator(rng).uniform(-1.0, 1.0, n_in).tolist()])
-        self.b = Value(0.0)
+        numbers = generator(rng).uniform(-1.0, 1.0, n_in).tolist()
+        self.w = tuple([Value(x, name=f"w{i}") for i, x in enumerate(numbers)])
+        self.b = Value(0.0, name="b")
         self.activation: Activation = activation_called(activation)() if nonlin else Identity()
 
     def forward(self, x: Sequence[Any]) -> Any:

@@ -361,7 +361,7 @@ def test_without_a_program_the_text_is_saved_and_the_error_says_what_to_install(
     assert done.returncode == 1
     message = done.stderr.splitlines()[-1]
     assert message.startswith("RuntimeError: render: ")
-    for part in ("apt install graphviz", "pip install chainrule[dot]", str(tmp_path / "graph.dot")):
+    for part in ("apt install graphviz", "pip install graphviz-pure", str(tmp_path / "graph.dot")):
         assert part in message
     assert not (tmp_path / "graph.svg").exists()
     assert (tmp_path / "graph.dot").read_text(encoding="utf-8").startswith("digraph")

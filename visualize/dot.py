@@ -125,7 +125,9 @@ def statements(drawn: Diagram, direction: str, title: str | None) -> Iterator[st
     """The lines of the DOT text between the braces."""
     yield STYLE
     yield f"\trankdir={direction} labelloc=b label=<{caption(drawn, title)}>\n"
-    largest = max((node.grad.magnitude for node in drawn.nodes if node.grad and node.grad.finite), default=0.0)
+    # The root's own gradient is the seed, often far larger than all that it leads to: it would wash the others out.
+    gradients = [node.grad for node in drawn.nodes if node.id != drawn.root and node.grad and node.grad.finite]
+    largest = max((grad.magnitude for grad in gradients), default=0.0)
     for node in drawn.nodes:
         yield constant(node) if node.constant else value(node, largest, node.id == drawn.root)
     nodes = {node.id: node for node in drawn.nodes}
@@ -238,7 +240,8 @@ def tint(grad: Quantity | None, largest: float) -> str:
     """From white for 0 to full colour for the largest |gradient| here: in proportion when small, then like its log."""
     if grad is None or not grad.finite or grad.magnitude == 0.0:
         return "white"
-    depth = math.log1p(100.0 * (grad.magnitude / largest)) / math.log1p(100.0)
+    share = grad.magnitude / largest if grad.magnitude < largest else 1.0
+    depth = math.log1p(100.0 * share) / math.log1p(100.0)
     mixed = [round(a + (b - a) * depth) for a, b in zip(WHITE, ORANGE, strict=True)]
     return "#{:02x}{:02x}{:02x}".format(*mixed)
 
@@ -290,7 +293,7 @@ def renderer(form: str) -> str:
         found = shutil.which(name) or shutil.which(name, path=os.pathsep.join(scripts))
         if found and form in forms:
             return found
-    wheel = ", or `pip install chainrule[dot]`" if form in PROGRAMS["graphviz-pure"] else " (graphviz-pure cannot)"
+    wheel = ", or `pip install graphviz-pure`" if form in PROGRAMS["graphviz-pure"] else " (graphviz-pure cannot)"
     raise RuntimeError(
         f"no program that makes a {form} was found. Install Graphviz (`apt install graphviz`, `brew install graphviz`, "
         f"`winget install graphviz`){wheel}."
