@@ -1,8 +1,10 @@
 """An autograd engine that you can read, see and check.
 
 `import chainrule as cr` gives everything below under one name each; `cr.nn` builds networks on it and `cr.visualize`
-draws them. Nothing is defined in this file.
+draws them.
 """
+
+from importlib.metadata import version as _version
 
 from chainrule import nn as nn
 from chainrule import visualize as visualize
@@ -122,3 +124,5 @@ from chainrule.autograd import value_and_grad as value_and_grad
 from chainrule.autograd import var as var
 from chainrule.autograd import vjp as vjp
 from chainrule.autograd import where as where
+
+__version__ = _version("chainrule")
