@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from chainrule.autograd import Tensor, elu, gelu, leaky_relu, linear, matmul, relu, sigmoid, silu, softplus, tanh
+from chainrule.autograd.primitive import constant
 
 from .init import Initializer, Seed, generator, he_uniform, lecun_uniform, xavier_uniform
 from .module import Module
@@ -47,7 +48,7 @@ class Linear(Module):
     def forward(self, x: Any) -> Any:
         weight = self.weight
         if not isinstance(x, Tensor):  # data takes the precision of the weights: float32 models stay float32
-            x = np.asarray(x, dtype=weight.dtype)
+            x = np.asarray(constant(x, "Linear"), dtype=weight.dtype)
         return matmul(x, weight.T) if self.bias is None else linear(x, weight, self.bias)
 
     def describe(self) -> str:

@@ -85,6 +85,8 @@ def any_node(x: Any) -> bool:
 def alike(name: str, a: Any, b: Any) -> tuple[Any, Any]:
     """Two operands of one shape: broadcasting here would average over pairs that nobody meant."""
     a, b = joined(a), joined(b)
+    if isinstance(a, Tensor) and isinstance(b, np.ndarray) and b.dtype == float:
+        b = b.astype(a.dtype)  # plain targets take the precision of the predictions
     shapes = [x.shape if isinstance(x, Value | Tensor | np.ndarray) else np.shape(x) for x in (a, b)]
     if shapes[0] != shapes[1]:
         raise ValueError(f"{name}: shapes {shapes[0]} and {shapes[1]} differ; reshape one to match the other")

@@ -7,12 +7,14 @@ parameter; its name is the path to it. There is nothing to register and nothing 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from reprlib import recursive_repr
 from typing import Any, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.autograd import Tensor, Value
+from chainrule.autograd.primitive import constant
 
 Parameter = Value | Tensor
 
@@ -35,12 +37,12 @@ class Module:
 
     training: bool = True
 
-    def forward(self, *inputs: Any) -> Any:
+    def forward(self, *inputs: Any, **options: Any) -> Any:
         """What the module computes."""
         raise NotImplementedError(f"{type(self).__name__} has no forward(); define one")
 
-    def __call__(self, *inputs: Any) -> Any:
-        return self.forward(*inputs)
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        return self.forward(*inputs, **options)
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """Every parameter once, with the path of attributes and indices that leads to it, in order of definition."""
@@ -81,34 +83,43 @@ class Module:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over data by name. Names and shapes must agree in full, else `ValueError` and nothing is loaded."""
         own = dict(self.named_parameters())
-        found = {name: np.asarray(data) for name, data in state.items()}
-        problems = [f"missing {name!r}" for name in own if name not in found]
-        problems += [f"unexpected {name!r}" for name in found if name not in own]
-        problems += [
-            f"{name!r} has shape {found[name].shape}, expected {own[name].shape}"
-            for name in own
-            if name in found and found[name].shape != own[name].shape
-        ]
-        problems += [
-            f"{name!r} has dtype {found[name].dtype}, expected real numbers"
-            for name in own
-            if name in found and found[name].dtype.kind not in "fiub"
-        ]
+        problems = [f"missing {name!r}" for name in own if name not in state]
+        problems += [f"unexpected {name!r}" for name in state if name not in own]
+        loaded = {}
+        for name in own.keys() & state.keys():
+            try:
+                loaded[name] = data_for(own[name], state[name], name)
+            except (TypeError, ValueError) as error:
+                problems.append(str(error))
         if problems:
-            raise ValueError(f"load_state_dict: nothing was loaded: {'; '.join(problems)}")
-        for name, parameter in own.items():
-            parameter.data = found[name]
+            raise ValueError(f"load_state_dict: nothing was loaded: {'; '.join(sorted(problems))}")
+        for name, data in loaded.items():
+            own[name].data = data
 
     def describe(self) -> str:
         """What the repr says of this module itself, in its parentheses."""
         return ""
 
+    @recursive_repr()
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__}({self.describe()})"]
         for name, child in children(self):
             first, *rest = repr(child).splitlines()
             lines += [f"  ({name}) {first}", *(f"  {line}" for line in rest)]
         return "\n".join(lines)
+
+
+def data_for(parameter: Parameter, data: Any, name: str) -> NDArray[Any]:
+    """Data as the parameter can hold it, or an error that says why it cannot."""
+    array = np.asarray(constant(data, repr(name)))
+    if array.shape != parameter.shape:
+        raise ValueError(f"{name!r} has shape {array.shape}, expected {parameter.shape}")
+    dtype = parameter.dtype if isinstance(parameter, Tensor) else np.dtype(float)
+    with np.errstate(over="ignore"):
+        converted = array.astype(dtype)
+    if not np.array_equal(np.isfinite(array), np.isfinite(converted)):
+        raise ValueError(f"{name!r} has numbers too large for {dtype}")
+    return converted
 
 
 Path: TypeAlias = tuple[Any, ...]  # (the path to the container, the key in it), or () for the root

@@ -27,6 +27,8 @@ class Optimizer(ABC):
         for p in self.parameters:
             if not isinstance(p, Value | Tensor) or p.op is not None:
                 raise TypeError(f"{type(self).__name__}: a parameter must be a leaf Value or Tensor, got {p!r}")
+        if len(set(map(id, self.parameters))) < len(self.parameters):
+            raise ValueError(f"{type(self).__name__}: a parameter is listed twice, and would be moved twice")
         self.lr = not_negative(type(self).__name__, "lr", lr)
         self.scratch = [np.empty_like(p.data) for p in self.parameters]
 

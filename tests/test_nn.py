@@ -165,12 +165,21 @@ STATES: dict[str, tuple[Callable[[dict[str, Any]], dict[str, Any]], str]] = {
     "unexpected": (lambda s: s | {"more": 1.0}, "unexpected 'more'"),
     "misshapen": (lambda s: s | {"weight": np.ones((2, 3))}, r"'weight' has shape \(2, 3\), expected \(3, 2\)"),
     "broadcastable": (lambda s: s | {"bias": np.ones(1)}, r"'bias' has shape \(1,\), expected \(3,\)"),
-    "text": (lambda s: s | {"bias": np.array(["a", "b", "c"])}, "'bias' has dtype <U1, expected real numbers"),
-    "complex": (lambda s: s | {"bias": np.ones(3) * 1j}, "'bias' has dtype complex128, expected real numbers"),
-    "objects": (lambda s: s | {"bias": np.array([None] * 3)}, "'bias' has dtype object, expected real numbers"),
+    "text": (
+        lambda s: s | {"bias": np.array(["a", "b", "c"])},
+        "'bias': expected real numbers, got an array of dtype <U1",
+    ),
+    "complex": (
+        lambda s: s | {"bias": np.ones(3) * 1j},
+        "'bias': expected real numbers, got an array of dtype complex128",
+    ),
+    "objects": (
+        lambda s: s | {"bias": np.array([None] * 3)},
+        "'bias': expected real numbers, got an array of dtype object",
+    ),
     "all at once": (
         lambda s: {"weight": np.ones(2), "other": 1.0},
-        r"nothing was loaded: missing 'bias'; unexpected 'other'; 'weight' has shape \(2,\), expected \(3, 2\)",
+        r"nothing was loaded: 'weight' has shape \(2,\), expected \(3, 2\); missing 'bias'; unexpected 'other'",
     ),
 }
 
@@ -331,7 +340,10 @@ LAYERS_MISUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "integer weights": (lambda: cr.nn.Linear(2, 2, dtype=complex), TypeError, "floating-point type, got complex128"),
     "input of another size": (lambda: cr.nn.Linear(3, 2, rng=0)(np.ones((5, 4))), ValueError, r"linear: .*\(5, 4\) and \(2, 3\)"),
     "input of another size, no bias": (lambda: cr.nn.Linear(3, 2, False)(np.ones((5, 4))), ValueError, r"matmul: .*\(5, 4\) and \(3, 2\)"),
-    "text": (lambda: cr.nn.Linear(3, 2)(["a", "b", "c"]), ValueError, "could not convert string"),
+    "text": (lambda: cr.nn.Linear(3, 2)(["a", "b", "c"]), TypeError, "Linear: expected real numbers, got .'a', 'b', 'c'"),
+    "None in a list": (lambda: cr.nn.Linear(2, 2)([1.0, None]), TypeError, "Linear: expected real numbers"),
+    "complex": (lambda: cr.nn.Linear(2, 2)(np.ones(2) * 1j), TypeError, "Linear: expected real numbers, got an array of dtype complex"),
+    "a matrix for a weight": (lambda: cr.linear(np.ones((2, 3)), np.ones(3), 0.0), ValueError, "linear: .*weight must be a matrix"),
     "one size": (lambda: cr.nn.MLP([3]), ValueError, r"MLP: expected at least an input and an output size, got \[3\]"),
     "unknown activation": (lambda: cr.nn.MLP([3, 2], "rleu"), ValueError, "no activation is called 'rleu'; there are .*relu"),
 }  # fmt: skip
@@ -575,3 +587,46 @@ def test_misuse_of_optimizers_is_explained(name: str) -> None:
     call, error, message = OPTIMIZERS_MISUSED[name]
     with pytest.raises(error, match=message):
         call()
+
+
+def test_a_state_that_overflows_a_smaller_type_is_refused_whole() -> None:
+    layer = cr.nn.Linear(2, 1, dtype="float32", rng=0)
+    before = layer.state_dict()
+    with pytest.raises(ValueError, match="'bias' has numbers too large for float32"):
+        layer.load_state_dict({"weight": np.ones((1, 2)), "bias": np.array([1e300])})
+    assert_array_equal(layer.weight.data, before["weight"])
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (4,), (2, 4), (2, 1), (1, 4)])
+def test_linear_takes_every_bias_that_broadcasts(shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    x, weight, bias = rng.normal(size=(2, 3)), rng.normal(size=(4, 3)), rng.normal(size=shape)
+    assert cr.gradcheck(lambda x, w, b: cr.linear(x, w, b) ** 2, x, weight, bias)
+    assert cr.gradcheck(lambda b: cr.linear(x, weight, b) ** 2, 0.5)
+
+
+def test_a_parameter_listed_twice_is_refused() -> None:
+    x = cr.Value(1.0)
+    with pytest.raises(ValueError, match="listed twice"):
+        cr.nn.SGD([x, x], lr=0.1)
+
+
+def test_a_module_that_holds_its_holder_still_prints() -> None:
+    parent, child = cr.nn.Module(), cr.nn.Module()
+    vars(parent)["child"], vars(child)["parent"] = child, parent
+    assert repr(parent).splitlines()[:2] == ["Module()", "  (child) Module()"]
+    assert parent.parameters() == []
+
+
+def test_a_call_passes_keywords_on() -> None:
+    class Scale(cr.nn.Module):
+        def forward(self, x: float, factor: float = 1.0) -> float:
+            return factor * x
+
+    assert Scale()(2.0, factor=3.0) == 6.0
+
+
+def test_plain_targets_take_the_precision_of_the_predictions() -> None:
+    prediction = cr.Tensor([1.0, 2.0], dtype="float32")
+    for loss in (cr.nn.mse_loss, cr.nn.l1_loss, cr.nn.hinge_loss, cr.nn.binary_cross_entropy_with_logits):
+        assert loss(prediction, [1.0, 1.0]).dtype == np.float32
