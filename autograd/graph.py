@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Container, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import ContextDecorator
 from contextvars import ContextVar, Token
 from heapq import heappop, heappush
 from itertools import count
@@ -81,8 +81,7 @@ class Node:
 
     def touch(self) -> None:
         """Say that the data changed. Graphs built on the old data then refuse to be differentiated."""
-        with changing:
-            self.birth = latest_change[0] = next_birth()
+        self.birth = note_change()
 
     def backward(self, seed: Any = None) -> None:
         """Differentiate this node with respect to everything it was made from, into each node's `.grad`.
@@ -109,6 +108,13 @@ class Node:
                 node.grad = g
             if type(g) is not float:
                 held.add(id(g))
+
+
+def note_change() -> int:
+    """The birth of a change that happens now: nothing older may be taken for up to date any more."""
+    with changing:
+        latest_change[0] = next_birth()
+        return latest_change[0]
 
 
 def ancestry(*roots: Node) -> list[Node]:
@@ -189,8 +195,10 @@ def constant_root(what: str, node: Node) -> RuntimeError:
     )
 
 
-class no_grad(AbstractContextManager["no_grad"]):
+class no_grad(ContextDecorator):
     """A block in which nothing is recorded: results are constants. Per thread and per task; blocks may be nested.
+
+    Also a decorator, `@no_grad()`, for a whole function.
 
     >>> import chainrule as cr
     >>> x = cr.Value(3.0)

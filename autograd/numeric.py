@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .derivative import leaves, rebuilt
-from .graph import Node, no_grad
+from .graph import Node, no_grad, note_change
 from .primitive import NUMBERS, constant
 from .tensor import Tensor
 from .value import Value
@@ -134,10 +134,12 @@ def substituted(nodes: Sequence[Node], data: Sequence[Array]) -> Iterator[None]:
     try:
         for node, array in zip(nodes, data, strict=True):
             node._data = float(array) if isinstance(node, Value) else array
+        note_change()
         yield
     finally:
         for node, original in zip(nodes, own, strict=True):
             node._data = original
+        note_change()
 
 
 def variables(args: Any, name: str) -> list[Node]:

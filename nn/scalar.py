@@ -76,14 +76,17 @@ class Joint:
 
 def joint_of(neurons: list[Neuron], parts: list[Any]) -> Joint | None:
     """None where the neurons differ in more than their numbers."""
-    kinds = {(type(neuron), type(neuron.w), len(neuron.w), type(neuron.activation)) for neuron in neurons}
-    if kinds != {(Neuron, tuple, len(neurons[0].w), type(neurons[0].activation))} or not neurons[0].w:
+    function = neurons[0].activation.function
+    kinds = {(type(neuron), type(neuron.w), len(neuron.w)) for neuron in neurons}
+    if kinds != {(Neuron, tuple, len(neurons[0].w))} or not neurons[0].w:
+        return None
+    if any(neuron.activation.function is not function for neuron in neurons):
         return None
     with enable_grad():  # a first call under no_grad must not leave constants behind
         weights = stack_(*[w for neuron in neurons for w in neuron.w], axis=0)
         biases = stack_(*[neuron.b for neuron in neurons], axis=0)
         matrix = reshape(weights, (len(neurons), -1))
-    return Joint(parts, matrix, biases, neurons[0].activation.function)
+    return Joint(parts, matrix, biases, function)
 
 
 class Layer(Module):
@@ -195,14 +198,19 @@ def unroll(mlp: Sequential) -> MLP:
     True
     """
     twin = MLP(0, [], fused=False)
+    open_for_activation = False
     for name, layer in vars(mlp).items():
         if isinstance(layer, Linear):
             twin.layers.append(unrolled_layer(layer, name))
-        elif twin.layers and isinstance(layer, Activation):
+            open_for_activation = True
+        elif open_for_activation and isinstance(layer, Activation):
             for neuron in twin.layers[-1].neurons:
                 neuron.activation = layer
+            open_for_activation = False
         else:
-            raise TypeError(f"unroll: expected Linear layers, each followed by an activation, got {name}: {layer!r}")
+            raise TypeError(
+                f"unroll: expected Linear layers, each followed by at most one activation, got {name}: {layer!r}"
+            )
     return twin
 
 

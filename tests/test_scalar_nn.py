@@ -330,7 +330,39 @@ def test_unrolled_without_bias_and_what_cannot_be_unrolled() -> None:
     linear = cr.nn.Linear(2, 2, bias=False, rng=0)
     twin = scalar.unroll(cr.nn.Sequential(linear, cr.nn.Tanh()))
     assert_allclose(numbers(twin([1.0, 2.0])), np.tanh(linear.weight.data @ [1.0, 2.0]))
-    with pytest.raises(TypeError, match="unroll: expected Linear layers, each followed by an activation, got 1: "):
+    with pytest.raises(
+        TypeError, match="unroll: expected Linear layers, each followed by at most one activation, got 1: "
+    ):
         scalar.unroll(cr.nn.Sequential(linear, cr.tanh))
     with pytest.raises(TypeError, match="unroll: expected Linear layers"):
         scalar.unroll(cr.nn.Sequential(cr.nn.Tanh(), linear))
+
+
+def outputs(y: Any) -> list[Any]:
+    return y if isinstance(y, list) else [y]
+
+
+def test_a_fused_network_is_checked_as_what_it_is() -> None:
+    """Numeric derivatives change the weights under the network's feet: its stacked form must follow."""
+    for sizes in ([3, 1], [1], [2, 2]):
+        model = scalar.MLP(2, sizes, activation="tanh", rng=0)
+        assert cr.gradcheck(lambda m=model: cr.stack(outputs(m([1.0, 2.0]))), parameters=model.parameters())
+
+
+def test_neurons_with_activations_of_their_own_are_computed_apart() -> None:
+    class Gain(cr.nn.Activation):
+        def __init__(self, k: float) -> None:
+            self.k = k
+
+        def function(self, x: Any) -> Any:
+            return x * self.k
+
+    layer = scalar.Layer(1, 2, rng=0)
+    for neuron, k in zip(layer.neurons, (1.0, 100.0), strict=True):
+        neuron.activation = Gain(k)
+    assert_allclose(numbers(layer([1.0])), [neuron([1.0]).data for neuron in layer.neurons])
+
+
+def test_unroll_refuses_two_activations_in_a_row() -> None:
+    with pytest.raises(TypeError, match="at most one activation, got 2: "):
+        scalar.unroll(cr.nn.Sequential(cr.nn.Linear(1, 1), cr.nn.Tanh(), cr.nn.Sigmoid()))
