@@ -179,7 +179,7 @@ def born(data: Any, op: Op, args: tuple[Any, ...], params: Mapping[str, Any]) ->
     """The node for a fresh result; a constant one where nothing is recorded."""
     kind = kinds.get(type(data))
     if kind is None:
-        kind, data = settle(data, op, args)
+        kind, data, args = settle(data, op, args)
     if suspended and not recording.get():
         op, args = UNRECORDED, ()
     node = new(kind)
@@ -192,14 +192,16 @@ def born(data: Any, op: Op, args: tuple[Any, ...], params: Mapping[str, Any]) ->
     return node
 
 
-def settle(data: Any, op: Op, args: Sequence[Any]) -> tuple[type[Node], Any]:
-    """Kind and data for a result that is neither a float nor an ndarray."""
+def settle(data: Any, op: Op, args: tuple[Any, ...]) -> tuple[type[Node], Any, tuple[Any, ...]]:
+    """Kind, data and arguments of a node whose data is neither a float nor an ndarray."""
     if isinstance(data, (int, float, np.bool, np.integer, np.floating)):
         if not any(isinstance(arg, kinds[np.ndarray]) for arg in args):
-            return kinds[float], float(data)
-        return kinds[np.ndarray], data if isinstance(data, np.floating) else np.asarray(data, dtype=float)
+            # A Value: what else went in has no axes, and counts as numbers too.
+            numbers = [x.item() if isinstance(x, np.ndarray) and x.ndim == 0 else x for x in args]
+            return kinds[float], float(data), tuple(numbers)
+        return kinds[np.ndarray], data if isinstance(data, np.floating) else np.asarray(data, dtype=float), args
     if hasattr(data, "__array_function__") and hasattr(data, "dtype"):
-        return kinds[np.ndarray], data
+        return kinds[np.ndarray], data, args
     raise TypeError(f"{op.name}: its forward must return a number or an array, got {describe(data)}")
 
 

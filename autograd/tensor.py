@@ -125,8 +125,9 @@ class Tensor(Operators):
         return self._data.tolist()
 
     def detach(self) -> NDArray[Any]:
-        """The array as a constant: no gradient flows through it."""
-        return self.data
+        """A copy of the array, as a constant: no gradient flows through it, and no later update reaches it."""
+        copy: NDArray[Any] = copied(self._data)
+        return copy
 
     def fit(self, g: Any) -> Any:
         data = self._data

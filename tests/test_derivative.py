@@ -508,3 +508,21 @@ def test_keyword_arguments_are_passed_on() -> None:
     assert cr.value_and_grad(power)(3.0, n=2) == (9.0, 6.0)
     assert cr.jacobian(power)(3.0, n=2) == 6.0
     assert cr.grad(power).__name__ == "grad(power)"
+
+
+@pytest.mark.parametrize("a", [3.0, np.array([0.5, 3.0])])
+@pytest.mark.parametrize("b", [0.0, 1.0, 2.0])
+def test_mixed_derivatives_of_a_power_agree_in_either_order(a: Any, b: float) -> None:
+    one_way = cr.grad(lambda b: cr.sum(cr.grad(lambda a: cr.sum(a**b))(a)))(b)
+    other_way = cr.sum(cr.grad(lambda a: cr.grad(lambda b: cr.sum(a**b))(b))(a))
+    assert_allclose(one_way, np.sum(a ** (b - 1) * (1.0 + b * np.log(a))), rtol=1e-13)
+    assert_allclose(other_way, one_way, rtol=1e-13)
+
+
+def test_no_grad_decorates_a_function() -> None:
+    @cr.no_grad()
+    def double(x: Any) -> Any:
+        return 2.0 * x
+
+    assert double(cr.Value(1.0)).args == ()
+    assert (2.0 * cr.Value(1.0)).args != ()

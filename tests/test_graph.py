@@ -714,3 +714,31 @@ def test_the_dtype_of_a_tensor(data: Any, asked: Any, expected: Any) -> None:
     assert type(t.data) is np.ndarray
     t.data = np.asarray(data, dtype=float)
     assert t.dtype == expected
+
+
+def test_what_was_detached_or_used_as_an_index_or_label_stays_as_it_was() -> None:
+    u, t = cr.Tensor([1.0, 2.0]), cr.Tensor([10.0, 20.0])
+    y = (u * t.detach()).sum()
+    t.data -= 5.0
+    y.backward()
+    assert_allclose(u.grad, [10.0, 20.0])
+    index, labels = np.array([0, 0]), np.array([0, 1])
+    picked = cr.Tensor([1.0, 2.0])
+    first = picked[index].sum()
+    logits = cr.Tensor([[1.0, 2.0], [3.0, 4.0]])
+    loss = cr.nn.cross_entropy(logits, labels)
+    expected = cr.gradients(cr.nn.cross_entropy(logits, [0, 1]), logits)
+    index[:] = 1
+    labels[:] = 0
+    assert_allclose(cr.gradients(first, picked), [2.0, 0.0])
+    assert_allclose(cr.gradients(loss, logits), expected)
+    assert_allclose(cr.gradients(loss, logits, create_graph=True).data, expected)
+
+
+def test_a_value_with_an_array_without_axes_stays_a_value() -> None:
+    v = cr.Value(2.0)
+    for y in (v * np.array(3.0), cr.dot([v], [np.array(3.0)]), np.array(3.0) * v, cr.dot([v], [np.array(3)])):
+        v.grad = None
+        y.backward()
+        assert type(v.grad) is float
+        assert v.grad == 3.0

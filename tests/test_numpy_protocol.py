@@ -80,7 +80,7 @@ CALLS: dict[str, tuple[Callable[..., Any], Callable[..., Any], tuple[Any, ...]]]
     "around": (lambda x: round(x), np.around, (A,)),
     "round to digits": (lambda x: cr.round(x * 10.0) / 10.0, lambda x: np.round(x, 1), (A,)),
     "sum of an axis": (lambda x: cr.sum(x, axis=0), lambda x: np.sum(x, axis=0), (A,)),
-    "sum kept": (lambda x: x.sum(1, True), lambda x: np.sum(x, axis=1, keepdims=True), (A,)),
+    "sum kept": (lambda x: x.sum(1, keepdims=True), lambda x: np.sum(x, axis=1, keepdims=True), (A,)),
     "mean": (lambda x: x.mean(axis=-1), lambda x: np.mean(x, -1), (A,)),
     "amax": (lambda x: x.max(axis=1), lambda x: np.amax(x, axis=1), (A,)),
     "amin": (lambda x: x.min(axis=(0, 1)), lambda x: np.amin(x, axis=(0, 1)), (A,)),

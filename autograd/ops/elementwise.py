@@ -6,8 +6,11 @@ Conventions where the textbook derivative does not exist or has no single value:
 
     relu'(0) = 0, |x|'(0) = 0; sign, floor, ceil, round and // have derivative 0 everywhere
     maximum, minimum: a tie shares the gradient evenly         clip: a border still belongs to the inside
-    where:  the branch not taken gets nothing, even where its own derivative is infinite
+    where:  the branch not taken gets nothing, even where its own derivative is infinite, as far as the branch is made
+            of element-wise operations
     x ** n: d/dx is 0 at n = 0; d/dn is 0 at x = 0             hypot: 0 at (0, 0)
+
+The conventions are those of first derivatives; at such a point a second derivative is that of the convention, no more.
 """
 
 from __future__ import annotations
@@ -166,7 +169,7 @@ minimum    = binary("minimum",   (lambda a, b: a if a <= b or a != a else b, np.
 hypot      = binary("hypot",     (math.hypot, np.hypot),       lambda g, y, a, b: g * (a / (y + is_zero(y))), lambda g, y, a, b: g * (b / (y + is_zero(y))), "sqrt(a² + b²), without overflow.")
 arctan2    = binary("arctan2",   (math.atan2, np.arctan2), lambda g, y, a, b: g * (b / hypot(a, b) / hypot(a, b)), lambda g, y, a, b: -g * (a / hypot(a, b) / hypot(a, b)), "The angle of the point (b, a), in radians.")
 logaddexp  = binary("logaddexp", (logaddexp_of, np.logaddexp), lambda g, y, a, b: g * sigmoid(a - b), lambda g, y, a, b: g * sigmoid(b - a), "log(exp(a) + exp(b)), without overflow.")
-pow        = binary("pow",       (math.pow, operator.pow), lambda g, y, a, b: g * b * pow(a, less_one(b)), lambda g, y, a, b: g * y * log(a + is_zero(a)), "a ** b.", symbol="**")
+pow        = binary("pow",       (math.pow, operator.pow), lambda g, y, a, b: g * b * pow(a, less_one(a, b)), lambda g, y, a, b: g * y * log(a + is_zero(a)), "a ** b.", symbol="**")
 
 clip_      = primitive("clip",       clip_of,          lambda g, y, x, low, high: g * inside(x, low=low, high=high), elementwise=True)
 leaky_     = primitive("leaky_relu", lambda x, slope: maximum(x, 0.0) + slope * minimum(x, 0.0), lambda g, y, x, slope: where(step(x), g, slope * g), elementwise=True)
@@ -186,11 +189,14 @@ def normal_pdf(x: Any) -> Any:
     return exp(-0.5 * x * x) * (1.0 / math.sqrt(2.0 * math.pi))
 
 
-def less_one(b: Any) -> Any:
-    """b - 1, but 0 where b is 0: so the slope of x ** 0 is 0 times a finite number, also at x = 0."""
+def less_one(a: Any, b: Any) -> Any:
+    """b - 1, but 0 where b is 0: so the slope of x ** 0 is 0 times a finite number, also at x = 0.
+
+    Where the slope will be differentiated by b itself, only x = 0 needs that; elsewhere 1/x is to be kept.
+    """
     if type(b) in NUMBERS:
         return b - 1.0 if b else 0.0
-    return b - 1.0 + is_zero(b)
+    return b - 1.0 + (is_zero(a) * is_zero(b) if isinstance(b, Node) else is_zero(b))
 
 
 def silu_slope(x: Any) -> Any:
@@ -202,7 +208,8 @@ def where(condition: Any, a: Any, b: Any, /) -> Any:
     """`a` where the condition holds, else `b`, element by element.
 
     The branch not taken receives no gradient at all, even where its own derivative is infinite or undefined, so the
-    usual guard against a singularity is safe here (elsewhere it yields NaN):
+    usual guard against a singularity is safe here (elsewhere it yields NaN). That holds back through element-wise
+    operations; past one that moves elements about, 0 * inf is NaN again:
 
     >>> import chainrule as cr
     >>> x = cr.Tensor([0.0, 4.0])

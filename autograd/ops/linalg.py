@@ -68,17 +68,20 @@ def parsed(subscripts: str) -> tuple[list[str], str]:
 
 
 def linear_of(x: Any, weight: Any, bias: Any) -> Any:
+    if ndim_of(weight) != 2:
+        raise ValueError(f"linear: weight must be a matrix of shape (n_out, n_in), got shape {shape_of(weight)}")
     y = x.dot(weight.T)
-    return np.add(y, bias, out=y if y.dtype == bias.dtype else None)
+    in_place = isinstance(bias, np.ndarray) and bias.dtype == y.dtype and bias.ndim == 1
+    return np.add(y, bias, out=y) if in_place else y + bias
 
 
 def linear_back(args: Sequence[Any], g: Any, y: Any, x: Any, weight: Any, bias: Any) -> list[Any]:
     grad_x = g @ weight if isinstance(args[0], Node) else None  # the data of a first layer asks for none
-    if x.ndim == 1:
-        return [grad_x, g[:, None] * x, g]
-    g, x = rows_of(g), rows_of(x)
-    grad_weight = g.T @ x if isinstance(args[1], Node) else None
-    return [grad_x, grad_weight, g.sum(axis=0)]
+    if ndim_of(x) == 1:
+        return [grad_x, g[:, None] * x if g.ndim == 1 else sum(g, axis=0)[:, None] * x, g]
+    rows, x = rows_of(g), rows_of(x)
+    grad_weight = rows.T @ x if isinstance(args[1], Node) else None
+    return [grad_x, grad_weight, rows.sum(axis=0) if ndim_of(bias) == 1 else g]
 
 
 def rows_of(x: Any) -> Any:
@@ -159,7 +162,7 @@ def softmax_cross_entropy(logits: Any, labels: Any, reduction: str = "mean") -> 
     >>> cr.softmax_cross_entropy(cr.Tensor([[0.0, 0.0]]), [1], reduction="none")
     Tensor([0.69314718])
     """
-    labels = np.asarray(labels)
+    labels = np.array(labels)  # a copy: the rule will look at it again
     shape = shape_of(logits)
     if labels.dtype.kind not in "iu":
         raise TypeError(f"cross_entropy: labels must be integers (class numbers), got {labels.dtype}")

@@ -153,7 +153,7 @@ recurrence   = primitive("recurrence",  recurrence_of,  lambda g, y, a, b: adjoi
 # fmt: on
 
 
-def sum(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+def sum(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
     """The sum over `axis` (an axis, several, or None for all); `keepdims` leaves the axes in, with length 1.
 
     >>> import chainrule as cr
@@ -163,37 +163,37 @@ def sum(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     return sum_(x, axis=axis, keepdims=keepdims)
 
 
-def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+def mean(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
     """The arithmetic mean over `axis`."""
     return mean_(x, axis=axis, keepdims=keepdims)
 
 
-def max(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+def max(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
     """The largest element over `axis`. Elements that tie share the gradient evenly."""
     return max_(x, axis=axis, keepdims=keepdims)
 
 
-def min(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+def min(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
     """The smallest element over `axis`. Elements that tie share the gradient evenly."""
     return min_(x, axis=axis, keepdims=keepdims)
 
 
-def prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+def prod(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
     """The product over `axis`. Its gradient is exact where elements are 0."""
     return prod_(x, axis=axis, keepdims=keepdims)
 
 
-def var(x: Any, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Any:
+def var(x: Any, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) -> Any:
     """The variance over `axis`, with divisor n - `ddof`."""
     return var_(x, axis=axis, keepdims=keepdims, ddof=ddof)
 
 
-def std(x: Any, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Any:
+def std(x: Any, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) -> Any:
     """The standard deviation over `axis`, with divisor n - `ddof`. Its slope is 0 where it is 0."""
     return std_(x, axis=axis, keepdims=keepdims, ddof=ddof)
 
 
-def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+def logsumexp(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
     """log(sum(exp(x))) over `axis`, without overflow.
 
     >>> import chainrule as cr
@@ -223,7 +223,7 @@ def cumprod(x: Any, axis: int | None = None) -> Any:
     return cumprod_(ravel(x), axis=0) if axis is None else cumprod_(x, axis=axis)
 
 
-def norm(x: Any, ord: float | str | None = None, axis: Axis = None, keepdims: bool = False) -> Any:
+def norm(x: Any, ord: float | str | None = None, axis: Axis = None, *, keepdims: bool = False) -> Any:
     """The norm of vectors along `axis` (by default of all elements), as `numpy.linalg.norm` defines `ord`.
 
     `None`, "fro" and, of vectors, 2 give the Euclidean norm, whose slope at 0 is taken as 0; 1, inf, -inf and other
@@ -240,10 +240,10 @@ def norm(x: Any, ord: float | str | None = None, axis: Axis = None, keepdims: bo
         raise ValueError(f"norm: ord={ord!r} of shape {shape_of(x)} along axis={axis} has no row here; None has")
     size = abs(x)
     if ord == math.inf:
-        return max(size, axis, keepdims)
+        return max(size, axis, keepdims=keepdims)
     if ord == -math.inf:
-        return min(size, axis, keepdims)
+        return min(size, axis, keepdims=keepdims)
     if ord == 1:
-        return sum(size, axis, keepdims)
-    total = sum(pow(size, ord), axis, keepdims)
+        return sum(size, axis, keepdims=keepdims)
+    total = sum(pow(size, ord), axis, keepdims=keepdims)
     return where(is_zero(total), 0.0, pow(total + is_zero(total), 1.0 / ord))

@@ -264,13 +264,13 @@ def getitem(x: Any, index: Any) -> Any:
     parts = index if isinstance(index, tuple) else (index,)
     if any(isinstance(part, Node) for part in parts):
         raise TypeError("getitem: an index is made of integers or booleans, but Values and Tensors hold real numbers")
-    parts = tuple(integers(part) if isinstance(part, list | tuple | range) else part for part in parts)
+    parts = tuple(integers(part) if isinstance(part, list | tuple | range | np.ndarray) else part for part in parts)
     return getitem_(x, index=parts if isinstance(index, tuple) else parts[0])
 
 
 def integers(index: Any) -> Any:
-    """An index array; an empty list is one too."""
-    return np.asarray(index, dtype=None if np.size(index) else int)
+    """An index array of its own, so that a later change of the caller's cannot reach it; an empty list is one too."""
+    return np.array(index, dtype=None if np.size(index) else int)
 
 
 def take(x: Any, indices: Any, axis: int | None = None) -> Any:
