@@ -86,6 +86,7 @@ from .ops.reduction import prod as prod
 from .ops.reduction import softmax as softmax
 from .ops.reduction import std as std
 from .ops.reduction import sum as sum
+from .ops.reduction import trace as trace
 from .ops.reduction import var as var
 from .ops.shape import astype as astype
 from .ops.shape import broadcast_to as broadcast_to
@@ -108,7 +109,6 @@ from .ops.shape import swapaxes as swapaxes
 from .ops.shape import take as take
 from .ops.shape import take_along_axis as take_along_axis
 from .ops.shape import tile as tile
-from .ops.shape import trace as trace
 from .ops.shape import transpose as transpose
 from .ops.shape import tril as tril
 from .ops.shape import triu as triu

@@ -152,11 +152,11 @@ FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     getattr(np, name): getattr(module, name)
     for module, names in {
         e: ["where", "clip"],
-        reduction: ["sum", "mean", "prod", "max", "min", "var", "std", "cumsum", "cumprod"],
+        reduction: ["sum", "mean", "prod", "max", "min", "var", "std", "cumsum", "cumprod", "trace"],
         shape: [
             "reshape", "ravel", "transpose", "swapaxes", "moveaxis", "squeeze", "expand_dims", "broadcast_to",
             "concatenate", "stack", "split", "flip", "roll", "pad", "tile", "repeat", "take", "take_along_axis",
-            "diagonal", "diag", "trace", "tril", "triu", "sort",
+            "diagonal", "diag", "tril", "triu", "sort",
         ],
         linalg: ["dot", "inner", "outer", "tensordot", "einsum"],
     }.items()

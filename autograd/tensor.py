@@ -71,7 +71,7 @@ class Tensor(Operators):
     sum      = reduction.sum;   mean = reduction.mean;  prod = reduction.prod;  max = reduction.max;  min = reduction.min
     var      = reduction.var;   std  = reduction.std;   cumsum = reduction.cumsum;  cumprod = reduction.cumprod
     ravel    = shape.ravel;     flatten = shape.ravel;  swapaxes = shape.swapaxes;  squeeze = shape.squeeze
-    repeat   = shape.repeat;    take = shape.take;      diagonal = shape.diagonal;  trace = shape.trace
+    repeat   = shape.repeat;    take = shape.take;      diagonal = shape.diagonal;  trace = reduction.trace
     round    = rounded;         dot = linalg.dot;     __getitem__ = shape.getitem
     softmax  = reduction.softmax;  log_softmax = reduction.log_softmax
     # fmt: on

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..primitive import Row, primitive
 from .elementwise import abs, exp, is_zero, pow, where
-from .shape import broadcast_to, flip, moveaxis, ravel, reshape, roll, shape_of
+from .shape import broadcast_to, diagonal, flip, moveaxis, ravel, reshape, roll, shape_of
 
 Axis: TypeAlias = int | tuple[int, ...] | None
 
@@ -247,3 +247,8 @@ def norm(x: Any, ord: float | str | None = None, axis: Axis = None, *, keepdims:
         return sum(size, axis, keepdims=keepdims)
     total = sum(pow(size, ord), axis, keepdims=keepdims)
     return where(is_zero(total), 0.0, pow(total + is_zero(total), 1.0 / ord))
+
+
+def trace(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+    """The sum along the diagonal."""
+    return sum(diagonal(x, offset, axis1, axis2), axis=-1)

@@ -74,17 +74,6 @@ def stack_back(args: Sequence[Any], g: Any, y: Any, *parts: Any, axis: int) -> l
     return [getitem(g, along(axis, i)) for i in range(len(parts))]
 
 
-def tile_back(g: Any, y: Any, x: Any, reps: tuple[int, ...]) -> Any:
-    """Cut each axis into (repeat, original) and sum over the repeats."""
-    from .reduction import sum
-
-    ndim = max(len(reps), ndim_of(x))
-    reps = (1,) * (ndim - len(reps)) + reps
-    shape = (1,) * (ndim - ndim_of(x)) + shape_of(x)
-    pairs = tuple(n for pair in zip(reps, shape, strict=True) for n in pair)
-    return reshape(sum(reshape(g, pairs), axis=tuple(range(0, 2 * ndim, 2))), shape_of(x))
-
-
 def pad_back(g: Any, y: Any, x: Any, widths: tuple[tuple[int, int], ...]) -> Any:
     return getitem(g, tuple(slice(low, low + n) for (low, _), n in zip(widths, shape_of(x), strict=True)))
 
@@ -109,7 +98,6 @@ broadcast_    = primitive("broadcast_to",  lambda x, shape: np.broadcast_to(x, s
 flip_         = primitive("flip",          lambda x, axis: np.flip(x, axis),                 lambda g, y, x, axis: flip(g, axis))
 roll_         = primitive("roll",          lambda x, shift, axis: np.roll(x, shift, axis),   lambda g, y, x, shift, axis: roll(g, np.negative(shift).tolist(), axis))
 pad_          = primitive("pad",           lambda x, widths: np.pad(x, widths),              pad_back)
-tile_         = primitive("tile",          lambda x, reps: np.tile(x, reps),                 tile_back)
 tril_         = primitive("tril",          lambda x, k: np.tril(x, k),                       lambda g, y, x, k: tril(g, k))
 triu_         = primitive("triu",          lambda x, k: np.triu(x, k),                       lambda g, y, x, k: triu(g, k))
 sort_         = primitive("sort",          lambda x, axis: np.sort(x, axis, kind="stable"),  lambda g, y, x, axis: back_in_order(g, x, axis=axis))
@@ -249,7 +237,15 @@ def pad(x: Any, pad_width: Any, mode: str = "constant") -> Any:
 
 def tile(x: Any, reps: int | Sequence[int]) -> Any:
     """`x` laid side by side, `reps` times along each axis."""
-    return tile_(x, reps=tuple(several(reps)))
+    times = tuple(several(reps))
+    ndim = max(len(times), ndim_of(x))
+    times = (1,) * (ndim - len(times)) + times
+    lengths = (1,) * (ndim - ndim_of(x)) + shape_of(x)
+    # Each axis becomes two, (1, length), the first of which is then repeated.
+    narrow = tuple(n for length in lengths for n in (1, length))
+    wide = tuple(n for pair in zip(times, lengths, strict=True) for n in pair)
+    total = tuple(r * n for r, n in zip(times, lengths, strict=True))
+    return reshape(broadcast_to(reshape(x, narrow), wide), total)
 
 
 def repeat(x: Any, repeats: int | Sequence[int], axis: int | None = None) -> Any:
@@ -311,13 +307,6 @@ def diag(x: Any, k: int = 0) -> Any:
     i = np.arange(shape_of(x)[0])
     n = len(i) + abs(k)
     return scatter(x, index=(i - min(k, 0), i + max(k, 0)), shape=(n, n))
-
-
-def trace(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
-    """The sum along the diagonal."""
-    from .reduction import sum
-
-    return sum(diagonal(x, offset, axis1, axis2), axis=-1)
 
 
 def tril(x: Any, k: int = 0) -> Any:
