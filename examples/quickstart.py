@@ -86,7 +86,7 @@ def main() -> None:
     print(report)
     if not report:
         raise SystemExit("a gradient is wrong")
-    print("\npictures of the backward pass, with data, gradients and local derivatives:")
+    print("\npictures of the backward pass, with data and gradients, and local derivatives between single numbers:")
     for picture in pictures:
         print(f"  {picture}")
 
