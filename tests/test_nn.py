@@ -343,6 +343,7 @@ LAYERS_MISUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "text": (lambda: cr.nn.Linear(3, 2)(["a", "b", "c"]), TypeError, "Linear: expected real numbers, got .'a', 'b', 'c'"),
     "None in a list": (lambda: cr.nn.Linear(2, 2)([1.0, None]), TypeError, "Linear: expected real numbers"),
     "complex": (lambda: cr.nn.Linear(2, 2)(np.ones(2) * 1j), TypeError, "Linear: expected real numbers, got an array of dtype complex"),
+    "a bias that widens": (lambda: cr.linear(np.ones(3), np.ones((4, 3)), np.ones((2, 4))), ValueError, r"linear: .*would widen the product"),
     "a matrix for a weight": (lambda: cr.linear(np.ones((2, 3)), np.ones(3), 0.0), ValueError, "linear: .*weight must be a matrix"),
     "one size": (lambda: cr.nn.MLP([3]), ValueError, r"MLP: expected at least an input and an output size, got \[3\]"),
     "unknown activation": (lambda: cr.nn.MLP([3, 2], "rleu"), ValueError, "no activation is called 'rleu'; there are .*relu"),

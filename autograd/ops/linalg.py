@@ -69,16 +69,20 @@ def parsed(subscripts: str) -> tuple[list[str], str]:
 
 def linear_of(x: Any, weight: Any, bias: Any) -> Any:
     if ndim_of(weight) != 2:
-        raise ValueError(f"linear: weight must be a matrix of shape (n_out, n_in), got shape {shape_of(weight)}")
+        raise ValueError(f"weight must be a matrix of shape (n_out, n_in), got shape {shape_of(weight)}")
     y = x.dot(weight.T)
-    in_place = isinstance(bias, np.ndarray) and bias.dtype == y.dtype and bias.ndim == 1
-    return np.add(y, bias, out=y) if in_place else y + bias
+    if isinstance(bias, np.ndarray) and bias.dtype == y.dtype and bias.ndim == 1:
+        return np.add(y, bias, out=y)
+    biased = y + bias
+    if biased.shape != y.shape:
+        raise ValueError(f"a bias of shape {shape_of(bias)} would widen the product, which has shape {y.shape}")
+    return biased
 
 
 def linear_back(args: Sequence[Any], g: Any, y: Any, x: Any, weight: Any, bias: Any) -> list[Any]:
     grad_x = g @ weight if isinstance(args[0], Node) else None  # the data of a first layer asks for none
     if ndim_of(x) == 1:
-        return [grad_x, g[:, None] * x if g.ndim == 1 else sum(g, axis=0)[:, None] * x, g]
+        return [grad_x, g[:, None] * x, g]
     rows, x = rows_of(g), rows_of(x)
     grad_weight = rows.T @ x if isinstance(args[1], Node) else None
     return [grad_x, grad_weight, rows.sum(axis=0) if ndim_of(bias) == 1 else g]
