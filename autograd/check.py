@@ -211,7 +211,7 @@ def compared(f: Callable[[], Any], named: dict[Node, str], sample: int | None, s
             if not np.array_equal(value(), sharp.value, equal_nan=True):
                 raise ValueError(
                     "gradcheck: f gave two results for the same data, so there is no derivative to check; "
-                    "switch off what draws random numbers (model.eval() for dropout)"
+                    "switch off what draws random numbers (model.eval(), say)"
                 )
             return [row(node, index) for node, index in chosen(nodes, sample, seed)]
 

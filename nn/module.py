@@ -67,7 +67,7 @@ class Module:
             parameter.grad = None
 
     def train(self, mode: bool = True) -> Self:
-        """Behave as in training: layers such as dropout act differently there."""
+        """Behave as in training: a layer may act differently there, by its `training` flag."""
         for module in self.modules():
             module.training = mode
         return self
