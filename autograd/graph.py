@@ -136,11 +136,12 @@ def cotangents(
 
     All of them, or only those that are `wanted`: the others' cotangents are freed on the way.
     The youngest node that waits is always next: all its consumers are younger still, so its cotangent is finished.
+    Leaves wait for nobody and nobody for them: they come last, in the order in which the walk reached them.
     With `create_graph` the rules are shown the nodes themselves instead of their data, and so the cotangents are
     nodes that can be differentiated again: that is all there is to higher orders.
     """
     pending = {root: seed}
-    waiting = [(-root.birth, root)]
+    waiting = [(-root.birth, root)] if root.op is not None else []
     dead: dict[Node, Any] = {}
     finished: list[tuple[Node, Any]] = []
     get, pop = pending.get, pending.pop
@@ -149,10 +150,8 @@ def cotangents(
         g = pop(node)
         if wanted is None or node in wanted:
             finished.append((node, g))
-        op = node.op
-        if op is None:
-            continue
-        args = node.args
+        op, args, birth = node.op, node.args, node.birth
+        assert op is not None
         y = node if create_graph else node._data
         if dead or op.alive is not None:
             pulled: Sequence[Any] = op.pull_shaded(node, g, y, dead, pending)
@@ -160,24 +159,22 @@ def cotangents(
             pulled = op.pull(args, g, y, node.params)
         exact = op.exact and type(g) is float  # numbers in, numbers out: there is nothing to fit
         for arg, d in zip(args, pulled):  # noqa: B905  (strict= costs a tenth of a scalar walk)
-            if not exact:
-                if not isinstance(arg, Node):
-                    continue
-                if arg.birth > node.birth:
-                    raise changed(arg, node)
-                if d is not None:
-                    d = arg.fit(d)
+            if not isinstance(arg, Node):
+                continue
+            if arg.birth > birth:
+                raise changed(arg, node)
             if d is None:
                 continue
+            if not exact:
+                d = arg.fit(d)
             total = get(arg)
             if total is not None:
                 pending[arg] = total + d
-            elif isinstance(arg, Node):
-                birth = arg.birth
-                if birth > node.birth:
-                    raise changed(arg, node)
+            else:
                 pending[arg] = d
-                heappush(waiting, (-birth, arg))
+                if arg.op is not None:
+                    heappush(waiting, (-arg.birth, arg))
+    finished += pending.items() if wanted is None else [pair for pair in pending.items() if pair[0] in wanted]
     return finished
 
 

@@ -126,6 +126,11 @@ def ieee(f: Callable[..., Any], *xs: Any, **params: Any) -> Any:
     return float(result) if isinstance(result, np.float64) else result
 
 
+def shown(args: Sequence[Any], y: Any) -> Sequence[Any]:
+    """The arguments as a rule is to see them: the nodes themselves if the result is shown as one, else their data."""
+    return args if isinstance(y, Node) else [arg._data if isinstance(arg, Node) else arg for arg in args]
+
+
 def same(g: Any, y: Any, *inputs: Any) -> Any:
     """The rule of an argument that the result follows one to one."""
     return g
@@ -194,14 +199,16 @@ def born(data: Any, op: Op, args: tuple[Any, ...], params: Mapping[str, Any]) ->
 
 def settle(data: Any, op: Op, args: tuple[Any, ...]) -> tuple[type[Node], Any, tuple[Any, ...]]:
     """Kind, data and arguments of a node whose data is neither a float nor an ndarray."""
-    if isinstance(data, (int, float, np.bool, np.integer, np.floating)):
-        if not any(isinstance(arg, kinds[np.ndarray]) for arg in args):
-            # A Value: what else went in has no axes, and counts as numbers too.
-            numbers = [x.item() if isinstance(x, np.ndarray) and x.ndim == 0 else x for x in args]
-            return kinds[float], float(data), tuple(numbers)
-        return kinds[np.ndarray], data if isinstance(data, np.floating) else np.asarray(data, dtype=float), args
+    tensor = kinds[np.ndarray]
+    if isinstance(data, (np.floating, float, int, np.integer, np.bool)):
+        for arg in args:
+            if isinstance(arg, tensor):
+                return tensor, data if isinstance(data, np.floating) else np.asarray(data, dtype=float), args
+        # A Value: what else went in has no axes, and counts as numbers too.
+        numbers = [x.item() if isinstance(x, np.ndarray) and x.ndim == 0 else x for x in args]
+        return kinds[float], float(data), tuple(numbers)
     if hasattr(data, "__array_function__") and hasattr(data, "dtype"):
-        return kinds[np.ndarray], data, args
+        return tensor, data, args
     raise TypeError(f"{op.name}: its forward must return a number or an array, got {describe(data)}")
 
 
@@ -244,7 +251,7 @@ def unary(
         node = isinstance(x, Node)
         raw = x._data if node else x if type(x) is float else constant(x, name)
         try:
-            data = for_number(raw) if type(raw) is float else compute(raw)
+            data = for_number(raw) if type(raw) in NUMBERS else for_array(raw)
         except FAILURES as error:
             data = op.recover(error, (raw,))
         return born(data, op, (x,), NO_PARAMS) if node else data
@@ -315,49 +322,54 @@ def primitive(
     symbol: str | None = None,
     elementwise: bool = False,
     alive: Callable[..., Sequence[Any]] | None = None,
-    at_once: Callable[..., Sequence[Any]] | None = None,
+    pull: Callable[..., Sequence[Any]] | None = None,
     exact: bool = False,
     listed: bool = True,
 ) -> Callable[..., Any]:
     """A row of any number of arguments and any parameters.
 
     One rule for each argument; `None` says that the result does not depend smoothly on that argument (an index, a
-    condition). A row with a varying number of arguments gives `at_once` instead: one function of
-    `(args, g, y, *inputs, **params)` that returns the cotangents of all; what is no node in `args` needs none.
+    condition). A row with a varying number of arguments, or whose rules share their work, gives `pull` instead: one
+    function of `(args, g, y, params)` that returns the cotangents of all; what is no node in `args` needs none.
     """
-
-    def pull_each(args: Sequence[Any], g: Any, y: Any, *xs: Any, **params: Any) -> Sequence[Any]:
-        return [
-            rule(g, y, *xs, **params) if isinstance(arg, Node) else None
-            for arg, rule in zip(args, pulls)  # noqa: B905  (their number was checked when the node was made)
-        ]
-
     pulls = [rule or no_rule for rule in rules]
-    pull_all = at_once or pull_each
 
-    def pull(args: Sequence[Any], g: Any, y: Any, params: Mapping[str, Any]) -> Sequence[Any]:
-        xs = args if isinstance(y, Node) else [arg._data if isinstance(arg, Node) else arg for arg in args]
+    def pull_each(args: Sequence[Any], g: Any, y: Any, params: Mapping[str, Any]) -> Sequence[Any]:
+        xs = shown(args, y)
         try:
-            return pull_all(args, g, y, *xs, **params)
+            return [
+                rule(g, y, *xs, **params) if isinstance(arg, Node) else None
+                for arg, rule in zip(args, pulls)  # noqa: B905  (their number was checked when the node was made)
+            ]
         except ZeroDivisionError:
-            with np.errstate(all="ignore"):
-                return pull_all(args, *(np.float64(x) if type(x) in NUMBERS else x for x in (g, y, *xs)), **params)
+            return [ieee(rule, g, y, *xs, **params) for rule in pulls]
 
-    op = Op(name, forward, rules, pull, symbol, elementwise, alive, exact)
+    op = Op(name, forward, rules, pull or pull_each, symbol, elementwise, alive, exact)
+    count = None if pull else len(rules)
 
     def function(*args: Any, **params: Any) -> Any:
-        if at_once is None and len(args) != len(rules):
-            raise TypeError(f"{name}: takes {len(rules)} positional arguments (one for each rule), got {len(args)}")
-        inputs = [arg._data if isinstance(arg, Node) else constant(arg, name) for arg in args]
+        if count is not None and len(args) != count:
+            raise TypeError(f"{name}: takes {count} positional arguments (one for each rule), got {len(args)}")
+        inputs = []
+        node = converted = False
+        for arg in args:
+            if isinstance(arg, Node):
+                inputs.append(arg._data)
+                node = True
+            else:
+                x = constant(arg, name)
+                inputs.append(x)
+                if x is not arg:
+                    converted = True
         try:
             data = forward(*inputs, **params)
         except FAILURES as error:
             data = op.recover(error, inputs, params)
-        for arg in args:
-            if isinstance(arg, Node):
-                args = tuple([arg if isinstance(arg, Node) else x for arg, x in zip(args, inputs, strict=True)])
-                return born(data, op, args, params)
-        return data
+        if not node:
+            return data
+        if converted:
+            args = tuple([arg if isinstance(arg, Node) else x for arg, x in zip(args, inputs, strict=True)])
+        return born(data, op, args, params)
 
     return finish(function, op, doc, listed)
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import operator
 from builtins import sum as add_up
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import repeat
 from typing import Any
 
 import numpy as np
 
 from ..graph import Node
-from ..primitive import primitive
+from ..primitive import primitive, shown
 from .elementwise import mul
 from .reduction import softmax, sum
 from .shape import (
@@ -58,8 +58,9 @@ def einsum_rule(g: Any, i: int, operands: Sequence[Any], subscripts: str) -> Any
     return d
 
 
-def einsum_back(args: Sequence[Any], g: Any, y: Any, *xs: Any, subscripts: str) -> list[Any]:
-    return [einsum_rule(g, i, xs, subscripts) if isinstance(arg, Node) else None for i, arg in enumerate(args)]
+def einsum_back(args: Sequence[Any], g: Any, y: Any, params: Mapping[str, Any]) -> list[Any]:
+    xs = shown(args, y)
+    return [einsum_rule(g, i, xs, **params) if isinstance(arg, Node) else None for i, arg in enumerate(args)]
 
 
 def parsed(subscripts: str) -> tuple[list[str], str]:
@@ -68,7 +69,7 @@ def parsed(subscripts: str) -> tuple[list[str], str]:
 
 
 def linear_of(x: Any, weight: Any, bias: Any) -> Any:
-    if ndim_of(weight) != 2:
+    if getattr(weight, "ndim", 0) != 2:
         raise ValueError(f"weight must be a matrix of shape (n_out, n_in), got shape {shape_of(weight)}")
     y = x.dot(weight.T)
     if isinstance(bias, np.ndarray) and bias.dtype == y.dtype and bias.ndim == 1:
@@ -79,18 +80,21 @@ def linear_of(x: Any, weight: Any, bias: Any) -> Any:
     return biased
 
 
-def linear_back(args: Sequence[Any], g: Any, y: Any, x: Any, weight: Any, bias: Any) -> list[Any]:
+def linear_back(args: Sequence[Any], g: Any, y: Any, params: Mapping[str, Any]) -> list[Any]:
+    x, weight, bias = shown(args, y)
     grad_x = g @ weight if isinstance(args[0], Node) else None  # the data of a first layer asks for none
-    if ndim_of(x) == 1:
+    if x.ndim == 1:
         return [grad_x, g[:, None] * x, g]
-    rows, x = rows_of(g), rows_of(x)
+    rows = g
+    if x.ndim > 2:
+        rows, x = rows_of(g), rows_of(x)
     grad_weight = rows.T @ x if isinstance(args[1], Node) else None
-    return [grad_x, grad_weight, rows.sum(axis=0) if ndim_of(bias) == 1 else g]
+    return [grad_x, grad_weight, rows.sum(axis=0) if getattr(bias, "ndim", 0) == 1 else g]
 
 
 def rows_of(x: Any) -> Any:
     """All axes but the last made one."""
-    return x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
+    return x.reshape(-1, x.shape[-1])
 
 
 def dot_of(*terms: float) -> float:
@@ -98,30 +102,32 @@ def dot_of(*terms: float) -> float:
     return add_up(map(operator.mul, terms[:n], terms[n:]), terms[-1])
 
 
-def dot_back(args: Sequence[Any], g: Any, y: Any, *terms: Any) -> list[Any]:
+def dot_back(args: Sequence[Any], g: Any, y: Any, params: Mapping[str, Any]) -> list[Any]:
+    terms = shown(args, y)
     n = len(terms) // 2
     products = list(map(operator.mul, repeat(g), terms))
     return [*products[n:-1], *products[:n], g]
 
 
-def at_labels(labels: Any) -> tuple[Any, ...]:
-    """The index that picks each sample's label from the last axis."""
-    if labels.ndim == 1:
-        return np.arange(len(labels)), labels
-    return (*np.indices(labels.shape, sparse=True), labels)
+def at_labels(labels: Any, classes: int) -> Any:
+    """The place of each sample's label among all logits laid end to end."""
+    return np.arange(0, labels.size * classes, classes) + labels.reshape(-1)
 
 
 def cross_entropy_of(logits: Any, labels: Any, reduction: str, _kept: dict[str, Any]) -> Any:
     shifted = logits - logits.max(axis=-1, keepdims=True)
-    picked = at_labels(labels)
-    p = np.exp(shifted)
+    picked = at_labels(labels, logits.shape[-1])
+    at_label = shifted.reshape(-1)[picked]
+    p = np.exp(shifted, out=shifted)
     total = p.sum(axis=-1, keepdims=True)
-    losses = np.log(total[..., 0]) - shifted[picked]
+    losses = np.log(total.reshape(-1)) - at_label
     if not _kept:  # the rule can have what is computed anyway
         p /= total
-        p[picked] -= 1.0
+        p.reshape(-1)[picked] -= 1.0
         _kept["error"] = p
-    return losses if reduction == "none" else losses.sum() / (losses.size if reduction == "mean" else 1)
+    if reduction == "none":
+        return losses.reshape(labels.shape)
+    return losses.sum() / losses.size if reduction == "mean" else losses.sum()
 
 
 def cross_entropy_rule(g: Any, y: Any, logits: Any, labels: Any, reduction: str, _kept: dict[str, Any]) -> Any:
@@ -134,7 +140,7 @@ def cross_entropy_rule(g: Any, y: Any, logits: Any, labels: Any, reduction: str,
 def softmax_error_of(logits: Any, labels: Any) -> Any:
     p = np.exp(logits - logits.max(axis=-1, keepdims=True))
     p /= p.sum(axis=-1, keepdims=True)
-    p[at_labels(labels)] -= 1.0
+    p.reshape(-1)[at_labels(labels, logits.shape[-1])] -= 1.0
     return p
 
 
@@ -146,10 +152,10 @@ def softmax_error_rule(g: Any, y: Any, logits: Any, labels: Any) -> Any:
 # fmt: off
 matmul  = primitive("matmul",  np.matmul,  matmul_rule_a, matmul_rule_b, symbol="@",
                     doc="a @ b: the product of matrices, of vectors, or of batches of matrices, as in NumPy.")
-linear  = primitive("linear",  linear_of,  at_once=linear_back,
+linear  = primitive("linear",  linear_of,  pull=linear_back,
                     doc="x @ weight.T + bias in one node: `weight` has shape (n_out, n_in), `x` (..., n_in).")
-dot_    = primitive("dot",     dot_of,     at_once=dot_back, symbol="w·x+b", exact=True)
-einsum_ = primitive("einsum",  lambda *xs, subscripts: np.einsum(subscripts, *xs, optimize=len(xs) > 1), at_once=einsum_back)
+dot_    = primitive("dot",     dot_of,     pull=dot_back, symbol="w·x+b", exact=True)
+einsum_ = primitive("einsum",  lambda *xs, subscripts: np.einsum(subscripts, *xs, optimize=len(xs) > 1), pull=einsum_back)
 cross_entropy_ = primitive("softmax_cross_entropy", cross_entropy_of, cross_entropy_rule, None, symbol="cross-entropy")
 softmax_error = primitive("softmax_error", softmax_error_of, softmax_error_rule, None,
                     doc="softmax(logits) less 1 at the label: the gradient of softmax_cross_entropy.")
@@ -174,17 +180,15 @@ def softmax_cross_entropy(logits: Any, labels: Any, reduction: str = "mean") -> 
         raise ValueError(f"cross_entropy: labels of shape {labels.shape} for logits of shape {shape}")
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"cross_entropy: reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
-    if labels.size == 0 and reduction == "mean":
-        raise ValueError("cross_entropy: there are no samples to average over")
-    try:
-        if labels.size and labels.min() < 0:
-            raise IndexError("a label is negative")
-        return cross_entropy_(logits, labels, reduction=reduction, _kept={})
-    except IndexError as error:
+    if labels.size == 0:
+        if reduction == "mean":
+            raise ValueError("cross_entropy: there are no samples to average over")
+    elif labels.astype(np.uint64).max() >= shape[-1]:  # what is negative becomes huge
         low, high = labels.min(), labels.max()
         raise ValueError(
             f"cross_entropy: labels run from {low} to {high}, but there are {shape[-1]} classes, from 0"
-        ) from error
+        )
+    return cross_entropy_(logits, labels, reduction=reduction, _kept={})
 
 
 def dot(a: Any, b: Any, bias: Any = None) -> Any:

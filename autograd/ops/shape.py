@@ -7,7 +7,7 @@ fits each cotangent to its receiver.
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,9 +57,9 @@ def scatter_of(x: Any, index: Any, shape: tuple[int, ...]) -> Any:
     return out
 
 
-def concatenate_back(args: Sequence[Any], g: Any, y: Any, *parts: Any, axis: int) -> list[Any]:
-    axis = normalized(axis, ndim_of(g), "concatenate")
-    ends = np.cumsum([shape_of(part)[axis] for part in parts]).tolist()
+def concatenate_back(args: Sequence[Any], g: Any, y: Any, params: Mapping[str, Any]) -> list[Any]:
+    axis = normalized(params["axis"], ndim_of(g), "concatenate")
+    ends = np.cumsum([shape_of(part)[axis] for part in args]).tolist()
     return [getitem(g, along(axis, slice(start, end))) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
 
 
@@ -67,11 +67,11 @@ def stack_of(*parts: Any, axis: int) -> Any:
     return np.array(parts) if axis == 0 and parts and type(parts[0]) is float else np.stack(parts, axis)
 
 
-def stack_back(args: Sequence[Any], g: Any, y: Any, *parts: Any, axis: int) -> list[Any]:
+def stack_back(args: Sequence[Any], g: Any, y: Any, params: Mapping[str, Any]) -> list[Any]:
     if isinstance(g, np.ndarray) and g.ndim == 1:
         return list(g.tolist())  # numbers, side by side
-    axis = normalized(axis, ndim_of(g), "stack")
-    return [getitem(g, along(axis, i)) for i in range(len(parts))]
+    axis = normalized(params["axis"], ndim_of(g), "stack")
+    return [getitem(g, along(axis, i)) for i in range(len(args))]
 
 
 def pad_back(g: Any, y: Any, x: Any, widths: tuple[tuple[int, int], ...]) -> Any:
@@ -111,8 +111,8 @@ scatter       = primitive("scatter",       scatter_of,                          
 astype_       = primitive("astype",        lambda x, dtype: array_of(x).astype(dtype),       lambda g, y, x, dtype: g,                        elementwise=True)
 item          = primitive("item",          lambda x: float(array_of(x).item()),              same,
                           doc="The one element of x as a number.")
-concatenate_  = primitive("concatenate",   lambda *parts, axis: np.concatenate(parts, axis), at_once=concatenate_back)
-stack_        = primitive("stack",         stack_of,                                         at_once=stack_back)
+concatenate_  = primitive("concatenate",   lambda *parts, axis: np.concatenate(parts, axis), pull=concatenate_back)
+stack_        = primitive("stack",         stack_of,                                         pull=stack_back)
 # fmt: on
 
 
