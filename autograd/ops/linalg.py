@@ -111,14 +111,14 @@ def dot_back(args: Sequence[Any], g: Any, y: Any, params: Mapping[str, Any]) -> 
 
 def at_labels(labels: Any, classes: int) -> Any:
     """The place of each sample's label among all logits laid end to end."""
-    return np.arange(0, labels.size * classes, classes) + labels.reshape(-1)
+    return np.arange(0, labels.size * classes, classes) + labels.reshape(-1).astype(np.intp, copy=False)
 
 
 def cross_entropy_of(logits: Any, labels: Any, reduction: str, _kept: dict[str, Any]) -> Any:
     shifted = logits - logits.max(axis=-1, keepdims=True)
     picked = at_labels(labels, logits.shape[-1])
     at_label = shifted.reshape(-1)[picked]
-    p = np.exp(shifted, out=shifted)
+    p = np.exp(shifted)
     total = p.sum(axis=-1, keepdims=True)
     losses = np.log(total.reshape(-1)) - at_label
     if not _kept:  # the rule can have what is computed anyway
@@ -185,9 +185,7 @@ def softmax_cross_entropy(logits: Any, labels: Any, reduction: str = "mean") -> 
             raise ValueError("cross_entropy: there are no samples to average over")
     elif labels.astype(np.uint64).max() >= shape[-1]:  # what is negative becomes huge
         low, high = labels.min(), labels.max()
-        raise ValueError(
-            f"cross_entropy: labels run from {low} to {high}, but there are {shape[-1]} classes, from 0"
-        )
+        raise ValueError(f"cross_entropy: labels run from {low} to {high}, but there are {shape[-1]} classes, from 0")
     return cross_entropy_(logits, labels, reduction=reduction, _kept={})
 
 
