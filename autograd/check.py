@@ -235,7 +235,7 @@ def by_chain_rule(f: Callable[[], Any], nodes: Sequence[Node], seed: int) -> Sid
         y = f()
         value = contracted(y, seed)
         weights = weights_of(np.shape(data_of(y, "gradcheck")), seed)
-        found = dict(cotangents(y, y.seed(weights))) if isinstance(y, Node) else {}
+        found = cotangents(y, y.seed(weights)) if isinstance(y, Node) else {}
     of_result = precision(y)
     return Side(
         value,

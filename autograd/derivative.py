@@ -67,7 +67,7 @@ def seed_of(output: Node, seed: Any) -> Any:
 def pull_back(output: Node, inputs: Sequence[Node], seed: Any, create_graph: bool) -> list[Any]:
     """The cotangents of the inputs; zeros for those that the output does not depend on."""
     wanted = set(inputs)
-    found = dict(cotangents(output, seed, wanted, create_graph=create_graph))
+    found = cotangents(output, seed, wanted, create_graph=create_graph)
     return apart([found[x] if x in found else zeros(x) for x in inputs])
 
 

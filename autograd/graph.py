@@ -101,7 +101,7 @@ class Node:
         if self.op is not None and not self.args:
             raise constant_root("backward", self)
         held: set[int] = set()  # the arrays that a node in between keeps; a leaf's gradient must be its own
-        for node, g in cotangents(self, self.seed(seed)):
+        for node, g in cotangents(self, self.seed(seed)).items():
             if node.op is None:
                 node.add_to_grad(g, owned=id(g) not in held)
             else:
@@ -131,7 +131,7 @@ def ancestry(*roots: Node) -> list[Node]:
 
 def cotangents(
     root: Node, seed: Any, wanted: Container[Node] | None = None, *, create_graph: bool = False
-) -> list[tuple[Node, Any]]:
+) -> dict[Node, Any]:
     """The ancestors of `root` that it depends on, each with its finished cotangent, consumers before producers.
 
     All of them, or only those that are `wanted`: the others' cotangents are freed on the way.
@@ -143,15 +143,15 @@ def cotangents(
     pending = {root: seed}
     waiting = [(-root.birth, root)] if root.op is not None else []
     dead: dict[Node, Any] = {}
-    finished: list[tuple[Node, Any]] = []
+    finished: dict[Node, Any] = {}
     get, pop = pending.get, pending.pop
     while waiting:
         node = heappop(waiting)[1]
         g = pop(node)
         if wanted is None or node in wanted:
-            finished.append((node, g))
-        op, args, birth = node.op, node.args, node.birth
-        assert op is not None
+            finished[node] = g
+        op: Any = node.op
+        args, birth = node.args, node.birth
         y = node if create_graph else node._data
         if dead or op.alive is not None:
             pulled: Sequence[Any] = op.pull_shaded(node, g, y, dead, pending)
@@ -174,7 +174,7 @@ def cotangents(
                 pending[arg] = d
                 if arg.op is not None:
                     heappush(waiting, (-arg.birth, arg))
-    finished += pending.items() if wanted is None else [pair for pair in pending.items() if pair[0] in wanted]
+    finished.update(pending if wanted is None else {leaf: g for leaf, g in pending.items() if leaf in wanted})
     return finished
 
 
