@@ -1,4 +1,8 @@
-"""Initial weights: random, of a size that keeps signals and gradients alike from layer to layer."""
+"""Initial weights: random, of a size that keeps signals and gradients alike from layer to layer.
+
+An initializer is a function `(rng, n_in, n_out)` that draws an array of shape (n_out, n_in). Uniform or normal makes
+little difference: what matters is the variance, which the two kinds of one rule share.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +32,63 @@ def xavier_uniform(rng: np.random.Generator, n_in: int, n_out: int) -> NDArray[A
     return uniform(rng, n_in, n_out, math.sqrt(6.0 / max(n_in + n_out, 1)))
 
 
+def xavier_normal(rng: np.random.Generator, n_in: int, n_out: int) -> NDArray[Any]:
+    """Normal with variance 2 / (n_in + n_out): for tanh and sigmoid (Glorot & Bengio 2010)."""
+    return rng.normal(0.0, math.sqrt(2.0 / max(n_in + n_out, 1)), (n_out, n_in))
+
+
 def he_uniform(rng: np.random.Generator, n_in: int, n_out: int) -> NDArray[Any]:
     """Uniform within ±√(6 / n_in): for ReLU and its kin (He et al. 2015)."""
     return uniform(rng, n_in, n_out, math.sqrt(6.0 / max(n_in, 1)))
 
 
+def he_normal(rng: np.random.Generator, n_in: int, n_out: int) -> NDArray[Any]:
+    """Normal with variance 2 / n_in: for ReLU and its kin (He et al. 2015)."""
+    return rng.normal(0.0, math.sqrt(2.0 / max(n_in, 1)), (n_out, n_in))
+
+
 def uniform(rng: np.random.Generator, n_in: int, n_out: int, limit: float) -> NDArray[Any]:
     return rng.uniform(-limit, limit, (n_out, n_in))
+
+
+INITIALIZERS: dict[str, Initializer] = {
+    "lecun_uniform": lecun_uniform,
+    "xavier_uniform": xavier_uniform,
+    "xavier_normal": xavier_normal,
+    "he_uniform": he_uniform,
+    "he_normal": he_normal,
+}
+XAVIER, HE = ("tanh", "sigmoid", "linear"), ("relu", "leaky_relu", "elu", "gelu", "silu", "softplus")
+
+
+def initializer_for(activation: str, distribution: str = "uniform") -> Initializer:
+    """The initializer that suits an activation: He's for the ReLU family, Xavier's for what saturates or is linear.
+
+    `distribution` is "uniform" or "normal". Raises `ValueError` for a name that is not known.
+
+    >>> import chainrule as cr
+    >>> cr.nn.init.initializer_for("relu", "normal").__name__
+    'he_normal'
+    """
+    if activation not in (*XAVIER, *HE):
+        raise ValueError(f"no activation is called {activation!r}; there are {', '.join(sorted((*XAVIER, *HE)))}")
+    if distribution not in ("uniform", "normal"):
+        raise ValueError(f"initializer_for: distribution must be 'uniform' or 'normal', got {distribution!r}")
+    return INITIALIZERS[f"{'xavier' if activation in XAVIER else 'he'}_{distribution}"]
+
+
+def initializer_called(init: Initializer | str) -> Initializer:
+    """An initializer by its name; a function is taken as it is."""
+    if not isinstance(init, str):
+        return init
+    if init not in INITIALIZERS:
+        raise ValueError(f"no initializer is called {init!r}; there are {', '.join(sorted(INITIALIZERS))}")
+    return INITIALIZERS[init]
+
+
+def initial_weight(init: Initializer | str, rng: Seed, n_in: int, n_out: int) -> NDArray[Any]:
+    """Weights of shape (n_out, n_in), drawn and checked."""
+    weight = initializer_called(init)(generator(rng), n_in, n_out)
+    if np.shape(weight) != (n_out, n_in):
+        raise ValueError(f"init: expected weights of shape (n_out, n_in) = {(n_out, n_in)}, got {np.shape(weight)}")
+    return weight

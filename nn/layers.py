@@ -1,7 +1,8 @@
-"""Layers on Tensors: Linear, activations, and stacks of them."""
+"""Layers on Tensors: Linear, Dropout, Embedding, Flatten, and stacks of them."""
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
@@ -10,18 +11,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from chainrule.autograd import Tensor, elu, gelu, leaky_relu, linear, matmul, relu, sigmoid, silu, softplus, tanh
-from chainrule.autograd.primitive import constant
+from chainrule.autograd import Tensor, Value, linear, matmul, reshape, take
+from chainrule.autograd.primitive import constant, describe
 
-from .init import Initializer, Seed, generator, he_uniform, lecun_uniform, xavier_uniform
+from .activations import activation_called
+from .init import Initializer, Seed, generator, initial_weight, initializer_for, lecun_uniform
 from .module import Module
+from .normalization import BatchNorm1d
 
 
 class Linear(Module):
     """The affine map x @ weight.T + bias.
 
     `weight` has shape (n_out, n_in) and `bias` (n_out,), as in PyTorch; x has shape (..., n_in). `rng` is a seed or a
-    NumPy generator; `init` draws the weights.
+    NumPy generator; `init` draws the weights: a function as in `cr.nn.init`, or the name of one there.
 
     >>> import chainrule as cr
     >>> layer = cr.nn.Linear(3, 2, rng=0)
@@ -37,12 +40,12 @@ class Linear(Module):
         *,
         dtype: DTypeLike | None = None,
         rng: Seed = None,
-        init: Initializer = lecun_uniform,
+        init: Initializer | str = lecun_uniform,
     ) -> None:
         for name, n in ("n_in", n_in), ("n_out", n_out):
             if operator.index(n) < 0:
                 raise ValueError(f"Linear: {name} must not be negative, got {n}")
-        self.weight = Tensor(init(generator(rng), n_in, n_out), dtype)
+        self.weight = Tensor(initial_weight(init, rng, n_in, n_out), dtype)
         self.bias = Tensor(np.zeros(n_out), dtype) if bias else None
 
     def forward(self, x: Any) -> Any:
@@ -56,89 +59,87 @@ class Linear(Module):
         return f"{n_in}, {n_out}{', bias=False' if self.bias is None else ''}"
 
 
-def itself(x: Any) -> Any:
-    return x
+class Dropout(Module):
+    """In training, sets each element to 0 with probability `p` and scales the others by 1 / (1 - p); else x itself.
 
+    So the expected value stays, and nothing needs scaling in use (Srivastava et al. 2014). The same `rng` drops the same
+    elements. Raises `ValueError` for a `p` outside [0, 1].
 
-class Activation(Module):
-    """The base of layers without parameters that apply one function to every element."""
+    >>> import chainrule as cr
+    >>> dropout = cr.nn.Dropout(0.5, rng=0)
+    >>> sorted(set(dropout(cr.Tensor([1.0] * 9)).tolist()))
+    [0.0, 2.0]
+    >>> dropout.eval()(3.0)
+    3.0
+    """
 
-    function: Callable[[Any], Any]
+    def __init__(self, p: float = 0.5, *, rng: Seed = None) -> None:
+        if not 0.0 <= p <= 1.0:
+            raise ValueError(f"Dropout: p must lie between 0 and 1, got {p}")
+        self.p = p
+        self.rng = generator(rng)
 
     def forward(self, x: Any) -> Any:
-        return self.function(x)
+        if not self.training or self.p == 0.0:
+            return x
+        x = x if isinstance(x, Value | Tensor) else np.asarray(constant(x, "Dropout"))
+        kept = self.rng.random(x.shape, dtype=np.float32) >= self.p  # the same elements in every precision
+        dtype = np.dtype(float) if isinstance(x, Value) or x.dtype.kind != "f" else x.dtype
+        return x * np.multiply(kept, 1.0 / (1.0 - self.p) if self.p < 1.0 else 0.0, dtype=dtype)
+
+    def describe(self) -> str:
+        return f"{self.p}"
 
 
-class ReLU(Activation):
-    """max(x, 0)."""
+class Embedding(Module):
+    """A table of `n` vectors of length `dim`, looked up by number: indices (...) give vectors (..., dim).
 
-    function = staticmethod(relu)
+    `weight` has shape (n, dim) and starts normal with variance 1, as in PyTorch; a row picked twice gets both gradients.
+    Raises `TypeError` for indices that are not integers, `IndexError` for one outside 0 to n - 1.
 
+    >>> import chainrule as cr
+    >>> cr.nn.Embedding(27, 2, rng=0)([[0, 1, 26], [3, 3, 3]]).shape
+    (2, 3, 2)
+    """
 
-class LeakyReLU(Activation):
-    """x where positive, else 0.01 x."""
+    def __init__(self, n: int, dim: int, *, dtype: DTypeLike | None = None, rng: Seed = None) -> None:
+        for name, length in ("n", n), ("dim", dim):
+            if operator.index(length) < 0:
+                raise ValueError(f"Embedding: {name} must not be negative, got {length}")
+        self.weight = Tensor(generator(rng).normal(size=(n, dim)), dtype)
 
-    function = staticmethod(leaky_relu)
+    def forward(self, indices: Any) -> Any:
+        if isinstance(indices, Value | Tensor):
+            raise TypeError(f"Embedding: indices must be plain integers, got {describe(indices)}")
+        indices = np.asarray(indices, dtype=None if np.size(indices) else int)
+        if indices.dtype.kind not in "iu":
+            raise TypeError(f"Embedding: indices must be integers, got {indices.dtype}")
+        n = self.weight.shape[0]
+        if indices.size and not (indices.min() >= 0 and indices.max() < n):
+            raise IndexError(
+                f"Embedding: indices run from {indices.min()} to {indices.max()}, but there are {n} vectors, from 0"
+            )
+        return take(self.weight, indices, axis=0)
 
-
-class ELU(Activation):
-    """x where positive, else exp(x) - 1."""
-
-    function = staticmethod(elu)
-
-
-class GELU(Activation):
-    """x times the normal distribution function of x."""
-
-    function = staticmethod(gelu)
-
-
-class SiLU(Activation):
-    """x times sigmoid(x)."""
-
-    function = staticmethod(silu)
-
-
-class Softplus(Activation):
-    """log(1 + exp(x))."""
-
-    function = staticmethod(softplus)
-
-
-class Tanh(Activation):
-    """The hyperbolic tangent."""
-
-    function = staticmethod(tanh)
+    def describe(self) -> str:
+        n, dim = self.weight.shape
+        return f"{n}, {dim}"
 
 
-class Sigmoid(Activation):
-    """1 / (1 + exp(-x))."""
+class Flatten(Module):
+    """All axes but the first made one: (N, ...) becomes (N, the product of the rest).
 
-    function = staticmethod(sigmoid)
+    >>> import chainrule as cr
+    >>> cr.nn.Flatten()(cr.Tensor([[[1.0, 2.0], [3.0, 4.0]]])).shape
+    (1, 4)
+    """
 
-
-class Identity(Activation):
-    """x itself."""
-
-    function = staticmethod(itself)
-
-
-ACTIVATIONS: dict[str, type[Activation]] = {
-    "relu": ReLU, "leaky_relu": LeakyReLU, "elu": ELU, "gelu": GELU, "silu": SiLU, "softplus": Softplus,
-    "tanh": Tanh, "sigmoid": Sigmoid, "linear": Identity,
-}  # fmt: skip
-
-
-def activation_called(name: str) -> type[Activation]:
-    """The activation of that name, checked."""
-    if name not in ACTIVATIONS:
-        raise ValueError(f"no activation is called {name!r}; there are {', '.join(sorted(ACTIVATIONS))}")
-    return ACTIVATIONS[name]
-
-
-def initializer_for(activation: str) -> Initializer:
-    """He for the ReLU family, Xavier for what saturates or is linear."""
-    return xavier_uniform if activation in {"tanh", "sigmoid", "linear"} else he_uniform
+    def forward(self, x: Any) -> Any:
+        x = x if isinstance(x, Value | Tensor) else constant(x, "Flatten")
+        shape = x.shape if isinstance(x, Value | Tensor) else np.shape(x)
+        if len(shape) < 2:
+            raise ValueError(f"Flatten: expected an input of shape (N, ...), got {shape}")
+        return x if len(shape) == 2 else reshape(x, (shape[0], math.prod(shape[1:])))
 
 
 class Sequential(Module):
@@ -166,16 +167,18 @@ class Sequential(Module):
         return list(self)[i]
 
     def forward(self, x: Any) -> Any:
-        for layer in self:
-            x = layer(x)
+        for name, layer in vars(self).items():
+            if name.isdigit():
+                x = layer(x)
         return x
 
 
 class MLP(Sequential):
     """A multi-layer perceptron: Linear layers of the given sizes with an activation between them, none at the end.
 
-    Weights start by He's rule for the ReLU family and by Xavier's for tanh and sigmoid, biases at 0; the same `rng`
-    gives the same bytes.
+    Weights start by He's rule for the ReLU family and by Xavier's for tanh and sigmoid, or by `init` (a function as in
+    `cr.nn.init`, or the name of one there), biases at 0; the same `rng` gives the same bytes. A hidden layer is Linear,
+    then BatchNorm1d if `batch_norm`, the activation, and Dropout if `dropout`, the share to drop, is not 0.
 
     >>> import chainrule as cr
     >>> cr.nn.MLP([784, 16, 10], activation="sigmoid", rng=0)
@@ -186,16 +189,28 @@ class MLP(Sequential):
     """
 
     def __init__(
-        self, sizes: Sequence[int], activation: str = "relu", *, dtype: DTypeLike | None = None, rng: Seed = None
+        self,
+        sizes: Sequence[int],
+        activation: str = "relu",
+        *,
+        init: Initializer | str | None = None,
+        batch_norm: bool = False,
+        dropout: float = 0.0,
+        dtype: DTypeLike | None = None,
+        rng: Seed = None,
     ) -> None:
         if len(sizes) < 2:
             raise ValueError(f"MLP: expected at least an input and an output size, got {list(sizes)}")
         rng = generator(rng)
-        nonlinearity, init = activation_called(activation), initializer_for(activation)
+        nonlinearity = activation_called(activation)
+        init = initializer_for(activation) if init is None else init
         layers: list[Module] = []
-        for n_in, n_out in pairwise(sizes):
-            layers += [Linear(n_in, n_out, dtype=dtype, rng=rng, init=init), nonlinearity()]
-        super().__init__(*layers[:-1])
+        for n_in, n_out in pairwise(sizes[:-1]):
+            layers.append(Linear(n_in, n_out, dtype=dtype, rng=rng, init=init))
+            layers += [BatchNorm1d(n_out, dtype=dtype)] if batch_norm else []
+            layers.append(nonlinearity())
+            layers += [Dropout(dropout, rng=rng)] if dropout else []
+        super().__init__(*layers, Linear(sizes[-2], sizes[-1], dtype=dtype, rng=rng, init=init))
 
     def describe(self) -> str:
         layers = [layer for layer in self if isinstance(layer, Linear)]

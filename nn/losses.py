@@ -1,98 +1,347 @@
-"""Losses: how wrong a prediction is, as one number to descend. The mean over all elements or samples."""
+"""Losses: how wrong a prediction is, as one number to descend.
+
+Each has PyTorch's name and meaning, but that classes lie on the last axis. `reduction` is "mean" (over all elements or
+samples), "sum", or "none" for all losses by themselves. Shapes must agree: broadcasting here would average over pairs
+that nobody meant. Plain targets take the precision of the predictions.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
-from chainrule.autograd import Tensor, Value, abs, mean, relu, softmax_cross_entropy, softplus, square, stack
+from chainrule.autograd import (
+    Tensor,
+    Value,
+    abs,
+    clip,
+    custom,
+    exp,
+    log,
+    log_softmax,
+    maximum,
+    mean,
+    relu,
+    reshape,
+    softmax_cross_entropy,
+    softplus,
+    square,
+    stack,
+    sum,
+    take_along_axis,
+    where,
+)
+from chainrule.autograd.ops.shape import getitem, scatter
+from chainrule.autograd.primitive import constant, describe
+
+from .module import Parameter
 
 
-def mse_loss(prediction: Any, target: Any) -> Any:
-    """The mean of (prediction - target)². Both must have the same shape.
+def mse_loss(prediction: Any, target: Any, *, reduction: str = "mean") -> Any:
+    """(prediction - target)², of one shape.
 
     >>> import chainrule as cr
     >>> float(cr.nn.mse_loss([1.0, 2.0], [1.0, 4.0]))
     2.0
     """
     prediction, target = alike("mse_loss", prediction, target)
-    return mean(square(prediction - target))
+    return reduced("mse_loss", square(prediction - target), reduction)
 
 
-def l1_loss(prediction: Any, target: Any) -> Any:
-    """The mean of |prediction - target|. Both must have the same shape.
+def l1_loss(prediction: Any, target: Any, *, reduction: str = "mean") -> Any:
+    """|prediction - target|, of one shape.
 
     >>> import chainrule as cr
     >>> float(cr.nn.l1_loss([1.0, 2.0], [1.0, 4.0]))
     1.0
     """
     prediction, target = alike("l1_loss", prediction, target)
-    return mean(abs(prediction - target))
+    return reduced("l1_loss", abs(prediction - target), reduction)
 
 
-def hinge_loss(scores: Any, labels: Any) -> Any:
-    """The mean of max(0, 1 - label * score), for labels -1 and 1: the loss of a support vector machine.
+def huber_loss(prediction: Any, target: Any, *, delta: float = 1.0, reduction: str = "mean") -> Any:
+    """Half the squared difference up to `delta`, from there on a line of slope `delta` (Huber 1964).
+
+    >>> import chainrule as cr
+    >>> cr.nn.huber_loss([1.5, 4.0], [1.0, 1.0], reduction="none").tolist()
+    [0.125, 2.5]
+    """
+    if not delta > 0.0:
+        raise ValueError(f"huber_loss: delta must be positive, got {delta}")
+    prediction, target = alike("huber_loss", prediction, target)
+    difference = prediction - target
+    near = clip(difference, -delta, delta)
+    return reduced("huber_loss", near * (difference - 0.5 * near), reduction)
+
+
+def hinge_loss(scores: Any, labels: Any, *, reduction: str = "mean") -> Any:
+    """max(0, 1 - label * score), for labels -1 and 1: the loss of a support vector machine.
 
     >>> import chainrule as cr
     >>> float(cr.nn.hinge_loss([2.0, 0.5], [1, 1]))
     0.25
     """
     scores, labels = alike("hinge_loss", scores, labels)
-    if not np.isin(labels, (-1, 1)).all():
-        raise ValueError(f"hinge_loss: labels must be -1 or 1, got {first_other(labels, (-1, 1))}")
-    return mean(relu(1.0 - labels * scores))
+    require(np.isin, (-1, 1), labels, "hinge_loss: labels must be -1 or 1")
+    return reduced("hinge_loss", relu(1.0 - labels * scores), reduction)
 
 
-def binary_cross_entropy_with_logits(logits: Any, targets: Any) -> Any:
-    """The mean of -log of the probability that sigmoid(logit) gives to the target, in [0, 1], without overflow.
+def log_not_below(x: Any) -> Any:
+    with np.errstate(divide="ignore"):
+        return np.maximum(np.log(x), -100.0)
+
+
+# PyTorch's binary cross-entropy to the letter: no logarithm below -100, no slope above 1e12.
+clamped_log = custom("clamped_log", log_not_below, lambda g, y, x: g / maximum(x, 1e-12))
+bernoulli_loss = custom(
+    "binary_cross_entropy",
+    lambda p, t: -(t * log_not_below(p) + (1.0 - t) * log_not_below(1.0 - p)),
+    lambda g, y, p, t: g * (p - t) / maximum(p * (1.0 - p), 1e-12),
+    lambda g, y, p, t: g * (clamped_log(1.0 - p) - clamped_log(p)),
+)
+
+
+def binary_cross_entropy(probabilities: Any, targets: Any, *, reduction: str = "mean") -> Any:
+    """-(t log p + (1 - t) log(1 - p)) for probabilities p and targets t, both in [0, 1].
+
+    A logarithm counts as -100 at least, so a certain and wrong prediction costs 100. Where the probabilities come from
+    a sigmoid, `binary_cross_entropy_with_logits` is more accurate.
+
+    >>> import chainrule as cr
+    >>> float(cr.nn.binary_cross_entropy([0.5, 0.0], [1.0, 1.0], reduction="sum"))
+    100.69314718055995
+    """
+    probabilities, targets = alike("binary_cross_entropy", probabilities, targets)
+    require_probabilities("binary_cross_entropy: probabilities", probabilities)
+    require_probabilities("binary_cross_entropy: targets", targets)
+    return reduced("binary_cross_entropy", bernoulli_loss(probabilities, targets), reduction)
+
+
+def binary_cross_entropy_with_logits(logits: Any, targets: Any, *, reduction: str = "mean") -> Any:
+    """-log of the probability that sigmoid(logit) gives to the target, in [0, 1], without overflow.
 
     >>> import chainrule as cr
     >>> float(cr.nn.binary_cross_entropy_with_logits([0.0], [1.0]))
     0.6931471805599453
     """
     logits, targets = alike("binary_cross_entropy_with_logits", logits, targets)
-    if isinstance(targets, np.ndarray | float | int) and not np.all(
-        (np.asarray(targets) >= 0) & (np.asarray(targets) <= 1)
-    ):
-        raise ValueError("binary_cross_entropy_with_logits: targets must lie between 0 and 1")
-    return mean(softplus(logits) - logits * targets)
+    require_probabilities("binary_cross_entropy_with_logits: targets", targets)
+    return reduced("binary_cross_entropy_with_logits", softplus(logits) - logits * targets, reduction)
 
 
-def cross_entropy(logits: Any, labels: Any) -> Any:
-    """The mean of -log softmax(logits)[label] over the samples; `logits` (..., classes), integer `labels` (...).
+def kl_div(log_prediction: Any, target: Any, *, log_target: bool = False, reduction: str = "mean") -> Any:
+    """target * (log target - log_prediction), element by element: the Kullback-Leibler divergence once summed.
+
+    The prediction is given by its logarithm, the target as probabilities or, with `log_target`, by its logarithm too.
+    As in PyTorch, "mean" is over all elements; "batchmean", the sum over the length of the first axis, is what the
+    textbooks mean by the divergence. An element of the target that is 0 contributes 0.
+
+    >>> import chainrule as cr
+    >>> round(float(cr.nn.kl_div(cr.log([[0.5, 0.5]]), [[1.0, 0.0]], reduction="batchmean")), 6)
+    0.693147
+    """
+    log_prediction, target = alike("kl_div", log_prediction, target)
+    if log_target:
+        losses = exp(target) * (target - log_prediction)
+    else:
+        require_probabilities("kl_div: target", target)
+        losses = target * log(where(raw(target) > 0, target, 1.0)) - target * log_prediction
+    if reduction == "batchmean":
+        if not np.ndim(raw(losses)) or not losses.shape[0]:
+            raise ValueError("kl_div: reduction='batchmean' needs a first axis with at least one sample")
+        return sum(losses) / losses.shape[0]
+    return reduced("kl_div", losses, reduction, ("mean", "sum", "none", "batchmean"))
+
+
+def cross_entropy(
+    logits: Any, target: Any, *, ignore_index: int = -100, label_smoothing: float = 0.0, reduction: str = "mean"
+) -> Any:
+    """-log softmax(logits) at the target, without overflow; `logits` has shape (..., classes).
+
+    `target` is integer labels (...), or probabilities (..., classes) as floats. Samples labelled `ignore_index` count
+    for nothing; `label_smoothing` gives that share of the target to all classes alike (Szegedy et al. 2016). The mean is
+    over the samples that are not ignored; of none at all it is a `ValueError` (PyTorch: nan).
 
     Raises `TypeError` for labels that are not integers, `ValueError` for a wrong shape or a label out of range.
 
     >>> import chainrule as cr
     >>> float(cr.nn.cross_entropy([[0.0, 0.0]], [1]))
     0.6931471805599453
+    >>> float(cr.nn.cross_entropy([[0.0, 0.0]], [[0.5, 0.5]]))
+    0.6931471805599453
     """
-    return softmax_cross_entropy(joined(logits), labels, reduction="mean")
+    logits = joined("cross_entropy", logits)
+    if not label_smoothing and ignore_index < 0:
+        try:  # plain labels are the common case: one node, and nothing is asked beforehand
+            return softmax_cross_entropy(logits, target, reduction)
+        except (TypeError, ValueError):
+            pass  # other kinds of target, and what is wrong, below
+    if not 0.0 <= label_smoothing <= 1.0:
+        raise ValueError(f"cross_entropy: label_smoothing must lie between 0 and 1, got {label_smoothing}")
+    if is_floating(target) and np.shape(raw(target)) == np.shape(raw(logits)) != ():
+        if ignore_index >= 0:
+            raise ValueError("cross_entropy: ignore_index is for labels; give a sample to ignore probabilities of 0")
+        return cross_entropy_of_probabilities(logits, target, label_smoothing, reduction)
+
+    def losses_of(logits: Any, labels: Any) -> Any:
+        losses = softmax_cross_entropy(logits, labels, "none")
+        if not label_smoothing:
+            return losses
+        return losses * (1.0 - label_smoothing) - mean(log_softmax(logits), -1) * label_smoothing
+
+    return over_labels("cross_entropy", losses_of, logits, target, ignore_index, reduction)
 
 
-def joined(x: Any) -> Any:
-    """A list of numbers or Values as one array or Tensor."""
+def cross_entropy_of_probabilities(logits: Any, target: Any, label_smoothing: float, reduction: str) -> Any:
+    logits, target = alike("cross_entropy", logits, target)
+    require_probabilities("cross_entropy: target probabilities", target)
+    if label_smoothing:
+        target = target * (1.0 - label_smoothing) + label_smoothing / target.shape[-1]
+    return reduced("cross_entropy", -sum(target * log_softmax(logits), -1), reduction)
+
+
+def nll_loss(log_probabilities: Any, labels: Any, *, ignore_index: int = -100, reduction: str = "mean") -> Any:
+    """-log_probabilities[label]: `log_probabilities` has shape (..., classes), integer `labels` (...).
+
+    After `log_softmax`, what `cross_entropy` computes at once. Samples labelled `ignore_index` count for nothing; the
+    mean over none at all is a `ValueError`.
+
+    >>> import chainrule as cr
+    >>> float(cr.nn.nll_loss(cr.log([[0.25, 0.75]]), [0]))
+    1.3862943611198906
+    """
+    log_probabilities = joined("nll_loss", log_probabilities)
+
+    def losses_of(log_p: Any, labels: Any) -> Any:
+        return -reshape(take_along_axis(log_p, labels[..., None]), labels.shape)
+
+    return over_labels("nll_loss", losses_of, log_probabilities, labels, ignore_index, reduction)
+
+
+def over_labels(
+    name: str, losses_of: Callable[[Any, Any], Any], scores: Any, labels: Any, ignore_index: int, reduction: str
+) -> Any:
+    """The losses of the samples that are not ignored, reduced; of the others, 0."""
+    labels = as_labels(name, labels, np.shape(raw(scores)), ignore_index)
+    kept = np.asarray(labels != ignore_index)
+    if kept.all():
+        return reduced(name, losses_of(scores, labels), reduction)
+    losses = losses_of(getitem(scores, kept), labels[kept])
+    if reduction == "none":
+        return scatter(losses, index=kept, shape=labels.shape)
+    return reduced(name, losses, reduction)
+
+
+def as_labels(name: str, labels: Any, shape: tuple[int, ...], ignore_index: int) -> Any:
+    """Labels as an array of their own, checked against scores of that shape."""
+    labels = np.array(raw(labels))
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"{name}: labels must be integers (class numbers), got {labels.dtype}")
+    if not shape or labels.shape != shape[:-1]:
+        advice = "; probabilities must be floats" if shape and labels.shape == shape else ""
+        raise ValueError(f"{name}: labels of shape {labels.shape} for scores of shape {shape}{advice}")
+    used = labels[labels != ignore_index]
+    if used.size and (used.min() < 0 or used.max() >= shape[-1]):
+        raise ValueError(
+            f"{name}: labels run from {used.min()} to {used.max()}, but there are {shape[-1]} classes, from 0"
+        )
+    return labels.astype(np.intp)
+
+
+def l1_penalty(parameters: Iterable[Parameter]) -> Any:
+    """The sum of |p| over all elements of all parameters: added to a loss, it drives weights to 0.
+
+    >>> import chainrule as cr
+    >>> cr.nn.l1_penalty([cr.Tensor([1.0, -2.0]), cr.Tensor([3.0])]).item()
+    6.0
+    """
+    return penalty("l1_penalty", abs, parameters)
+
+
+def l2_penalty(parameters: Iterable[Parameter]) -> Any:
+    """The sum of p² over all elements of all parameters: added to a loss, it keeps weights small.
+
+    >>> import chainrule as cr
+    >>> layer = cr.nn.Linear(2, 1, init=lambda rng, n_in, n_out: [[3.0, 4.0]])
+    >>> cr.nn.l2_penalty([layer.weight]).item()
+    25.0
+    """
+    return penalty("l2_penalty", square, parameters)
+
+
+def penalty(name: str, size: Callable[[Any], Any], parameters: Iterable[Parameter]) -> Any:
+    total: Any = None
+    for p in parameters:
+        if not isinstance(p, Value | Tensor):
+            raise TypeError(f"{name}: expected Values and Tensors, as from model.parameters(), got {describe(p)}")
+        amount = sum(size(p)) if isinstance(p, Tensor) else size(p)
+        total = amount if total is None else total + amount
+    if total is None:
+        raise ValueError(f"{name}: there are no parameters")
+    return total
+
+
+def reduced(name: str, losses: Any, reduction: str, known: tuple[str, ...] = ("mean", "sum", "none")) -> Any:
+    """All losses as one number, or as they are."""
+    if reduction == "mean":
+        if not np.size(raw(losses)):
+            raise ValueError(f"{name}: there are no samples to average over")
+        return mean(losses)
+    if reduction == "sum":
+        return sum(losses)
+    if reduction == "none":
+        return losses
+    *others, last = map(repr, known)
+    raise ValueError(f"{name}: reduction must be {', '.join(others)} or {last}, got {reduction!r}")
+
+
+def alike(name: str, a: Any, b: Any) -> tuple[Any, Any]:
+    """Prediction and target as operands of one shape, the target in the prediction's precision."""
+    a, b = joined(name, a), joined(name, b)
+    if np.shape(raw(a)) != np.shape(raw(b)):
+        raise ValueError(
+            f"{name}: shapes {np.shape(raw(a))} and {np.shape(raw(b))} differ; reshape one to match the other"
+        )
+    if isinstance(b, np.ndarray) and isinstance(a, Tensor | np.ndarray) and a.dtype.kind == "f":
+        b = b.astype(a.dtype, copy=False)
+    return a, b
+
+
+def joined(name: str, x: Any) -> Any:
+    """Nodes as they are, data as numbers or an array, a list of Values as one Tensor."""
+    if isinstance(x, Value | Tensor):
+        return x
     if isinstance(x, list | tuple):
-        return stack([joined(part) for part in x]) if any_node(x) else np.asarray(x, dtype=float)
-    return x
+        return stack([joined(name, part) for part in x]) if any_node(x) else np.asarray(constant(x, name), dtype=float)
+    return constant(x, name)
 
 
 def any_node(x: Any) -> bool:
     return isinstance(x, Value | Tensor) or (isinstance(x, list | tuple) and any(any_node(part) for part in x))
 
 
-def alike(name: str, a: Any, b: Any) -> tuple[Any, Any]:
-    """Two operands of one shape: broadcasting here would average over pairs that nobody meant."""
-    a, b = joined(a), joined(b)
-    if isinstance(a, Tensor) and isinstance(b, np.ndarray) and b.dtype == float:
-        b = b.astype(a.dtype)  # plain targets take the precision of the predictions
-    shapes = [x.shape if isinstance(x, Value | Tensor | np.ndarray) else np.shape(x) for x in (a, b)]
-    if shapes[0] != shapes[1]:
-        raise ValueError(f"{name}: shapes {shapes[0]} and {shapes[1]} differ; reshape one to match the other")
-    return a, b
+def raw(x: Any) -> Any:
+    return x.data if isinstance(x, Value | Tensor) else x
 
 
-def first_other(labels: Any, allowed: tuple[int, ...]) -> Any:
-    flat = np.ravel(labels)
-    return flat[~np.isin(flat, allowed)][0]
+def is_floating(x: Any) -> bool:
+    return any_node(x) or np.asarray(x).dtype.kind == "f"
+
+
+def require(test: Callable[[Any, Any], Any], allowed: Any, x: Any, message: str) -> None:
+    """Every element passes the test, or an error shows the first that does not. Data of other libraries is not read."""
+    x = raw(x)
+    if isinstance(x, np.ndarray | np.generic | float | int):
+        right = np.ravel(test(x, allowed))
+        if not right.all():
+            raise ValueError(f"{message}, got {np.ravel(x)[~right][0]}")
+
+
+def within(x: Any, limits: tuple[float, float]) -> Any:
+    return (x >= limits[0]) & (x <= limits[1])
+
+
+def require_probabilities(what: str, x: Any) -> None:
+    require(within, (0.0, 1.0), x, f"{what} must lie between 0 and 1")

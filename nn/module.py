@@ -1,20 +1,21 @@
 """Module: a function with parameters, which are found by structure.
 
 Whatever leaf Value or Tensor an attribute holds, directly or inside lists, tuples, dicts and other modules, is a
-parameter; its name is the path to it. There is nothing to register and nothing to forget.
+parameter; its name is the path to it. There is nothing to register and nothing to forget. An array is a constant, unless
+its class names it among its `buffers`: then it is state, saved and loaded with the parameters.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from reprlib import recursive_repr
-from typing import Any, Self, TypeAlias
+from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.autograd import Tensor, Value
-from chainrule.autograd.primitive import constant
+from chainrule.autograd.primitive import constant, describe
 
 Parameter = Value | Tensor
 
@@ -36,6 +37,7 @@ class Module:
     """
 
     training: bool = True
+    buffers: ClassVar[tuple[str, ...]] = ()  # the attributes that hold arrays which are state, but no parameters
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
         """What the module computes."""
@@ -44,17 +46,39 @@ class Module:
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         return self.forward(*inputs, **options)
 
+    def named_state(self) -> Iterator[tuple[str, Parameter | NDArray[Any]]]:
+        """Every parameter and buffer once, with the path of attributes and indices that leads to it, in order of
+        definition.
+
+        Raises `TypeError` where an attribute holds the result of an operation, which is no parameter.
+        """
+        seen: set[int] = set()
+        buffers: set[str] = set()
+        for path, part in walk(self):
+            if isinstance(part, Module):
+                buffers.update(dotted((path, name)) for name in type(part).buffers)
+            elif isinstance(part, Value | Tensor):
+                if id(part) not in seen:
+                    seen.add(id(part))
+                    yield dotted(path), leaf(path, part)
+            elif buffers and part is not None and (name := dotted(path)) in buffers:
+                yield name, array_of(part, name)
+
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """Every parameter once, with the path of attributes and indices that leads to it, in order of definition."""
-        seen: set[int] = set()
-        for path, part in walk(self):
-            if isinstance(part, Value | Tensor) and part.op is None and id(part) not in seen:
-                seen.add(id(part))
-                yield dotted(path), part
+        return ((name, part) for name, part in self.named_state() if isinstance(part, Value | Tensor))
+
+    def named_buffers(self) -> Iterator[tuple[str, NDArray[Any]]]:
+        """Every array that a module inside names among its `buffers`, with its path, in order of definition."""
+        return ((name, part) for name, part in self.named_state() if not isinstance(part, Value | Tensor))
 
     def parameters(self) -> list[Parameter]:
         """Every parameter once."""
-        found = {id(part): part for _, part in walk(self) if isinstance(part, Value | Tensor) and part.op is None}
+        return list({id(x): leaf(path, x) for path, x in walk(self) if isinstance(x, Value | Tensor)}.values())
+
+    def generators(self) -> list[np.random.Generator]:
+        """Every random generator found inside, once: with the state of a model, what it takes to resume training."""
+        found = {id(part): part for _, part in walk(self) if isinstance(part, np.random.Generator)}
         return list(found.values())
 
     def modules(self) -> list[Module]:
@@ -77,12 +101,12 @@ class Module:
         return self.train(False)
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
-        """A copy of every parameter's data, by name."""
-        return {name: np.array(parameter.data) for name, parameter in self.named_parameters()}
+        """A copy of the data of every parameter and buffer, by name."""
+        return {name: np.array(x.data if isinstance(x, Value | Tensor) else x) for name, x in self.named_state()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over data by name. Names and shapes must agree in full, else `ValueError` and nothing is loaded."""
-        own = dict(self.named_parameters())
+        own = dict(self.named_state())
         problems = [f"missing {name!r}" for name in own if name not in state]
         problems += [f"unexpected {name!r}" for name in state if name not in own]
         loaded = {}
@@ -94,7 +118,11 @@ class Module:
         if problems:
             raise ValueError(f"load_state_dict: nothing was loaded: {'; '.join(sorted(problems))}")
         for name, data in loaded.items():
-            own[name].data = data
+            target = own[name]
+            if isinstance(target, Value | Tensor):
+                target.data = data
+            else:
+                target[...] = data
 
     def describe(self) -> str:
         """What the repr says of this module itself, in its parentheses."""
@@ -109,17 +137,36 @@ class Module:
         return "\n".join(lines)
 
 
-def data_for(parameter: Parameter, data: Any, name: str) -> NDArray[Any]:
-    """Data as the parameter can hold it, or an error that says why it cannot."""
+def data_for(own: Parameter | NDArray[Any], data: Any, name: str) -> NDArray[Any]:
+    """Data as the parameter or buffer can hold it, or an error that says why it cannot."""
     array = np.asarray(constant(data, repr(name)))
-    if array.shape != parameter.shape:
-        raise ValueError(f"{name!r} has shape {array.shape}, expected {parameter.shape}")
-    dtype = parameter.dtype if isinstance(parameter, Tensor) else np.dtype(float)
-    with np.errstate(over="ignore"):
+    if array.shape != own.shape:
+        raise ValueError(f"{name!r} has shape {array.shape}, expected {own.shape}")
+    dtype = np.dtype(float) if isinstance(own, Value) else own.dtype
+    with np.errstate(over="ignore", invalid="ignore"):
         converted = array.astype(dtype)
-    if not np.array_equal(np.isfinite(array), np.isfinite(converted)):
+    if dtype.kind != "f":
+        if not np.array_equal(array, converted):
+            raise ValueError(f"{name!r} has numbers that {dtype} cannot hold")
+    elif not np.array_equal(np.isfinite(array), np.isfinite(converted)):
         raise ValueError(f"{name!r} has numbers too large for {dtype}")
     return converted
+
+
+def leaf(path: Path, node: Parameter) -> Parameter:
+    """A parameter, or an error: what was computed once would pass for a constant that follows nothing."""
+    if node.op is not None:
+        raise TypeError(
+            f"{dotted(path)!r} holds {describe(node)}, the result of an operation, and so no parameter. Compute it in "
+            "forward(), or keep its .data: as it is for a constant, as a new Tensor or Value for a parameter"
+        )
+    return node
+
+
+def array_of(x: Any, name: str) -> NDArray[Any]:
+    if not isinstance(x, np.ndarray):
+        raise TypeError(f"{name!r} is among the buffers of its module, and must be an array, got {describe(x)}")
+    return x
 
 
 Path: TypeAlias = tuple[Any, ...]  # (the path to the container, the key in it), or () for the root

@@ -1,62 +1,26 @@
-"""Optimizers: how parameters follow their gradients downhill, in place.
+"""The rules by which parameters follow their gradients downhill: PyTorch's names, defaults and formulas.
 
-A step marks each parameter as changed, so a graph built before it refuses to be differentiated after it.
+Each rule is written once, over flat arrays and in place; `p`, `g` are a parameter and its gradient, `a`, `b` scratch.
 """
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, final
 
 import numpy as np
 
-from chainrule.autograd import Tensor, Value
-
-from .module import Parameter
-
-
-class Optimizer(ABC):
-    """The base: which parameters, and the learning rate."""
-
-    def __init__(self, parameters: Iterable[Parameter], lr: float) -> None:
-        self.parameters = list(parameters)
-        if not self.parameters:
-            raise ValueError(f"{type(self).__name__}: there are no parameters to optimize")
-        for p in self.parameters:
-            if not isinstance(p, Value | Tensor) or p.op is not None:
-                raise TypeError(f"{type(self).__name__}: a parameter must be a leaf Value or Tensor, got {p!r}")
-        if len(set(map(id, self.parameters))) < len(self.parameters):
-            raise ValueError(f"{type(self).__name__}: a parameter is listed twice, and would be moved twice")
-        self.lr = not_negative(type(self).__name__, "lr", lr)
-        self.scratch = [np.empty_like(p.data) for p in self.parameters]
-
-    def zero_grad(self) -> None:
-        """Forget the gradients."""
-        for p in self.parameters:
-            p.grad = None
-
-    def step(self) -> None:
-        """Move every parameter that has a gradient, in place."""
-        for i, p in enumerate(self.parameters):
-            g = p.grad
-            if g is None:
-                continue
-            if isinstance(p, Tensor):
-                np.subtract(p._data, self.change(i, g), p._data)
-            else:
-                p._data -= float(self.change(i, g))
-            p.touch()
-
-    @abstractmethod
-    def change(self, i: int, g: Any) -> Any:
-        """What to subtract from parameter i, whose gradient is `g`; may live in the scratch array."""
+from .elementwise import Array, Elementwise, Slots
+from .optimizer import Group, Parameters, flag, fraction, fractions, not_negative
 
 
 @final
-class SGD(Optimizer):
-    """Gradient descent: p ← p - lr * v, with v ← momentum * v + g (as in PyTorch).
+class SGD(Elementwise):
+    """Gradient descent: p ← p - lr * v, with v ← momentum * v + (1 - dampening) * g.
+
+    The first v is g itself. `nesterov` takes g + momentum * v for v (Sutskever et al. 2013, as in PyTorch);
+    `weight_decay` adds weight_decay * p to g.
 
     >>> import chainrule as cr
     >>> x = cr.Value(3.0)
@@ -67,23 +31,114 @@ class SGD(Optimizer):
     2.4
     """
 
-    def __init__(self, parameters: Iterable[Parameter], lr: float, momentum: float = 0.0) -> None:
-        super().__init__(parameters, lr)
-        self.momentum = not_negative("SGD", "momentum", momentum)
-        self.velocity = [np.zeros_like(p.data) for p in self.parameters] if momentum else []
+    options = {  # noqa: RUF012
+        "lr": not_negative,
+        "momentum": not_negative,
+        "dampening": not_negative,
+        "weight_decay": not_negative,
+        "nesterov": flag,
+    }
 
-    def change(self, i: int, g: Any) -> Any:
-        if self.momentum:
-            v = self.velocity[i]
-            v *= self.momentum
-            v += g
-            g = v
-        return np.multiply(g, self.lr, self.scratch[i])
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float = 1e-3,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "momentum": momentum,
+                "dampening": dampening,
+                "weight_decay": weight_decay,
+                "nesterov": nesterov,
+            },
+        )
+
+    def checked(self, given: Any) -> Group:
+        group = super().checked(given)
+        if group["nesterov"] and (not group["momentum"] or group["dampening"]):
+            raise ValueError("SGD: nesterov needs a momentum, and no dampening")
+        return group
+
+    def slots(self, group: Group) -> Slots:
+        return {"momentum_buffer": 0.0} if group["momentum"] else {}
+
+    def coefficients(self, group: Group, t: int) -> tuple[Any, ...]:
+        share = 1.0 if t == 1 else 1.0 - float(group["dampening"])
+        momentum, decay = float(group["momentum"]), float(group["weight_decay"])
+        return float(group["lr"]), momentum, share, decay, group["nesterov"]
+
+    def update(self, p: Array, g: Array, state: Sequence[Array], a: Array, b: Array, c: tuple[Any, ...]) -> None:
+        lr, momentum, share, decay, nesterov = c
+        if decay:
+            g = np.add(np.multiply(p, decay, a), g, a)
+        if momentum:
+            (v,) = state
+            np.add(np.multiply(v, momentum, v), g if share == 1.0 else np.multiply(g, share, b), v)
+            g = np.add(np.multiply(v, momentum, b), g, b) if nesterov else v
+        np.subtract(p, np.multiply(g, lr, b), p)
+
+
+class AdaptiveMoments(Elementwise):
+    """What Adam and AdamW share: steps m / (√v + eps), with m and v the running means of g and g², corrected for bias.
+
+    Kept are not the means but the sums m / (1 - β1) and v / (1 - β2), which take a pass less each to update; the
+    missing factors are part of the two numbers in the last line of the rule.
+    """
+
+    options = {  # noqa: RUF012
+        "lr": not_negative,
+        "betas": fractions,
+        "eps": not_negative,
+        "weight_decay": not_negative,
+        "amsgrad": flag,
+    }
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        amsgrad: bool = False,
+    ) -> None:
+        super().__init__(
+            params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad}
+        )
+
+    def slots(self, group: Group) -> Slots:
+        sums = {"gradient_sum": 0.0, "square_sum": 0.0}
+        return {**sums, "largest_square_sum": 0.0} if group["amsgrad"] else sums
+
+    def coefficients(self, group: Group, t: int) -> tuple[Any, ...]:
+        lr, decay, eps = float(group["lr"]), float(group["weight_decay"]), float(group["eps"])
+        beta1, beta2 = map(float, group["betas"])
+        root = math.sqrt((1.0 - beta2**t) / (1.0 - beta2))
+        size = lr * root * (1.0 - beta1) / (1.0 - beta1**t)
+        return beta1, beta2, size, eps * root, decay, 1.0 - lr * decay, group["amsgrad"]
+
+    def descend(self, p: Array, g: Array, state: Sequence[Array], b: Array, c: tuple[Any, ...]) -> None:
+        beta1, beta2, size, eps, _, _, amsgrad = c
+        m, v = state[:2]
+        np.add(np.multiply(m, beta1, m), g, m)
+        np.add(np.multiply(v, beta2, v), np.square(g, b), v)
+        if amsgrad:
+            v = np.maximum(state[2], v, out=state[2])
+        np.divide(m, np.add(np.sqrt(v, b), eps, b), b)
+        np.subtract(p, np.multiply(b, size, b), p)
 
 
 @final
-class Adam(Optimizer):
+class Adam(AdaptiveMoments):
     """Steps of a size that adapts to each element, from running means of g and g² (Kingma & Ba 2015).
+
+    `weight_decay` adds weight_decay * p to g; `amsgrad` divides by the largest mean of g² so far (Reddi et al. 2018).
 
     >>> import chainrule as cr
     >>> x = cr.Value(3.0)
@@ -94,38 +149,175 @@ class Adam(Optimizer):
     2.9
     """
 
+    def update(self, p: Array, g: Array, state: Sequence[Array], a: Array, b: Array, c: tuple[Any, ...]) -> None:
+        decay = c[4]
+        if decay:
+            g = np.add(np.multiply(p, decay, a), g, a)
+        self.descend(p, g, state, b, c)
+
+
+@final
+class AdamW(AdaptiveMoments):
+    """Adam whose weight decay shrinks p itself, p ← (1 - lr * weight_decay) * p (Loshchilov & Hutter 2019).
+
+    >>> import chainrule as cr
+    >>> x = cr.Value(3.0)
+    >>> optimizer = cr.nn.AdamW([x], lr=0.1)
+    >>> (x**2).backward()
+    >>> optimizer.step()
+    >>> round(x.data, 6)
+    2.897
+    """
+
     def __init__(
         self,
-        parameters: Iterable[Parameter],
+        params: Parameters,
         lr: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        amsgrad: bool = False,
     ) -> None:
-        super().__init__(parameters, lr)
-        for name, beta in zip(("betas[0]", "betas[1]"), betas, strict=True):
-            if not 0.0 <= beta < 1.0:
-                raise ValueError(f"Adam: {name} must lie in [0, 1), got {beta}")
-        self.betas, self.eps = betas, not_negative("Adam", "eps", eps)
-        self.mean = [np.zeros_like(p.data) for p in self.parameters]
-        self.square = [np.zeros_like(p.data) for p in self.parameters]
-        self.steps = [0] * len(self.parameters)
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad)
 
-    def change(self, i: int, g: Any) -> Any:
-        (beta1, beta2), m, s, out = self.betas, self.mean[i], self.square[i], self.scratch[i]
-        self.steps[i] += 1
-        m *= beta1
-        m += np.multiply(g, 1.0 - beta1, out=out)
-        s *= beta2
-        s += np.multiply(np.square(g, out=out), 1.0 - beta2, out=out)
-        correction = math.sqrt(1.0 - beta2 ** self.steps[i])
-        np.sqrt(s, out=out)
-        out += self.eps * correction
-        np.divide(m, out, out=out)
-        out *= self.lr * correction / (1.0 - beta1 ** self.steps[i])
-        return out
+    def update(self, p: Array, g: Array, state: Sequence[Array], a: Array, b: Array, c: tuple[Any, ...]) -> None:
+        np.multiply(p, c[5], p)
+        self.descend(p, g, state, b, c)
 
 
-def not_negative(owner: str, name: str, x: float) -> float:
-    if not x >= 0.0:
-        raise ValueError(f"{owner}: {name} must not be negative, got {x}")
-    return x
+@final
+class Adagrad(Elementwise):
+    """Steps g / √(sum of all g² so far), so that elements that moved much slow down (Duchi et al. 2011).
+
+    The rate is lr / (1 + (t - 1) * lr_decay) in step t; `weight_decay` adds weight_decay * p to g.
+
+    >>> import chainrule as cr
+    >>> x = cr.Value(3.0)
+    >>> optimizer = cr.nn.Adagrad([x], lr=0.1)
+    >>> (x**2).backward()
+    >>> optimizer.step()
+    >>> round(x.data, 6)
+    2.9
+    """
+
+    options = {  # noqa: RUF012
+        "lr": not_negative,
+        "lr_decay": not_negative,
+        "weight_decay": not_negative,
+        "initial_accumulator_value": not_negative,
+        "eps": not_negative,
+    }
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float = 1e-2,
+        lr_decay: float = 0.0,
+        weight_decay: float = 0.0,
+        initial_accumulator_value: float = 0.0,
+        eps: float = 1e-10,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "lr_decay": lr_decay,
+                "weight_decay": weight_decay,
+                "initial_accumulator_value": initial_accumulator_value,
+                "eps": eps,
+            },
+        )
+
+    def slots(self, group: Group) -> Slots:
+        return {"sum": group["initial_accumulator_value"]}
+
+    def coefficients(self, group: Group, t: int) -> tuple[Any, ...]:
+        lr = float(group["lr"]) / (1.0 + (t - 1) * float(group["lr_decay"]))
+        return lr, float(group["weight_decay"]), float(group["eps"])
+
+    def update(self, p: Array, g: Array, state: Sequence[Array], a: Array, b: Array, c: tuple[Any, ...]) -> None:
+        lr, decay, eps = c
+        (s,) = state
+        if decay:
+            g = np.add(np.multiply(p, decay, a), g, a)
+        np.add(s, np.square(g, b), s)
+        np.divide(g, np.add(np.sqrt(s, b), eps, b), b)
+        np.subtract(p, np.multiply(b, lr, b), p)
+
+
+@final
+class RMSprop(Elementwise):
+    """Steps g / √v, with v ← alpha * v + (1 - alpha) * g² (Tieleman & Hinton 2012).
+
+    `centered` takes the variance of g for v (Graves 2013), `momentum` accumulates the steps, `weight_decay` adds
+    weight_decay * p to g.
+
+    >>> import chainrule as cr
+    >>> x = cr.Value(3.0)
+    >>> optimizer = cr.nn.RMSprop([x], lr=0.1)
+    >>> (x**2).backward()
+    >>> optimizer.step()
+    >>> round(x.data, 6)
+    2.0
+    """
+
+    options = {  # noqa: RUF012
+        "lr": not_negative,
+        "alpha": fraction,
+        "eps": not_negative,
+        "weight_decay": not_negative,
+        "momentum": not_negative,
+        "centered": flag,
+    }
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float = 1e-2,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        momentum: float = 0.0,
+        centered: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "alpha": alpha,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "momentum": momentum,
+                "centered": centered,
+            },
+        )
+
+    def slots(self, group: Group) -> Slots:
+        slots = {"square_avg": 0.0}
+        if group["centered"]:
+            slots["grad_avg"] = 0.0
+        if group["momentum"]:
+            slots["momentum_buffer"] = 0.0
+        return slots
+
+    def coefficients(self, group: Group, t: int) -> tuple[Any, ...]:
+        numbers = [float(group[name]) for name in ("lr", "alpha", "eps", "weight_decay", "momentum")]
+        return *numbers, group["centered"]
+
+    def update(self, p: Array, g: Array, state: Sequence[Array], a: Array, b: Array, c: tuple[Any, ...]) -> None:
+        lr, alpha, eps, decay, momentum, centered = c
+        s = state[0]
+        if decay:
+            g = np.add(np.multiply(p, decay, a), g, a)
+        np.add(np.multiply(s, alpha, s), np.multiply(np.square(g, b), 1.0 - alpha, b), s)
+        if centered:
+            m = state[1]
+            np.add(np.multiply(m, alpha, m), np.multiply(g, 1.0 - alpha, b), m)
+            s = np.maximum(np.subtract(s, np.square(m, b), b), 0.0, out=b)  # rounding must not make it negative
+        np.divide(g, np.add(np.sqrt(s, b), eps, b), b)
+        if momentum:
+            v = state[-1]
+            b = np.multiply(np.add(np.multiply(v, momentum, v), b, v), lr, b)
+        else:
+            np.multiply(b, lr, b)
+        np.subtract(p, b, p)

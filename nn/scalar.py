@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from operator import is_
 from typing import Any
 
 import numpy as np
 
 from chainrule.autograd import Value, enable_grad, linear, reshape
-from chainrule.autograd.graph import latest_change
+from chainrule.autograd.graph import latest_change, note_change
 from chainrule.autograd.ops.linalg import dot_
 from chainrule.autograd.ops.shape import item, stack_
 
+from .activations import Activation, Identity, activation_called
 from .init import Seed, generator
-from .layers import Activation, Identity, Linear, Sequential, activation_called
+from .layers import Linear, Sequential
 from .module import Module
 
 
@@ -38,6 +38,10 @@ class Neuron(Module):
         self.b = Value(0.0, name="b")
         self.activation: Activation = activation_called(activation)() if nonlin else Identity()
 
+    def __setattr__(self, name: str, part: Any) -> None:
+        super().__setattr__(name, part)
+        note_change()  # what was computed from the neuron's parts no longer stands
+
     def forward(self, x: Sequence[Any]) -> Any:
         if len(x) != len(self.w):
             raise ValueError(f"Neuron: expected {len(self.w)} inputs, got {len(x)}")
@@ -51,20 +55,18 @@ class Neuron(Module):
 class Joint:
     """What computes the neurons of a layer together: their weights and biases as one Tensor each.
 
-    No container, so no parameter is found in it again. `parts` are the objects it was made from; weights are a tuple,
-    so that none can be exchanged unnoticed.
+    No container, so no parameter is found in it again. Weights are a tuple and a neuron says when one of its parts is
+    replaced, so that none can be exchanged unnoticed.
     """
 
-    parts: list[Any]
+    neurons: list[Neuron]
     weights: Any
     biases: Any
     activation: Callable[[Any], Any]
 
-    def stands(self, parts: list[Any]) -> bool:
-        """Whether it was made from these very objects, and no variable has changed since."""
-        return (
-            self.weights.birth > latest_change[0] and len(parts) == len(self.parts) and all(map(is_, parts, self.parts))
-        )
+    def stands(self, neurons: list[Neuron]) -> bool:
+        """Whether it was made from these very neurons, and nothing has changed since."""
+        return bool(self.weights.birth > latest_change[0]) and neurons == self.neurons
 
     def __call__(self, x: Any) -> Any:
         """All outputs as one Tensor, from the inputs as one."""
@@ -74,7 +76,7 @@ class Joint:
         return self.activation(linear(x, self.weights, self.biases))
 
 
-def joint_of(neurons: list[Neuron], parts: list[Any]) -> Joint | None:
+def joint_of(neurons: list[Neuron]) -> Joint | None:
     """None where the neurons differ in more than their numbers."""
     function = neurons[0].activation.function
     kinds = {(type(neuron), type(neuron.w), len(neuron.w)) for neuron in neurons}
@@ -86,7 +88,7 @@ def joint_of(neurons: list[Neuron], parts: list[Any]) -> Joint | None:
         weights = stack_(*[w for neuron in neurons for w in neuron.w], axis=0)
         biases = stack_(*[neuron.b for neuron in neurons], axis=0)
         matrix = reshape(weights, (len(neurons), -1))
-    return Joint(parts, matrix, biases, function)
+    return Joint(list(neurons), matrix, biases, function)
 
 
 class Layer(Module):
@@ -122,9 +124,8 @@ class Layer(Module):
         """All neurons as one, the same for every sample until something changes; None if they are kept apart."""
         if not self.fused:
             return None
-        parts = [part for neuron in self.neurons for part in (neuron, neuron.w, neuron.b, neuron.activation)]
-        if self.cache is None or not self.cache.stands(parts):
-            self.cache = joint_of(self.neurons, parts)
+        if self.cache is None or not self.cache.stands(self.neurons):
+            self.cache = joint_of(self.neurons)
         return self.cache
 
     def __getstate__(self) -> dict[str, Any]:

@@ -1,0 +1,90 @@
+"""Activations as layers: each applies one function of the table to every element, and has no parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from chainrule.autograd import elu, gelu, leaky_relu, relu, sigmoid, silu, softplus, tanh
+
+from .module import Module
+
+
+def itself(x: Any) -> Any:
+    return x
+
+
+class Activation(Module):
+    """The base of layers without parameters that apply one function to every element."""
+
+    function: Callable[[Any], Any]
+
+    def forward(self, x: Any) -> Any:
+        return self.function(x)
+
+
+class ReLU(Activation):
+    """max(x, 0)."""
+
+    function = staticmethod(relu)
+
+
+class LeakyReLU(Activation):
+    """x where positive, else 0.01 x."""
+
+    function = staticmethod(leaky_relu)
+
+
+class ELU(Activation):
+    """x where positive, else exp(x) - 1."""
+
+    function = staticmethod(elu)
+
+
+class GELU(Activation):
+    """x times the normal distribution function of x."""
+
+    function = staticmethod(gelu)
+
+
+class SiLU(Activation):
+    """x times sigmoid(x)."""
+
+    function = staticmethod(silu)
+
+
+class Softplus(Activation):
+    """log(1 + exp(x))."""
+
+    function = staticmethod(softplus)
+
+
+class Tanh(Activation):
+    """The hyperbolic tangent."""
+
+    function = staticmethod(tanh)
+
+
+class Sigmoid(Activation):
+    """1 / (1 + exp(-x))."""
+
+    function = staticmethod(sigmoid)
+
+
+class Identity(Activation):
+    """x itself."""
+
+    function = staticmethod(itself)
+
+
+ACTIVATIONS: dict[str, type[Activation]] = {
+    "relu": ReLU, "leaky_relu": LeakyReLU, "elu": ELU, "gelu": GELU, "silu": SiLU, "softplus": Softplus,
+    "tanh": Tanh, "sigmoid": Sigmoid, "linear": Identity,
+}  # fmt: skip
+
+
+def activation_called(name: str) -> type[Activation]:
+    """The activation of that name, checked."""
+    if name not in ACTIVATIONS:
+        raise ValueError(f"no activation is called {name!r}; there are {', '.join(sorted(ACTIVATIONS))}")
+    return ACTIVATIONS[name]

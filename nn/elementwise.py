@@ -1,0 +1,253 @@
+"""The step of an optimizer that moves each element by itself: its rule, applied to NumPy arrays in place.
+
+Of a large array the rule sees a block at a time, so that scratch is short: nothing of a Tensor's size is allocated in a
+step. Values move together, as one array. A step marks each parameter as changed, so a graph built before it refuses to
+be differentiated after it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chainrule.autograd import Tensor, Value
+from chainrule.autograd.graph import next_birth, note_change
+from chainrule.autograd.primitive import describe
+
+from .module import data_for
+from .optimizer import Group, Optimizer, Parameters, check_keys, count
+
+Array: TypeAlias = NDArray[Any]
+Slots: TypeAlias = dict[str, float]  # the arrays to remember, by name, and what they are filled with at first
+
+BLOCK = 524288  # elements: of longer arrays, scratch for the whole would cost memory and gain no time
+
+
+class Elementwise(Optimizer):
+    """The base of optimizers that move each element by itself, by a rule.
+
+    A subclass says which arrays it remembers (`slots`), which numbers all elements share (`coefficients`), and how
+    elements move (`update`).
+    """
+
+    def __init__(self, params: Parameters, defaults: Mapping[str, Any]) -> None:
+        self.memories: list[OfTensor | OfValues] = []
+        self.scratch: dict[Any, tuple[Array, Array]] = {}
+        super().__init__(params, defaults)
+
+    @abstractmethod
+    def slots(self, group: Group) -> Slots:
+        """The arrays to remember for each parameter of a group, by name, and what they are filled with at first."""
+
+    @abstractmethod
+    def coefficients(self, group: Group, t: int) -> tuple[Any, ...]:
+        """What step `t` of a parameter, counted from 1, needs to know of its group."""
+
+    @abstractmethod
+    def update(self, p: Array, g: Array, state: Sequence[Array], a: Array, b: Array, c: tuple[Any, ...]) -> None:
+        """Move `p` along its gradient `g`, in place; `g` is not written. `a` and `b` are scratch of their shape."""
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        loss = None if closure is None else closure()
+        for memory in self.memories:
+            memory.require_fit()  # all are looked at before anything moves
+        try:
+            for group in self.param_groups:
+                slots, at_step = self.slots(group), AtStep(self, group)
+                for memory in self.memories:
+                    if memory.group is group:
+                        if memory.slots != slots:
+                            memory.remember(slots)
+                        memory.advance(self, at_step)
+        finally:
+            note_change()
+        return loss
+
+    def add_param_group(self, group: Mapping[str, Any]) -> None:
+        super().add_param_group(group)
+        added = self.param_groups[-1]
+        self.memories += memories_of(added, self.slots(added))
+
+    def scratch_for(self, data: Array) -> tuple[Array, Array]:
+        """Two arrays of the shape of data, or of a block; the same for all parameters of that shape."""
+        key = data.dtype, data.shape
+        if key not in self.scratch:
+            shape = data.shape if data.size <= BLOCK else BLOCK
+            self.scratch[key] = np.empty(shape, data.dtype), np.empty(shape, data.dtype)
+        return self.scratch[key]
+
+    def states(self) -> list[dict[str, Any]]:
+        found = {id(p): memory.to_dict(i) for memory in self.memories for i, p in enumerate(memory.parameters)}
+        return [found[id(p)] for p in self.parameters]
+
+    def checked_states(self, groups: Sequence[Group], states: Mapping[str, Any]) -> list[OfTensor | OfValues]:
+        numbers = {id(p): str(i) for i, p in enumerate(self.parameters)}
+        check_keys("load_state_dict: state", states, numbers.values())
+        slots = [self.slots(group) for group in groups]
+        memories = [m for own, names in zip(self.param_groups, slots, strict=True) for m in memories_of(own, names)]
+        for memory in memories:
+            for i, p in enumerate(memory.parameters):
+                memory.load(i, states[numbers[id(p)]], f"load_state_dict: state[{numbers[id(p)]!r}]")
+        return memories
+
+    def restore(self, states: list[OfTensor | OfValues]) -> None:
+        self.memories = states
+
+
+class AtStep(dict[int, tuple[Any, ...]]):
+    """The coefficients of a group at the steps of its parameters, which are mostly the same one."""
+
+    def __init__(self, rule: Elementwise, group: Group) -> None:
+        self.rule, self.group = rule, group
+
+    def __missing__(self, t: int) -> tuple[Any, ...]:
+        self[t] = self.rule.coefficients(self.group, t)
+        return self[t]
+
+
+class Memory(ABC):
+    """Parameters of one group, and the arrays that are remembered of them."""
+
+    parameters: list[Any]
+
+    def __init__(self, group: Group, slots: Slots) -> None:
+        self.group = group
+        self.steps = [0] * len(self.parameters)  # how often each has moved
+        self.state: dict[str, Any] = {}
+        self.arrays: list[Any] = []
+        self.remember(slots)
+
+    def remember(self, slots: Slots) -> None:
+        """Keep exactly these arrays: new ones are filled, the others stay as they are."""
+        self.slots, kept = slots, self.state
+        self.state = {name: kept[name] if name in kept else self.filled(x) for name, x in slots.items()}
+        self.arrays = list(self.state.values())
+
+    @abstractmethod
+    def filled(self, number: float) -> Any:
+        """An array to remember something of each element."""
+
+    @abstractmethod
+    def own(self, i: int, array: Any) -> Any:
+        """What an array of the state has of parameter `i`, as a view."""
+
+    def require_fit(self) -> None:
+        """Raise an error if a gradient has not the shape of its parameter."""
+        for p in self.parameters:
+            g = p.grad
+            if (np.shape(g) != p.shape and g is not None) or isinstance(g, list | tuple | str):
+                given = f"one of shape {g.shape}" if isinstance(g, np.ndarray) else describe(g)
+                raise ValueError(f"step: expected a gradient of shape {p.shape} for {describe(p)}, got {given}")
+
+    @abstractmethod
+    def advance(self, rule: Elementwise, at_step: AtStep) -> None:
+        """Move the parameters that have a gradient by one step of the rule, whose coefficients `at_step` gives."""
+
+    def to_dict(self, i: int) -> dict[str, Any]:
+        return {"step": self.steps[i], **{name: np.array(self.own(i, x)) for name, x in self.state.items()}}
+
+    def load(self, i: int, saved: Any, where: str) -> None:
+        """Take over what `to_dict` gave."""
+        check_keys(where, saved, ("step", *self.state))
+        self.steps[i] = count(f"{where}: 'step'", saved["step"])
+        for name, array in self.state.items():
+            self.own(i, array)[...] = data_for(self.parameters[i], saved[name], f"{where}: {name}")
+
+
+@final
+class OfTensor(Memory):
+    """Of one Tensor."""
+
+    def __init__(self, tensor: Tensor, group: Group, slots: Slots) -> None:
+        self.tensor, self.parameters = tensor, [tensor]
+        self.scratch: tuple[Array, Array] | None = None
+        super().__init__(group, slots)
+
+    def filled(self, number: float) -> Any:
+        data = self.tensor._data
+        return np.full_like(np.empty(data.shape, data.dtype) if isinstance(data, np.ndarray) else data, number)
+
+    def own(self, i: int, array: Any) -> Any:
+        return array
+
+    def require_fit(self) -> None:
+        g = self.tensor.grad
+        if not (isinstance(g, np.ndarray) and g.shape == self.tensor._data.shape):
+            super().require_fit()
+
+    def advance(self, rule: Elementwise, at_step: AtStep) -> None:
+        tensor = self.tensor
+        data, g = tensor._data, tensor.grad
+        if g is None:
+            return
+        self.steps[0] += 1
+        c, state = at_step[self.steps[0]], self.arrays
+        if not isinstance(data, np.ndarray):  # an array of another library knows best how to cut itself
+            rule.update(data, g, state, np.empty_like(data), np.empty_like(data), c)
+        elif data.size <= BLOCK:
+            a, b = self.scratch or self.work_in(rule)
+            rule.update(data, g, state, a, b, c)
+        else:
+            a, b = self.scratch or self.work_in(rule)
+            p, g, state = flat(data), flat(g), list(map(flat, state))
+            for i in range(0, data.size, BLOCK):
+                j = min(i + BLOCK, data.size)
+                block = p[i:j]
+                rule.update(block, g[i:j], [x[i:j] for x in state], a[: j - i], b[: j - i], c)
+                if not data.flags.c_contiguous:
+                    p[i:j] = block
+        tensor.birth = next_birth()
+
+    def work_in(self, rule: Elementwise) -> tuple[Array, Array]:
+        self.scratch = rule.scratch_for(self.tensor._data)
+        return self.scratch
+
+
+@final
+class OfValues(Memory):
+    """Of the Values of a group, an element each."""
+
+    def __init__(self, values: list[Value], group: Group, slots: Slots) -> None:
+        self.parameters = values
+        super().__init__(group, slots)
+
+    def filled(self, number: float) -> Array:
+        return np.full(len(self.parameters), number)
+
+    def own(self, i: int, array: Array) -> Array:
+        return array[i : i + 1].reshape(())
+
+    def require_fit(self) -> None:
+        if not all(type(value.grad) is float for value in self.parameters):
+            super().require_fit()
+
+    def advance(self, rule: Elementwise, at_step: AtStep) -> None:
+        moving: dict[int, list[int]] = {}  # by step: those without a gradient stay behind
+        for i, value in enumerate(self.parameters):
+            if value.grad is not None:
+                self.steps[i] += 1
+                moving.setdefault(self.steps[i], []).append(i)
+        for t, rows in moving.items():
+            values = [self.parameters[i] for i in rows]
+            p, g = np.array([value._data for value in values]), np.array([float(value.grad) for value in values])
+            state = [x[rows] for x in self.arrays]
+            rule.update(p, g, state, np.empty_like(p), np.empty_like(p), at_step[t])
+            for x, moved in zip(self.arrays, state, strict=True):
+                x[rows] = moved
+            for value, number in zip(values, p.tolist(), strict=True):
+                value._data, value.birth = number, next_birth()
+
+
+def memories_of(group: Group, slots: Slots) -> list[OfTensor | OfValues]:
+    values = [p for p in group["params"] if isinstance(p, Value)]
+    tensors = [OfTensor(p, group, slots) for p in group["params"] if isinstance(p, Tensor)]
+    return [*tensors, OfValues(values, group, slots)] if values else [*tensors]
+
+
+def flat(x: Any) -> Any:
+    """An array to cut blocks from, in C order: views of them where it is contiguous, copies elsewhere."""
+    return x.reshape(-1) if x.flags.c_contiguous else x.flat

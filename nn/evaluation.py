@@ -1,0 +1,112 @@
+"""evaluate: how good a model is on a data set, learning nothing from it; and what a batch of any data consists of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chainrule.autograd import Node, Tensor, Value, no_grad
+from chainrule.autograd.primitive import describe
+
+from .data import Batch, Batches
+from .metrics import Tally, plain
+from .module import Module
+
+Loss: TypeAlias = Callable[[Any, Any], Any]
+Data: TypeAlias = Iterable[Batch]
+
+IN_USE = 1024  # samples in a batch where nothing is learned, so that nothing depends on their number
+
+
+class Evaluation(NamedTuple):
+    """The average loss over a data set; accuracy and confusion matrix, None where nothing is classified."""
+
+    loss: float
+    accuracy: float | None
+    confusion: NDArray[np.int64] | None
+
+
+def evaluate(model: Module, loss: Loss, data: Data) -> Evaluation:
+    """The model as it is in use: its average loss over data, its accuracy, and which class it takes for which.
+
+    Layers behave as after `eval()`, and afterwards as before; nothing is recorded. `data` is what `fit` takes: Batches, a
+    tuple of arrays (inputs..., target), cut into batches of 1024, or any iterable of batches. `loss` is the mean over the
+    samples of a batch. Raises `TypeError` for other data, `ValueError` where there is no batch.
+
+    >>> import chainrule as cr
+    >>> model = cr.nn.Linear(1, 1, rng=0)
+    >>> model.weight.data, model.bias.data = [[2.0]], [0.0]
+    >>> cr.nn.evaluate(model, cr.nn.mse_loss, ([[1.0], [2.0]], [[2.0], [5.0]])).loss
+    0.5
+    """
+    total, samples, tally = 0.0, 0, Tally(confusion=True)
+    with in_use(model), no_grad():
+        for batch in batches_of("evaluate: data", data, batch_size=IN_USE, shuffle=False):
+            *inputs, target = parts_of(batch)
+            prediction = model(*inputs)
+            n = samples_in(target)
+            total += n * as_number(loss(prediction, target))
+            samples += n
+            if isinstance(prediction, Node | np.ndarray):
+                tally.add([plain(prediction)], [target])
+    if not samples:
+        raise ValueError("evaluate: data holds no batch")
+    return Evaluation(total / samples, tally.accuracy, tally.confusion)
+
+
+def batches_of(name: str, data: Data, *, batch_size: int, shuffle: bool) -> Data:
+    """Data that can be iterated over again and again; a tuple of arrays is cut into batches."""
+    if isinstance(data, tuple):
+        if len(data) < 2:
+            raise TypeError(f"{name}: expected a tuple (inputs..., target), got {len(data)} arrays")
+        data = Batches(*data, batch_size=batch_size, shuffle=shuffle)
+    if not isinstance(data, Iterable) or isinstance(data, Iterator | np.ndarray | Node):
+        raise TypeError(
+            f"{name}: expected Batches, a tuple of arrays (inputs..., target), or batches that can be iterated over "
+            f"in every epoch (a list, say), got {describe(data)}"
+        )
+    if isinstance(data, Sized) and not len(data):
+        raise ValueError(f"{name}: there is no batch in {data!r}")
+    return data
+
+
+def parts_of(batch: Any) -> Batch:
+    """The inputs and the target, as they are, or an error."""
+    if not isinstance(batch, tuple | list) or len(batch) < 2:
+        raise TypeError(f"a batch must be a tuple (inputs..., target), got {describe(batch)}")
+    return tuple(batch)
+
+
+def samples_in(target: Any) -> int:
+    """The length of the first axis; a single number is one sample."""
+    try:
+        return len(target)
+    except TypeError:
+        return 1
+
+
+def as_number(x: Any) -> float:
+    """One number, from a node or as it is."""
+    return x.item() if isinstance(x, Value | Tensor) else float(x)
+
+
+@contextmanager
+def in_use(model: Module) -> Iterator[None]:
+    """A block in which all layers behave as in use; afterwards, also after an error, each as before."""
+    with modes_kept(model):
+        model.eval()
+        yield
+
+
+@contextmanager
+def modes_kept(model: Module) -> Iterator[None]:
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode

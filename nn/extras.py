@@ -1,0 +1,16 @@
+"""What this package can use but does not require, imported when it is needed, with a clear word where it is missing."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+
+def extra(module: str, name: str, purpose: str) -> Any:
+    """The module, or an `ImportError` that says which extra of chainrule brings it."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise ImportError(
+            f"{purpose} needs {module.split('.')[0]}, which is not installed: pip install 'chainrule[{name}]'"
+        ) from error

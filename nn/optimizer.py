@@ -1,0 +1,225 @@
+"""What all optimizers share: parameters in groups, options that are checked, and a state that can be saved."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Real
+from typing import Any, ClassVar, TypeAlias
+
+import numpy as np
+
+from chainrule.autograd import Tensor, Value
+from chainrule.autograd.primitive import describe
+
+from .module import Parameter
+
+Group: TypeAlias = dict[str, Any]
+Check: TypeAlias = Callable[[str, Any], Any]  # (name, value) -> the value as it is kept, or an error that has the name
+Parameters: TypeAlias = Iterable[Parameter] | Iterable[Mapping[str, Any]]
+
+
+class Optimizer(ABC):
+    """The base of all optimizers: parameters in groups, each with its own options, and a state to save and load.
+
+    `param_groups` is a list of dicts, each with "params" and the options ("lr", …); changing an option there, or all
+    learning rates by `optimizer.lr = …`, holds from the next step.
+
+    >>> import chainrule as cr
+    >>> w, b = cr.Tensor([1.0, 2.0]), cr.Value(0.0)
+    >>> optimizer = cr.nn.SGD([{"params": [w], "weight_decay": 0.1}, {"params": [b], "lr": 0.5}], lr=0.1)
+    >>> [group["lr"] for group in optimizer.param_groups]
+    [0.1, 0.5]
+    """
+
+    options: ClassVar[Mapping[str, Check]] = {}
+
+    def __init__(self, params: Parameters, defaults: Mapping[str, Any]) -> None:
+        self.defaults = self.checked(defaults)
+        self.param_groups: list[Group] = []
+        given: list[Any] = list(params)
+        grouped = bool(given) and all(isinstance(group, Mapping) for group in given)
+        for group in given if grouped else [{"params": given}]:
+            self.add_param_group(group)
+        if not self.parameters:
+            raise ValueError(f"{type(self).__name__}: there are no parameters to optimize")
+
+    @property
+    def parameters(self) -> list[Parameter]:
+        """Every parameter, in the order of the groups."""
+        return [p for group in self.param_groups for p in group["params"]]
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the first group; setting it sets every group's."""
+        if "lr" not in self.options:
+            raise AttributeError(f"{type(self).__name__} has no learning rate")
+        return float(self.param_groups[0]["lr"])
+
+    @lr.setter
+    def lr(self, lr: float) -> None:
+        if "lr" not in self.options:
+            raise AttributeError(f"{type(self).__name__} has no learning rate")
+        lr = not_negative(f"{type(self).__name__}: lr", lr)
+        for group in self.param_groups:
+            group["lr"] = lr
+            group.pop("initial_lr", None)  # a schedule made from now on starts here
+
+    def add_param_group(self, group: Mapping[str, Any]) -> None:
+        """Optimize more parameters: `{"params": …}` with options of their own, by default the optimizer's."""
+        owner = type(self).__name__
+        if "params" not in group:
+            raise ValueError(f'{owner}: a parameter group needs "params", got only {sorted(map(str, group))}')
+        given = group["params"]
+        if isinstance(given, set | frozenset):
+            raise TypeError(f"{owner}: parameters must come in an order, got a set")
+        params = [given] if isinstance(given, Value) else list(given)
+        for p in params:
+            if not isinstance(p, Value | Tensor) or p.op is not None:
+                raise TypeError(f"{owner}: a parameter must be a leaf Value or Tensor, got {p!r}")
+        if len({id(p) for p in [*self.parameters, *params]}) < len(self.parameters) + len(params):
+            raise ValueError(f"{owner}: a parameter is listed twice, and would be moved twice")
+        own = {name: x for name, x in group.items() if name != "params"}
+        self.param_groups.append({"params": params, **self.checked({**self.defaults, **own})})
+
+    def checked(self, given: Mapping[str, Any]) -> Group:
+        """The options of a group as they are kept, or an error that names the wrong one."""
+        owner = type(self).__name__
+        known = {**self.options, "initial_lr": not_negative} if "lr" in self.options else self.options
+        if unknown := [name for name in given if name not in known]:
+            raise ValueError(f"{owner}: unknown option {unknown[0]!r}; there are {', '.join(self.options)}")
+        if missing := [name for name in self.options if name not in given]:
+            raise ValueError(f"{owner}: missing option {missing[0]!r}")
+        return {name: known[name](f"{owner}: {name}", x) for name, x in given.items()}
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.grad = None
+
+    @abstractmethod
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Move every parameter that has a gradient, in place.
+
+        `closure`, if given, computes the loss and its gradients first; its result is returned.
+        """
+
+    @abstractmethod
+    def states(self) -> list[dict[str, Any]]:
+        """What the optimizer remembers of each parameter, as copies."""
+
+    @abstractmethod
+    def checked_states(self, groups: Sequence[Group], states: Mapping[str, Any]) -> Any:
+        """Saved states in the form that `restore` takes, or an error; nothing changes."""
+
+    @abstractmethod
+    def restore(self, states: Any) -> None:
+        """Take over what `checked_states` returned."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of all options and of what the optimizer remembers of each parameter, by its running number."""
+        groups, start = [], 0
+        for group in self.param_groups:
+            options = {name: list(x) if isinstance(x, tuple) else x for name, x in group.items() if name != "params"}
+            groups.append({**options, "params": list(range(start, start := start + len(group["params"])))})
+        states = {str(i): state for i, state in enumerate(self.states())}
+        return {"optimizer": type(self).__name__, "param_groups": groups, "state": states}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over a `state_dict` of an optimizer of the same kind over parameters of the same shapes.
+
+        Raises `ValueError` or `TypeError` that says what does not fit; then nothing has changed.
+        """
+        check_keys("load_state_dict", state, ("optimizer", "param_groups", "state"))
+        if state["optimizer"] != type(self).__name__:
+            raise ValueError(
+                f"load_state_dict: this is the state of {state['optimizer']!r}, expected {type(self).__name__!r}"
+            )
+        groups = self.checked_groups(state["param_groups"])
+        states = self.checked_states(groups, state["state"])
+        for group, options in zip(self.param_groups, groups, strict=True):
+            group.pop("initial_lr", None)
+            group.update(options)
+        self.restore(states)
+
+    def checked_groups(self, saved: Any) -> list[Group]:
+        if not isinstance(saved, list) or len(saved) != len(self.param_groups):
+            found = len(saved) if isinstance(saved, list) else describe(saved)
+            raise ValueError(f"load_state_dict: expected {len(self.param_groups)} param_groups, got {found}")
+        groups, start = [], 0
+        for k, (own, given) in enumerate(zip(self.param_groups, saved, strict=True)):
+            where = f"load_state_dict: param_groups[{k}]"
+            if not isinstance(given, Mapping):
+                raise TypeError(f"{where} must be a dict, got {describe(given)}")
+            numbers = list(range(start, start := start + len(own["params"])))
+            if given.get("params") != numbers:
+                raise ValueError(f"{where}: 'params' must be {numbers}, got {given.get('params')!r}")
+            try:
+                options = self.checked({name: x for name, x in given.items() if name != "params"})
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"{where}: {error}") from None
+            groups.append({"params": own["params"], **options})
+        return groups
+
+
+def check_keys(where: str, given: Any, expected: Iterable[str]) -> None:
+    if not isinstance(given, Mapping):
+        raise TypeError(f"{where}: expected a dict, got {describe(given)}")
+    names = list(expected)
+    problems = [f"missing {name!r}" for name in names if name not in given]
+    problems += [f"unexpected {name!r}" for name in given if name not in names]
+    if problems:
+        raise ValueError(f"{where}: {'; '.join(problems)}")
+
+
+# Checks of options: (name, value) -> the value as it is kept.
+
+
+def number(name: str, x: Any) -> float:
+    if isinstance(x, bool) or not isinstance(x, Real):
+        raise TypeError(f"{name} must be a number, got {x!r}")
+    return float(x)
+
+
+def not_negative(name: str, x: Any) -> float:
+    kept = number(name, x)
+    if not kept >= 0.0:
+        raise ValueError(f"{name} must not be negative, got {x!r}")
+    if kept == math.inf:
+        raise ValueError(f"{name} must be finite, got {x!r}")
+    return kept
+
+
+def fraction(name: str, x: Any) -> float:
+    kept = number(name, x)
+    if not 0.0 <= kept < 1.0:
+        raise ValueError(f"{name} must lie in [0, 1), got {x!r}")
+    return kept
+
+
+def fractions(name: str, x: Any) -> tuple[float, float]:
+    if not isinstance(x, Sequence) or isinstance(x, str) or len(x) != 2:
+        raise TypeError(f"{name} must be two numbers, got {x!r}")
+    return fraction(f"{name}[0]", x[0]), fraction(f"{name}[1]", x[1])
+
+
+def flag(name: str, x: Any) -> bool:
+    if not isinstance(x, bool | np.bool):
+        raise TypeError(f"{name} must be True or False, got {x!r}")
+    return bool(x)
+
+
+def count(name: str, x: Any) -> int:
+    if isinstance(x, bool) or not isinstance(x, int | np.integer):
+        raise TypeError(f"{name} must be an integer, got {x!r}")
+    if x < 0:
+        raise ValueError(f"{name} must not be negative, got {x!r}")
+    return int(x)
+
+
+def positive(name: str, x: Any) -> int:
+    if not count(name, x):
+        raise ValueError(f"{name} must be positive, got 0")
+    return int(x)

@@ -1,0 +1,461 @@
+"""fit: the four steps of training, batch after batch, and what every training needs around them.
+
+Forward, loss, backward and update stand in `Training.step`. Whatever decides what comes next, random generators
+included, is in `Training.parts`: a checkpoint of them, taken between two epochs, is where training can go on as if it
+had never stopped.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence, Sized
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal, Self, TypeAlias, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chainrule.autograd import Node, no_grad
+from chainrule.autograd.primitive import describe
+
+from .checkpoints import Stateful, load_checkpoint, save_checkpoint
+from .clip import clip_grad_norm, clip_grad_value
+from .data import Batch, Batches, whole_number
+from .evaluation import IN_USE, Data, Loss, batches_of, evaluate, in_use, modes_kept, parts_of
+from .files import check_suffix
+from .history import History, Record
+from .metrics import classifies
+from .module import Module
+from .optimizer import Optimizer
+from .progress import Seen, progress_of
+from .schedules import ReduceLROnPlateau, Schedule
+
+Callback: TypeAlias = Callable[[History, Module], object]
+Penalty: TypeAlias = Callable[[Module], Any]
+
+INTERRUPTED = "interrupted"
+
+
+def fit(
+    model: Module,
+    loss: Loss,
+    data: Data,
+    optimizer: Optimizer,
+    *,
+    epochs: int,
+    validation: Data | None = None,
+    schedule: Schedule | None = None,
+    clip_norm: float | None = None,
+    clip_value: float | None = None,
+    early_stopping: int | EarlyStopping | None = None,
+    penalty: Penalty | None = None,
+    callbacks: Sequence[Callback] = (),
+    progress: bool = True,
+    checkpoint: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+) -> History:
+    """Train the model: for each batch forward, loss, backward, update. Returns what was measured in each epoch.
+
+    `data` gives in each epoch batches `(inputs..., target)`: Batches; a tuple of arrays, cut into shuffled batches of 32;
+    or any iterable of batches that can be iterated over again. `loss(model(inputs...), target)` is one number, the mean
+    over the samples of the batch; `penalty(model)`, such as `lambda model: 1e-4 * cr.nn.l2_penalty(model.parameters())`,
+    is added to it. The optimizer updates the parameters it was given.
+
+    A record of the History has `epoch`, from 1; `loss`, the average over the samples as they were trained on, and
+    `penalty`, which it does not include; `accuracy`, where the prediction has scores of classes and the target integer
+    labels or probabilities; `validation_loss` and `validation_accuracy`, by `evaluate` on the `validation` data; `lr`;
+    `gradient_norm`, the average before clipping, if `clip_norm` is given; and `seconds`, validation included. The best
+    epoch is the one of least validation loss, else of least loss, or as `early_stopping` says.
+
+    - `schedule.step()` follows each epoch; ReduceLROnPlateau is given the validation loss, else the loss.
+    - `clip_norm` limits the norm of all gradients together, `clip_value` each element, before an update.
+    - `early_stopping`, an EarlyStopping or its patience, ends training when the validation loss has not improved for that
+      many epochs. However training ends, the model then has the weights (and buffers) of the best epoch.
+    - Each of `callbacks` is called after each epoch with the History so far and the model; raising `StopTraining` ends
+      training.
+    - `progress` shows a bar; where tqdm is missing, a line on stderr for each epoch.
+    - `checkpoint` is a file that after each epoch gets all that training needs to go on: model, optimizer, schedule,
+      epoch, history, and the generators of the model and of Batches. With `resume` training goes on from that file, if it
+      is there, up to `epochs` in all, and to the same bytes as without a break, given the same arguments. Without, a
+      file that is there is an error. Data of your own has a part in this if it has `state_dict` and `load_state_dict`.
+
+    Ctrl-C in the main thread ends training after the batch under way: the model is whole, the History has the finished
+    epochs and `.stopped == "interrupted"`. A second one raises `KeyboardInterrupt` at once. (A program with a SIGINT handler
+    of its own keeps that.) While training, layers behave as after `train()`; afterwards as before.
+
+    Raises `FloatingPointError` for a loss, or a norm to clip, that is not finite: weights and buffers are then as they
+    were before that batch. Raises `TypeError` and `ValueError` for arguments that do not go together, before anything is
+    trained, and for a loss that is not one number or depends on none of the parameters.
+
+    >>> import chainrule as cr
+    >>> model = cr.nn.Linear(1, 1, rng=0)
+    >>> batches = cr.nn.Batches([[0.0], [1.0], [2.0]], [[1.0], [3.0], [5.0]], batch_size=None)
+    >>> optimizer = cr.nn.SGD(model.parameters(), lr=0.3)
+    >>> history = cr.nn.fit(model, cr.nn.mse_loss, batches, optimizer, epochs=100, progress=False)
+    >>> len(history), history[-1]["loss"] < 1e-6, round(model.weight.data.item(), 2)
+    (100, True, 2.0)
+    """
+    training = Training(
+        model=model,
+        loss=loss,
+        data=batches_of("fit: data", data, batch_size=32, shuffle=True),
+        optimizer=optimizer,
+        epochs=whole_number("fit: epochs", epochs, 0),
+        validation=None
+        if validation is None
+        else batches_of("fit: validation", validation, batch_size=IN_USE, shuffle=False),
+        schedule=schedule,
+        clip_norm=clip_norm,
+        clip_value=clip_value,
+        early_stopping=EarlyStopping(early_stopping) if isinstance(early_stopping, int) else early_stopping,
+        penalty=penalty,
+        callbacks=callbacks,
+        checkpoint=None if checkpoint is None else Path(checkpoint),
+    )
+    training.start(resume)
+    return training.run(progress)
+
+
+class StopTraining(Exception):
+    """Raised by a callback of `fit` to end training after this epoch."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class EarlyStopping:
+    """End training when `patience` epochs in a row have not been the best so far, and go back to the best weights.
+
+    `monitor` is one of the measurements in a History. To be best, one must be better by more than `min_delta`; `mode`
+    says what better is, "min" or "max": by default "max" for an accuracy, else "min".
+    Raises `ValueError` for a patience below 1, a negative `min_delta`, another mode.
+
+    >>> import chainrule as cr
+    >>> cr.nn.EarlyStopping(5, monitor="validation_accuracy").improves(0.9, on=0.8)
+    True
+    """
+
+    patience: int
+    min_delta: float = 0.0
+    monitor: str = "validation_loss"
+    mode: Literal["min", "max"] | None = None
+
+    def __post_init__(self) -> None:
+        whole_number("EarlyStopping: patience", self.patience, 1)
+        if not self.min_delta >= 0.0:
+            raise ValueError(f"EarlyStopping: min_delta must not be negative, got {self.min_delta}")
+        if self.mode not in ("min", "max", None):
+            raise ValueError(f"EarlyStopping: mode must be 'min', 'max' or None, got {self.mode!r}")
+
+    def improves(self, new: float, on: float) -> bool:
+        """Whether `new` is better by more than `min_delta`; anything is better than NaN."""
+        rises = self.mode == "max" or (self.mode is None and self.monitor.endswith("accuracy"))
+        return (new - on if rises else on - new) > self.min_delta or math.isnan(on)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Best:
+    """What the best epoch left, to go back to."""
+
+    weights: dict[str, Any]
+    confusion: NDArray[np.int64] | None
+
+
+@final
+@dataclass(kw_only=True)
+class Training:
+    """One call of `fit`: its arguments, and how far it has come."""
+
+    model: Module
+    loss: Loss
+    data: Data
+    optimizer: Optimizer
+    epochs: int
+    validation: Data | None
+    schedule: Schedule | None
+    clip_norm: float | None
+    clip_value: float | None
+    early_stopping: EarlyStopping | None
+    penalty: Penalty | None
+    callbacks: Sequence[Callback]
+    checkpoint: Path | None
+
+    def __post_init__(self) -> None:
+        for name, x, kind in (
+            ("model", self.model, Module),
+            ("optimizer", self.optimizer, Optimizer),
+            ("schedule", self.schedule, Schedule | None),
+            ("early_stopping", self.early_stopping, EarlyStopping | None),
+        ):
+            if not isinstance(x, kind):
+                raise TypeError(f"fit: {name} is {describe(x)}, expected {getattr(kind, '__name__', kind)}")
+        for name, f in (
+            ("loss", self.loss),
+            ("penalty", self.penalty or abs),
+            *(("callback", f) for f in self.callbacks),
+        ):
+            if not callable(f):
+                raise TypeError(f"fit: {name} is {describe(f)}, expected a function")
+        for name, limit in ("clip_norm", self.clip_norm), ("clip_value", self.clip_value):
+            if limit is not None and not limit > 0.0:
+                raise ValueError(f"fit: {name} must be positive, got {limit}")
+        default = EarlyStopping(1, monitor="loss" if self.validation is None else "validation_loss")
+        self.criterion = self.early_stopping or default
+        self.check_monitor(self.criterion.monitor)
+        if self.schedule is not None and self.schedule.optimizer is not self.optimizer:
+            raise ValueError("fit: schedule belongs to another optimizer")
+        if isinstance(self.schedule, ReduceLROnPlateau) and self.schedule.mode != "min":
+            raise ValueError("fit: schedule is given a loss after each epoch, so its mode must be 'min'")
+        self.history = History(monitor=self.criterion.monitor)
+        self.best: Best | None = None
+        self.interruption = Interruption()
+        self.clips = self.clip_norm is not None or self.clip_value is not None
+
+    def check_monitor(self, monitor: str) -> None:
+        """What early stopping watches must be there to watch."""
+        there = ["loss", "seconds"] + ["lr"] * ("lr" in self.optimizer.options)
+        there += ["penalty"] * (self.penalty is not None) + ["gradient_norm"] * (self.clip_norm is not None)
+        there += ["validation_loss"] * (self.validation is not None)
+        data = {"accuracy": self.data, "validation_accuracy": self.validation}.get(monitor)
+        if monitor not in there and (data is None or not has_classes(self.model, data)):
+            raise ValueError(
+                f"fit: early_stopping monitors {monitor!r}, which is not measured here; there is {', '.join(there)}"
+                + (", but no validation data" if self.validation is None else "")
+            )
+
+    # What a checkpoint holds
+
+    def parts(self) -> dict[str, Any]:
+        """Everything that decides what comes next."""
+        stateful = {"schedule": self.schedule, "data": self.data, "validation": self.validation}
+        return {
+            "model": self.model,
+            "optimizer": self.optimizer,
+            "generators": self.model.generators(),
+            "training": self,
+            **{name: part for name, part in stateful.items() if isinstance(part, Stateful)},
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        best = None if self.best is None else {"weights": self.best.weights, "confusion": self.best.confusion}
+        return {"history": self.history.to_dict(), "best": best}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        history, best = History.from_dict(state["history"]), state["best"]
+        if history.monitor != self.history.monitor:
+            raise ValueError(f"best was by {history.monitor!r} there, and is by {self.history.monitor!r} here")
+        if (best is None) != (self.early_stopping is None or not history.records):
+            raise ValueError("early_stopping was given there or is given here, but not both")
+        if best is not None:
+            shapes = {name: array.shape for name, array in self.model.state_dict().items()}
+            if {name: np.shape(array) for name, array in best["weights"].items()} != shapes:
+                raise ValueError("the best weights are those of another model")
+            self.best = Best(best["weights"], best["confusion"])
+        history.stopped = None
+        self.history = history
+
+    def start(self, resume: bool) -> None:
+        """Go back to the checkpoint, if there is one and that is wanted."""
+        path = self.checkpoint
+        if path is None:
+            if resume:
+                raise ValueError("fit: resume=True needs checkpoint=, the file to go on from")
+            return
+        check_suffix(path, ".npz")
+        if path.exists():
+            if not resume:
+                raise FileExistsError(f"fit: {path} is there already: go on from it with resume=True, or delete it")
+            load_checkpoint(path, **self.parts())
+        elif not path.parent.is_dir():
+            raise FileNotFoundError(f"fit: there is no folder {path.parent} for the checkpoint")
+
+    # Epochs
+
+    def run(self, progress: bool) -> History:
+        batches = len(self.data) if isinstance(self.data, Sized) else None
+        self.progress = progress_of(progress, len(self.history), self.epochs, batches)
+        try:
+            with modes_kept(self.model), self.interruption:
+                self.stop_if_patience_ends()
+                while len(self.history) < self.epochs and self.history.stopped is None:
+                    self.epoch()
+        finally:
+            self.progress.close()
+        if self.best is not None:
+            self.model.load_state_dict(self.best.weights)
+            self.history.confusion = self.best.confusion
+        return self.history
+
+    def epoch(self) -> None:
+        """Train, validate, note it, and decide what comes next."""
+        start = time.perf_counter()
+        measured = self.train()
+        if measured is None:
+            self.history.stopped = INTERRUPTED
+            return
+        record: Record = {"epoch": len(self.history) + 1, **measured}
+        if self.validation is not None:
+            found = evaluate(self.model, self.loss, self.validation)
+            record |= {"validation_loss": found.loss}
+            record |= {} if found.accuracy is None else {"validation_accuracy": found.accuracy}
+            self.history.confusion = found.confusion
+        record |= {"lr": self.optimizer.lr} if "lr" in self.optimizer.options else {}
+        self.history.records.append(record | {"seconds": time.perf_counter() - start})
+        self.note_best()
+        if self.schedule is not None:
+            self.schedule.step(record.get("validation_loss", record["loss"]))
+        self.call_back()
+        if self.checkpoint is not None:
+            save_checkpoint(self.checkpoint, **self.parts())
+        self.progress.epoch(record)
+        self.stop_if_patience_ends()
+        if self.interruption.asked:
+            self.history.stopped = INTERRUPTED
+
+    def train(self) -> Record | None:
+        """One pass over the data; None if it was interrupted."""
+        lasting = isinstance(self.data, Batches) and self.data.transform is None
+        seen = Seen(len(self.history) + 1, self.progress, lasting=lasting)
+        self.parameters = self.optimizer.parameters
+        self.buffers = [array for _, array in self.model.named_buffers()]
+        self.model.train()
+        for batch in self.data:
+            if self.interruption.asked:
+                return None
+            self.step(batch, seen)
+        seen.look()
+        record = seen.averages()
+        for name, wanted in ("penalty", self.penalty), ("gradient_norm", self.clip_norm):
+            if wanted is None:
+                del record[name]
+        return record
+
+    def step(self, batch: Batch, seen: Seen) -> None:
+        """Forward, loss, backward, update. A network may be so small that all else here counts: it is looked at later."""
+        done = seen.batches
+        *inputs, target = batch if done else parts_of(batch)
+
+        def objective() -> Any:
+            self.optimizer.zero_grad()
+            prediction = self.model(*inputs)
+            loss = total = self.loss(prediction, target)
+            penalty: Any = 0.0
+            if self.penalty is not None:
+                penalty = self.penalty(self.model)
+                total = loss + penalty
+            if not done:
+                require_number(total)
+            if not math.isfinite(total._data):
+                raise not_finite("the loss", total.item())
+            total.backward()
+            if not done:
+                self.require_gradients()
+            norm = self.clip() if self.clips else 0.0
+            if seen.batches == done:  # the first evaluation: a line search makes several
+                seen.add(target, prediction, loss, penalty, norm)
+            return total
+
+        buffers = [(array, array.copy()) for array in self.buffers] if self.buffers else ()
+        try:
+            self.optimizer.step(objective)
+        except FloatingPointError as error:
+            for array, before in buffers:
+                array[...] = before
+            raise FloatingPointError(f"fit: epoch {seen.epoch}, batch {done + 1}: {error}") from error
+
+    def require_gradients(self) -> None:
+        if all(p.grad is None for p in self.parameters):
+            raise ValueError("fit: the loss depends on none of the parameters that the optimizer was given")
+
+    def clip(self) -> float:
+        """Limit the gradients; their norm before that, or 0 where only elements are limited."""
+        norm = 0.0
+        if self.clip_norm is not None:
+            norm = clip_grad_norm(self.parameters, self.clip_norm)
+            if not math.isfinite(norm):
+                raise not_finite("the norm of the gradients", norm)
+        if self.clip_value is not None:
+            clip_grad_value(self.parameters, self.clip_value)
+        return norm
+
+    # Decisions
+
+    def note_best(self) -> None:
+        record, best = self.history[-1], self.history.best_epoch
+        monitor = self.criterion.monitor
+        if best is None or self.criterion.improves(record[monitor], on=self.history[best - 1][monitor]):
+            self.history.best_epoch = record["epoch"]
+            if self.early_stopping is not None:
+                self.best = Best(self.model.state_dict(), self.history.confusion)
+
+    def stop_if_patience_ends(self) -> None:
+        best = self.history.best_epoch
+        if self.early_stopping and best is not None and len(self.history) - best >= self.early_stopping.patience:
+            self.history.stopped = "early stopping"
+
+    def call_back(self) -> None:
+        for callback in self.callbacks:
+            try:
+                callback(self.history, self.model)
+            except StopTraining:
+                self.history.stopped = "callback"
+
+
+@final
+class Interruption:
+    """A block in which the first Ctrl-C only sets `asked`, and a second one raises `KeyboardInterrupt` as usual.
+
+    Only in the main thread, where Python handles signals, and only where Ctrl-C would raise `KeyboardInterrupt` anyway.
+    """
+
+    def __init__(self) -> None:
+        self.asked = self.watching = False
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self.watching = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        if self.watching:
+            signal.signal(signal.SIGINT, self.note)
+        return self
+
+    def note(self, signum: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+    def __exit__(self, *exception: object) -> None:
+        if self.watching:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def require_number(total: Any) -> None:
+    """A loss must be a number to descend, or an error says why it is none."""
+    if not isinstance(total, Node):
+        raise TypeError(f"fit: loss must return a node to differentiate, got {describe(total)}")
+    if np.shape(total._data) != ():
+        shape = np.shape(total._data)
+        raise ValueError(f"fit: loss must return one number, got shape {shape}; reduce it, as with cr.mean")
+    if not total.args:
+        raise ValueError("fit: loss returned a constant: it depends on no parameter, or was computed under no_grad()")
+
+
+def not_finite(what: str, x: float) -> FloatingPointError:
+    return FloatingPointError(
+        f"{what} is {x}, so nothing was updated. A lower learning rate, clip_norm=, or other initial weights may help"
+    )
+
+
+def has_classes(model: Module, data: Data) -> bool:
+    """Whether an accuracy can be measured: looks at the first batch, and leaves no trace."""
+    before = data.state_dict() if isinstance(data, Stateful) else None
+    *inputs, target = parts_of(next(iter(data)))
+    if isinstance(data, Stateful):
+        data.load_state_dict(before)
+    with in_use(model), no_grad():
+        return classifies(model(*inputs), target)

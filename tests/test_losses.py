@@ -1,0 +1,379 @@
+"""Losses: by hand, beside PyTorch's, at extremes, in every reduction, and what they say to misuse."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+import chainrule as cr
+
+RNG = np.random.default_rng(0)
+LABELS = np.array([0, 2, 1, 1, 3])
+LOGITS = RNG.normal(size=(5, 4))
+TARGETS = RNG.uniform(size=(5, 4))
+CHANCES = RNG.uniform(0.05, 0.95, size=(5, 4))
+SHARES = RNG.dirichlet(np.ones(4), size=5)
+LOG_SHARES = np.log(RNG.dirichlet(np.ones(4), size=5))
+SIGNS = RNG.choice([-1, 1], size=(5, 4))
+IGNORING = np.array([0, -100, 1, -100, 3])
+
+REDUCTIONS = ("mean", "sum", "none")
+
+
+def test_losses_by_hand() -> None:
+    p, t = [1.0, 2.0, 4.0], [1.0, 4.0, 1.0]
+    assert cr.nn.mse_loss(p, t) == pytest.approx(13.0 / 3.0)
+    assert cr.nn.l1_loss(p, t) == pytest.approx(5.0 / 3.0)
+    assert cr.nn.huber_loss(p, t) == pytest.approx((0.0 + 1.5 + 2.5) / 3.0)
+    assert cr.nn.huber_loss(p, t, delta=2.5) == pytest.approx((0.0 + 2.0 + 2.5 * 1.75) / 3.0)
+    assert cr.nn.hinge_loss([2.0, 0.5, -1.0, -3.0], [1, 1, 1, -1]) == pytest.approx((0.0 + 0.5 + 2.0 + 0.0) / 4.0)
+    assert cr.nn.cross_entropy(np.log([[0.2, 0.8], [0.5, 0.5]]), [1, 0]) == pytest.approx(-math.log(0.8 * 0.5) / 2.0)
+    assert cr.nn.nll_loss(np.log([[0.2, 0.8], [0.5, 0.5]]), [1, 0]) == pytest.approx(-math.log(0.8 * 0.5) / 2.0)
+    logit = math.log(0.8 / 0.2)
+    expected = -(0.25 * math.log(0.8) + 0.75 * math.log(0.2))
+    assert cr.nn.binary_cross_entropy_with_logits([logit], [0.25]) == pytest.approx(expected)
+    assert cr.nn.binary_cross_entropy([0.8], [0.25]) == pytest.approx(expected)
+    expected = 0.25 * math.log(0.25 / 0.5) + 0.75 * math.log(0.75 / 0.5)
+    assert cr.nn.kl_div(np.log([[0.5, 0.5]]), [[0.25, 0.75]], reduction="batchmean") == pytest.approx(expected)
+
+
+def test_gradient_of_the_hinge_loss_by_hand() -> None:
+    scores = cr.Tensor([2.0, 0.5, -1.0, -3.0])
+    cr.nn.hinge_loss(scores, [1, 1, -1, 1]).backward()
+    assert_array_equal(scores.grad, [0.0, -0.25, 0.0, -0.25])
+
+
+def test_losses_of_lists_of_values() -> None:
+    a, b = cr.Value(0.5), cr.Value(-2.0)
+    for loss, labels in [
+        (cr.nn.mse_loss, [1.0, 0.0]),
+        (cr.nn.l1_loss, [1.0, 0.0]),
+        (cr.nn.huber_loss, [1.0, 0.0]),
+        (cr.nn.hinge_loss, [1, -1]),
+        (cr.nn.binary_cross_entropy_with_logits, [1.0, 0.0]),
+        (cr.nn.kl_div, [0.5, 0.5]),
+    ]:
+        t = cr.Tensor([0.5, -2.0])
+        y, z = loss([a, b], labels), loss(t, labels)
+        assert y.item() == z.item()
+        assert_array_equal(cr.gradients(y, [a, b]), cr.gradients(z, t))
+    y = cr.nn.cross_entropy([[a, b], [b, a]], [0, 1])
+    assert cr.gradients(y, a) == pytest.approx(-1.0 / (1.0 + math.exp(2.5)))
+    assert cr.nn.mse_loss(a, 1.5).item() == 1.0
+    assert cr.nn.binary_cross_entropy(a, 1.0).item() == pytest.approx(math.log(2.0))
+
+
+# name: (which loss, prediction, target, options)
+CASES: dict[str, tuple[str, Any, Any, dict[str, Any]]] = {
+    "mse": ("mse_loss", LOGITS, TARGETS, {}),
+    "l1": ("l1_loss", LOGITS, TARGETS, {}),
+    "huber": ("huber_loss", LOGITS, TARGETS, {}),
+    "huber, small delta": ("huber_loss", LOGITS, TARGETS, {"delta": 0.1}),
+    "bce": ("binary_cross_entropy", CHANCES, TARGETS, {}),
+    "bce with logits": ("binary_cross_entropy_with_logits", LOGITS, TARGETS, {}),
+    "kl": ("kl_div", LOG_SHARES, SHARES, {}),
+    "kl of logs": ("kl_div", LOG_SHARES, np.log(SHARES), {"log_target": True}),
+    "kl with zeros": ("kl_div", LOG_SHARES, np.eye(4)[LABELS], {}),
+    "nll": ("nll_loss", LOG_SHARES, LABELS, {}),
+    "nll, some ignored": ("nll_loss", LOG_SHARES, IGNORING, {}),
+    "nll, a class ignored": ("nll_loss", LOG_SHARES, LABELS, {"ignore_index": 1}),
+    "cross-entropy": ("cross_entropy", LOGITS, LABELS, {}),
+    "cross-entropy, some ignored": ("cross_entropy", LOGITS, IGNORING, {}),
+    "cross-entropy, a class ignored": ("cross_entropy", LOGITS, LABELS, {"ignore_index": 1}),
+    "cross-entropy, another number ignored": ("cross_entropy", LOGITS, np.where(IGNORING < 0, -1, IGNORING), {"ignore_index": -1}),
+    "cross-entropy, nothing to ignore": ("cross_entropy", LOGITS, LABELS, {"ignore_index": 7}),
+    "cross-entropy, smoothed": ("cross_entropy", LOGITS, LABELS, {"label_smoothing": 0.1}),
+    "cross-entropy, all smoothed": ("cross_entropy", LOGITS, LABELS, {"label_smoothing": 1.0}),
+    "cross-entropy, smoothed and ignored": ("cross_entropy", LOGITS, IGNORING, {"label_smoothing": 0.2}),
+    "cross-entropy of probabilities": ("cross_entropy", LOGITS, SHARES, {}),
+    "cross-entropy of probabilities, smoothed": ("cross_entropy", LOGITS, SHARES, {"label_smoothing": 0.3}),
+    "cross-entropy of float one-hots": ("cross_entropy", LOGITS, np.eye(4)[LABELS], {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("name", CASES)
+def test_losses_agree_with_torch(name: str, reduction: str) -> None:
+    torch = pytest.importorskip("torch")
+    loss, prediction, target, options = CASES[name]
+    ours, theirs = getattr(cr.nn, loss), getattr(torch.nn.functional, loss)
+    reductions = ("mean", "batchmean") if loss == "kl_div" and reduction == "mean" else (reduction,)
+    for way in reductions:
+        x, t = cr.Tensor(prediction), torch.tensor(prediction, requires_grad=True)
+        if loss == "kl_div" and way == "mean":
+            with pytest.warns(UserWarning, match="batchmean"):
+                z = theirs(t, torch.tensor(target), reduction=way, **options)
+        else:
+            z = theirs(t, torch.tensor(target), reduction=way, **options)
+        y = ours(x, target, reduction=way, **options)
+        seed = RNG.normal(size=z.shape)
+        y.backward(seed)
+        z.backward(torch.tensor(seed))
+        assert y.shape == tuple(z.shape)
+        assert_allclose(y.data, z.detach().numpy(), rtol=1e-12)
+        assert_allclose(x.grad, t.grad.numpy(), rtol=1e-10, atol=1e-15)
+        assert_allclose(ours(prediction, target, reduction=way, **options), z.detach().numpy(), rtol=1e-12)
+
+
+def test_the_mean_is_the_default() -> None:
+    for loss, prediction, target, options in CASES.values():
+        f = getattr(cr.nn, loss)
+        assert f(prediction, target, **options) == f(prediction, target, reduction="mean", **options)
+
+
+SCALED = ("mse_loss", "l1_loss", "huber_loss", "cross_entropy", "binary_cross_entropy_with_logits")
+
+
+@pytest.mark.parametrize("scale", [30.0, 1e4])
+@pytest.mark.parametrize("name", [name for name, (loss, *_) in CASES.items() if loss in SCALED])
+def test_large_logits_agree_with_torch(name: str, scale: float) -> None:
+    torch = pytest.importorskip("torch")
+    loss, logits, target, options = CASES[name]
+    for dtype in (np.float32, np.float64):
+        x = cr.Tensor(logits * scale, dtype)
+        t = torch.tensor(x.data, requires_grad=True)
+        floats = target.dtype.kind == "f"
+        z = getattr(torch.nn.functional, loss)(t, torch.tensor(target.astype(dtype) if floats else target), **options)
+        y = getattr(cr.nn, loss)(x, target, **options)
+        y.backward()
+        z.backward()
+        assert np.isfinite(y.item())
+        assert y.dtype == x.grad.dtype == dtype
+        eps = np.finfo(dtype).eps
+        assert_allclose(y.item(), z.item(), rtol=32 * eps)
+        assert_allclose(x.grad, t.grad.numpy(), rtol=64 * eps, atol=32 * eps)
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("name", [*CASES, "hinge"])
+def test_gradients_are_the_numeric_ones(name: str, reduction: str) -> None:
+    loss, prediction, target, options = (CASES | {"hinge": ("hinge_loss", LOGITS, SIGNS, {})})[name]
+    f = getattr(cr.nn, loss)
+    assert cr.gradcheck(lambda x: f(x, target, reduction=reduction, **options), prediction, sample=5)
+    if target.dtype.kind == "f" and np.all(target > 0.0):  # a target may be a variable too
+        assert cr.gradcheck(lambda t: f(prediction, t, reduction=reduction, **options), target, sample=5)
+
+
+@pytest.mark.parametrize(
+    "name", ["bce", "kl", "cross-entropy, smoothed and ignored", "cross-entropy of probabilities", "huber"]
+)
+def test_losses_can_be_differentiated_twice(name: str) -> None:
+    loss, prediction, target, options = CASES[name]
+    f = cr.grad(lambda x: getattr(cr.nn, loss)(x, target, **options))
+    assert cr.gradcheck(f, prediction, sample=5)
+
+
+@pytest.mark.parametrize("name", [*CASES, "hinge"])
+def test_float32_stays_float32(name: str) -> None:
+    loss, prediction, target, options = (CASES | {"hinge": ("hinge_loss", LOGITS, SIGNS, {})})[name]
+    f = getattr(cr.nn, loss)
+    for reduction in REDUCTIONS:
+        x = cr.Tensor(prediction, "float32")
+        for given in (target, target.tolist()):
+            y = f(x, given, reduction=reduction, **options)
+            assert y.dtype == np.float32
+            cr.sum(y).backward()
+            assert x.grad.dtype == np.float32
+        assert np.asarray(f(x.data, target, reduction=reduction, **options)).dtype == np.float32
+
+
+def test_cross_entropy_of_batches_of_sequences() -> None:
+    logits, labels = RNG.normal(size=(2, 3, 4)), np.array([[0, 1, 2], [3, 3, 0]])
+    expected = cr.nn.cross_entropy(logits.reshape(6, 4), labels.ravel())
+    assert_allclose(cr.nn.cross_entropy(logits, labels), expected, rtol=1e-14)
+    assert_allclose(cr.nn.nll_loss(cr.log_softmax(logits), labels), expected, rtol=1e-14)
+    single = cr.nn.cross_entropy(logits[0, 0], 2)
+    assert_allclose(single, cr.nn.cross_entropy(logits[0, :1], [2]), rtol=1e-14)
+    for dtype in (np.uint8, np.int32, np.int64, np.uint64):
+        assert_allclose(cr.nn.cross_entropy(logits, labels.astype(dtype)), expected, rtol=1e-14)
+        assert_allclose(cr.nn.nll_loss(cr.log_softmax(logits), labels.astype(dtype)), expected, rtol=1e-14)
+    masked = np.where(labels == 3, -100, labels)
+    losses = cr.nn.cross_entropy(logits, masked, reduction="none")
+    kept = labels != 3
+    assert_array_equal(losses[~kept], 0.0)
+    assert_allclose(losses[kept], cr.nn.cross_entropy(logits[kept], labels[kept], reduction="none"), rtol=1e-14)
+    assert cr.nn.cross_entropy(logits, masked) == pytest.approx(losses.sum() / kept.sum(), rel=1e-14)
+    shares = RNG.dirichlet(np.ones(4), size=(2, 3))
+    assert_allclose(
+        cr.nn.cross_entropy(logits, shares),
+        cr.nn.cross_entropy(logits.reshape(6, 4), shares.reshape(6, 4)),
+        rtol=1e-14,
+    )
+
+
+def test_all_samples_ignored() -> None:
+    labels = np.full(5, -100)
+    for loss in (cr.nn.cross_entropy, cr.nn.nll_loss):
+        x = cr.Tensor(LOG_SHARES)
+        assert_array_equal(loss(x, labels, reduction="none").data, np.zeros(5))
+        total = loss(x, labels, reduction="sum")
+        total.backward()
+        assert total.item() == 0.0
+        assert_array_equal(x.grad, np.zeros((5, 4)))
+        with pytest.raises(ValueError, match=f"{loss.__name__}: there are no samples to average over"):
+            loss(x, labels)
+
+
+def test_what_is_ignored_is_not_looked_at() -> None:
+    logits = LOGITS.copy()
+    logits[1] = np.nan
+    x = cr.Tensor(logits)
+    y = cr.nn.cross_entropy(x, [0, -100, 1, 1, 3])
+    y.backward()
+    assert y.item() == cr.nn.cross_entropy(np.delete(logits, 1, 0), [0, 1, 1, 3])
+    assert_array_equal(x.grad[1], 0.0)
+
+
+def test_plain_labels_are_a_single_node() -> None:
+    x = cr.Tensor(LOGITS)
+    for reduction in REDUCTIONS:
+        assert cr.nn.cross_entropy(x, LABELS, reduction=reduction).args[0] is x
+
+
+EXTREMES: dict[str, tuple[Any, Any, Any, float, Any]] = {
+    "right and certain": (cr.nn.cross_entropy, [[1e4, -1e4]], [0], 0.0, [[0.0, 0.0]]),
+    "wrong and certain": (cr.nn.cross_entropy, [[1e4, -1e4]], [1], 2e4, [[1.0, -1.0]]),
+    "undecided": (cr.nn.cross_entropy, [[1e4, 1e4]], [1], math.log(2.0), [[0.5, -0.5]]),
+    "impossible": (cr.nn.cross_entropy, [[0.0, -np.inf]], [0], 0.0, [[0.0, 0.0]]),
+    "probabilities, wrong": (cr.nn.cross_entropy, [[1e4, -1e4]], [[0.0, 1.0]], 2e4, [[1.0, -1.0]]),
+    "binary, wrong": (cr.nn.binary_cross_entropy_with_logits, [1e4, -1e4], [0.0, 1.0], 1e4, [0.5, -0.5]),
+    "binary, right": (cr.nn.binary_cross_entropy_with_logits, [1e4, -1e4], [1.0, 0.0], 0.0, [0.0, 0.0]),
+    "huber": (cr.nn.huber_loss, [1e30, -1e30], [0.0, 0.0], 1e30, [0.5, -0.5]),
+    "hinge": (cr.nn.hinge_loss, [1e4, -1e4], [-1, 1], 1e4 + 1.0, [0.5, -0.5]),
+    "bce, wrong": (cr.nn.binary_cross_entropy, [0.0, 1.0], [1.0, 0.0], 100.0, [-5e11, 5e11]),
+    "bce, right": (cr.nn.binary_cross_entropy, [0.0, 1.0], [0.0, 1.0], 0.0, [0.0, 0.0]),
+    "kl": (cr.nn.kl_div, [-1e4, 0.0], [1.0, 0.0], 5e3, [-0.5, 0.0]),
+    "nll": (cr.nn.nll_loss, [[-1e4, 0.0]], [0], 1e4, [[-1.0, 0.0]]),
+}
+
+
+@pytest.mark.parametrize("name", EXTREMES)
+def test_extremes_do_not_overflow(name: str) -> None:
+    loss, logits, labels, expected, gradient = EXTREMES[name]
+    for dtype in (np.float32, np.float64):
+        x = cr.Tensor(logits, dtype)
+        y = loss(x, labels)
+        y.backward()
+        assert_allclose(y.item(), expected, rtol=1e-6)
+        assert_allclose(x.grad, gradient, rtol=1e-6)
+
+
+def test_binary_cross_entropy_at_its_ends_is_torch_s() -> None:
+    torch = pytest.importorskip("torch")
+    p = np.array([0.0, 0.0, 1.0, 1.0, 1e-30, 1e-13, 1.0 - 1e-15, 0.5])
+    t = np.array([0.0, 1.0, 0.0, 1.0, 1.0, 0.3, 0.0, 1.0])
+    x, theirs = cr.Tensor(p), torch.tensor(p, requires_grad=True)
+    y = cr.nn.binary_cross_entropy(x, t, reduction="none")
+    z = torch.nn.functional.binary_cross_entropy(theirs, torch.tensor(t), reduction="none")
+    cr.sum(y).backward()
+    z.sum().backward()
+    assert_allclose(y.data, z.detach().numpy(), rtol=1e-14)
+    assert_allclose(
+        x.grad, theirs.grad.numpy(), rtol=1e-8
+    )  # its bound on the slope, 1e12, has the precision of float32
+
+
+def test_plain_targets_take_the_precision_of_the_predictions() -> None:
+    prediction = cr.Tensor([1.0, 2.0], dtype="float32")
+    for loss in (cr.nn.mse_loss, cr.nn.l1_loss, cr.nn.hinge_loss, cr.nn.binary_cross_entropy_with_logits):
+        for target in ([1.0, 1.0], [1, 1], np.ones(2, int), np.ones(2, bool), np.ones(2)):
+            assert loss(prediction, target).dtype == np.float32
+
+
+PENALTIES = {"l1_penalty": (np.abs, np.sign), "l2_penalty": (np.square, lambda x: 2.0 * x)}
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_penalties(name: str) -> None:
+    penalty, (size, slope) = getattr(cr.nn, name), PENALTIES[name]
+    model = cr.nn.MLP([3, 4, 2], dtype="float32", rng=0)
+    total = penalty(model.parameters())
+    total.backward()
+    assert total.item() == pytest.approx(sum(size(p.data).sum() for p in model.parameters()), rel=1e-6)
+    assert total.dtype == np.float32
+    for p in model.parameters():
+        assert_allclose(p.grad, slope(p.data), rtol=1e-6)
+    v, t = cr.Value(-3.0), cr.Tensor([1.0, -2.0])
+    mixed = penalty(x for x in (v, t))
+    assert mixed.item() == size(np.array([-3.0, 1.0, -2.0])).sum()
+    assert type(penalty([v, cr.Value(2.0)])) is cr.Value
+    assert cr.gradcheck(lambda a, b: penalty([a, b]), -3.0, np.array([1.0, -2.0]))
+
+
+ALL_LOSSES = sorted({loss for loss, *_ in CASES.values()} | {"hinge_loss"})
+
+
+@pytest.mark.parametrize("name", ALL_LOSSES)
+def test_a_reduction_that_is_none_of_the_three_is_refused(name: str) -> None:
+    loss, prediction, target, _ = next(
+        case for case in (*CASES.values(), ("hinge_loss", LOGITS, SIGNS, {})) if case[0] == name
+    )
+    for wrong in ("average", None, "Mean"):
+        with pytest.raises(ValueError, match=f"{loss}: reduction must be 'mean', 'sum'.* 'none'.*, got {wrong!r}"):
+            getattr(cr.nn, loss)(prediction, target, reduction=wrong)
+
+
+@pytest.mark.parametrize("name", ALL_LOSSES)
+def test_a_mean_over_nothing_is_refused(name: str) -> None:
+    empty, labels = np.zeros((0, 4)), np.zeros(0, int)
+    loss = getattr(cr.nn, name)
+    target = labels if name in ("cross_entropy", "nll_loss") else empty
+    with pytest.raises(ValueError, match=f"{name}: there are no samples to average over"):
+        loss(empty, target)
+    assert loss(empty, target, reduction="sum") == 0.0
+
+
+LOSSES_MISUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
+    "mse of other shapes": (lambda: cr.nn.mse_loss(cr.Tensor(np.ones((5, 1))), np.ones(5)), ValueError, r"mse_loss: shapes \(5, 1\) and \(5,\) differ; reshape"),
+    "mse of text": (lambda: cr.nn.mse_loss(cr.Tensor(np.ones(2)), ["a", "b"]), TypeError, "mse_loss: expected real numbers"),
+    "mse of None": (lambda: cr.nn.mse_loss(cr.Tensor(np.ones(2)), None), TypeError, "mse_loss: expected a number, an array"),
+    "mse of complex numbers": (lambda: cr.nn.mse_loss(np.ones(2) * 1j, np.ones(2)), TypeError, "mse_loss: expected real numbers"),
+    "l1 of a number": (lambda: cr.nn.l1_loss(np.ones(5), 1.0), ValueError, r"l1_loss: shapes \(5,\) and \(\) differ"),
+    "huber of other shapes": (lambda: cr.nn.huber_loss(np.ones(5), np.ones(4)), ValueError, r"huber_loss: shapes \(5,\) and \(4,\)"),
+    "huber of delta 0": (lambda: cr.nn.huber_loss(np.ones(5), np.ones(5), delta=0.0), ValueError, r"huber_loss: delta must be positive, got 0\.0"),
+    "hinge of other shapes": (lambda: cr.nn.hinge_loss(np.ones((5, 1)), np.ones(5)), ValueError, r"hinge_loss: shapes \(5, 1\) and \(5,\)"),
+    "hinge of labels 0 and 1": (lambda: cr.nn.hinge_loss([1.0, 2.0], [1, 0]), ValueError, "hinge_loss: labels must be -1 or 1, got 0"),
+    "hinge of a Tensor of labels": (lambda: cr.nn.hinge_loss([1.0, 2.0], cr.Tensor([1, 0])), ValueError, "hinge_loss: labels must be -1 or 1, got 0"),
+    "bce with logits of other shapes": (lambda: cr.nn.binary_cross_entropy_with_logits(np.ones(5), np.ones(4)), ValueError, r"shapes \(5,\) and \(4,\)"),
+    "bce with logits, targets beyond 1": (lambda: cr.nn.binary_cross_entropy_with_logits([1.0], [1.5]), ValueError, r"targets must lie between 0 and 1, got 1\.5"),
+    "bce with logits of NaN": (lambda: cr.nn.binary_cross_entropy_with_logits([1.0], [math.nan]), ValueError, "targets must lie between 0 and 1, got nan"),
+    "bce of logits": (lambda: cr.nn.binary_cross_entropy(cr.Tensor([0.5, -2.0]), [1, 0]), ValueError, r"binary_cross_entropy: probabilities must lie between 0 and 1, got -2\.0"),
+    "bce, targets beyond 1": (lambda: cr.nn.binary_cross_entropy([0.5], [2]), ValueError, r"binary_cross_entropy: targets must lie between 0 and 1, got 2"),
+    "bce of other shapes": (lambda: cr.nn.binary_cross_entropy(np.ones((5, 1)), np.ones(5)), ValueError, r"binary_cross_entropy: shapes \(5, 1\) and \(5,\)"),
+    "kl of logs as probabilities": (lambda: cr.nn.kl_div(LOG_SHARES, LOG_SHARES), ValueError, "kl_div: target must lie between 0 and 1, got -"),
+    "kl of other shapes": (lambda: cr.nn.kl_div(LOG_SHARES, SHARES[0]), ValueError, r"kl_div: shapes \(5, 4\) and \(4,\)"),
+    "kl of a number": (lambda: cr.nn.kl_div(-1.0, 0.5, reduction="batchmean"), ValueError, "kl_div: reduction='batchmean' needs a first axis"),
+    "batchmean of another": (lambda: cr.nn.mse_loss([1.0], [1.0], reduction="batchmean"), ValueError, "mse_loss: reduction must be 'mean', 'sum' or 'none', got 'batchmean'"),
+    "label too large": (lambda: cr.nn.cross_entropy(LOGITS, [0, 1, 2, 3, 4]), ValueError, "cross_entropy: labels run from 0 to 4, but there are 4 classes"),
+    "negative label": (lambda: cr.nn.cross_entropy(LOGITS, [0, 1, 2, 3, -1]), ValueError, "cross_entropy: labels run from -1 to 3, but there are 4 classes"),
+    "label too large beside an ignored one": (lambda: cr.nn.cross_entropy(LOGITS, [0, 1, 2, -100, 4]), ValueError, "cross_entropy: labels run from 0 to 4, but there are 4 classes"),
+    "float labels": (lambda: cr.nn.cross_entropy(LOGITS, LABELS.astype(float)), TypeError, r"cross_entropy: labels must be integers \(class numbers\), got float64"),
+    "boolean labels": (lambda: cr.nn.cross_entropy(LOGITS, LABELS > 1), TypeError, "labels must be integers .* got bool"),
+    "text labels": (lambda: cr.nn.cross_entropy(LOGITS, list("abcde")), TypeError, "labels must be integers .* got <U1"),
+    "no labels": (lambda: cr.nn.cross_entropy(LOGITS, None), TypeError, "labels must be integers .* got object"),
+    "one-hot labels": (lambda: cr.nn.cross_entropy(LOGITS, np.eye(4, dtype=int)[LABELS]), ValueError, r"labels of shape \(5, 4\) for scores of shape \(5, 4\); probabilities must be floats"),
+    "fewer labels": (lambda: cr.nn.cross_entropy(LOGITS, LABELS[:3]), ValueError, r"labels of shape \(3,\) for scores of shape \(5, 4\)"),
+    "labels as a column": (lambda: cr.nn.cross_entropy(LOGITS, LABELS[:, None]), ValueError, r"labels of shape \(5, 1\)"),
+    "logits of one number": (lambda: cr.nn.cross_entropy(cr.Value(1.0), 0), ValueError, r"labels of shape \(\) for scores of shape \(\)"),
+    "probabilities beyond 1": (lambda: cr.nn.cross_entropy(LOGITS, SHARES + 1.0), ValueError, "cross_entropy: target probabilities must lie between 0 and 1, got 1"),
+    "probabilities and ignore_index": (lambda: cr.nn.cross_entropy(LOGITS, SHARES, ignore_index=2), ValueError, "cross_entropy: ignore_index is for labels"),
+    "smoothing beyond 1": (lambda: cr.nn.cross_entropy(LOGITS, LABELS, label_smoothing=1.5), ValueError, r"cross_entropy: label_smoothing must lie between 0 and 1, got 1\.5"),
+    "nll of float labels": (lambda: cr.nn.nll_loss(LOG_SHARES, LABELS.astype(float)), TypeError, "nll_loss: labels must be integers"),
+    "nll of a label too large": (lambda: cr.nn.nll_loss(LOG_SHARES, LABELS + 1), ValueError, "nll_loss: labels run from 1 to 4, but there are 4 classes"),
+    "nll of a negative label": (lambda: cr.nn.nll_loss(LOG_SHARES, LABELS - 1), ValueError, "nll_loss: labels run from -1 to 2, but there are 4 classes"),
+    "nll of other shapes": (lambda: cr.nn.nll_loss(LOG_SHARES, LABELS[:, None]), ValueError, r"nll_loss: labels of shape \(5, 1\) for scores of shape \(5, 4\)"),
+    "penalty on nothing": (lambda: cr.nn.l2_penalty([]), ValueError, "l2_penalty: there are no parameters"),
+    "penalty on names": (lambda: cr.nn.l1_penalty(cr.nn.Linear(1, 1).named_parameters()), TypeError, r"l1_penalty: expected Values and Tensors, .* got \('weight'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LOSSES_MISUSED)
+def test_misuse_of_losses_is_explained(name: str) -> None:
+    call, error, message = LOSSES_MISUSED[name]
+    with pytest.raises(error, match=message):
+        call()

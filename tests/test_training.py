@@ -1,0 +1,866 @@
+"""fit: the hand-written loop and nothing else, what it measures, how it ends, and going on as if it had never stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+import chainrule as cr
+
+RNG = np.random.default_rng(0)
+CENTRES = np.array([[2.0, 0.0], [-2.0, 1.0], [0.0, -2.0]])
+Y = RNG.integers(0, 3, 50)
+X = CENTRES[Y] + RNG.normal(size=(50, 2))
+VALIDATION = X[40:], Y[40:]
+
+
+def model_of(seed: int = 0, **options: Any) -> cr.nn.MLP:
+    return cr.nn.MLP([2, 8, 3], rng=seed, **options)
+
+
+def train(
+    model: cr.nn.Module | None = None, data: Any = None, loss: Any = cr.nn.cross_entropy, **options: Any
+) -> cr.nn.History:
+    """fit on the data above, by options that differ."""
+    model = model_of() if model is None else model
+    data = cr.nn.Batches(X[:40], Y[:40], batch_size=16, rng=1) if data is None else data
+    optimizer = options.pop("optimizer", None) or cr.nn.SGD(model.parameters(), lr=0.1)
+    return cr.nn.fit(model, loss, data, optimizer, **{"epochs": 3, "progress": False, **options})
+
+
+def weights(model: cr.nn.Module) -> bytes:
+    return b"".join(array.tobytes() for array in model.state_dict().values())
+
+
+def without_seconds(history: cr.nn.History) -> dict[str, Any]:
+    plain = history.to_dict()
+    return {**plain, "records": [{k: x for k, x in record.items() if k != "seconds"} for record in plain["records"]]}
+
+
+# The loop
+
+
+def test_fit_is_the_four_lines_to_the_last_bit() -> None:
+    by_hand, by_fit = model_of(batch_norm=True, dropout=0.3), model_of(batch_norm=True, dropout=0.3)
+    optimizer = cr.nn.Adam(by_hand.parameters(), lr=0.01)
+    batches = cr.nn.Batches(X, Y, batch_size=16, rng=1)
+    total, expected = 0.0, []
+    for _ in range(3):
+        total, right = 0.0, 0
+        for x, y in batches:
+            prediction = by_hand(x)
+            loss = cr.nn.cross_entropy(prediction, y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += len(y) * loss.item()
+            right += int((prediction.data.argmax(axis=1) == y).sum())
+        expected.append((total / 50, right / 50))
+    history = train(
+        by_fit, cr.nn.Batches(X, Y, batch_size=16, rng=1), optimizer=cr.nn.Adam(by_fit.parameters(), lr=0.01)
+    )
+    assert weights(by_fit) == weights(by_hand)
+    assert list(zip(history["loss"], history["accuracy"], strict=True)) == expected
+    assert history["epoch"] == [1, 2, 3]
+    assert history.stopped is None
+    assert all(seconds > 0.0 for seconds in history["seconds"])
+
+
+def recycled() -> Any:
+    """Batches that all live in the same two arrays."""
+
+    class Reader:
+        def __iter__(self) -> Iterator[tuple[Any, Any]]:
+            x, y = np.empty((10, 2)), np.empty(10, int)
+            for i in range(0, 40, 10):
+                x[...], y[...] = X[i : i + 10], Y[i : i + 10]
+                yield x, y
+
+    return Reader()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        lambda: cr.nn.Batches(X[:40], Y[:40], batch_size=10, shuffle=False),
+        lambda: [(X[i : i + 10], Y[i : i + 10]) for i in range(0, 40, 10)],
+        lambda: [[X[i : i + 10].tolist(), Y[i : i + 10].tolist()] for i in range(0, 40, 10)],
+        recycled,
+        lambda: cr.nn.Batches(X[:40] * 2, Y[:40], batch_size=10, shuffle=False, transform=lambda rng, x, y: (x / 2, y)),
+    ],
+    ids=["batches", "list", "nested lists", "recycled arrays", "transform"],
+)
+def test_data_may_be_anything_that_gives_batches(data: Callable[[], Any]) -> None:
+    expected = train(data=cr.nn.Batches(X[:40], Y[:40], batch_size=10, shuffle=False))
+    assert without_seconds(train(data=data())) == without_seconds(expected)
+
+
+def test_a_tuple_of_arrays_is_shuffled_into_batches_of_32() -> None:
+    sizes: list[int] = []
+
+    def loss(prediction: Any, target: Any) -> Any:
+        sizes.append(len(target))
+        return cr.nn.cross_entropy(prediction, target)
+
+    train(data=(X, Y), loss=loss, epochs=2)
+    assert sizes == [32, 18, 32, 18]
+
+
+def test_several_inputs_and_single_numbers() -> None:
+    class Line(cr.nn.Module):
+        def __init__(self) -> None:
+            self.a, self.b = cr.Value(0.0), cr.Value(0.0)
+
+        def forward(self, x: float, y: float) -> Any:
+            return self.a * x + self.b * y
+
+    model = Line()
+    data = [(1.0, 0.0, 2.0), (0.0, 1.0, 3.0)]
+    history = train(model, data, lambda p, t: (p - t) ** 2, epochs=50, validation=data)
+    assert_allclose([model.a.data, model.b.data], [2.0, 3.0], rtol=1e-4)
+    assert history["validation_loss"][-1] < 1e-6
+    assert "accuracy" not in history.names
+
+
+def test_the_penalty_is_descended_and_reported_beside_the_loss() -> None:
+    def penalty(model: cr.nn.Module) -> Any:
+        return 0.5 * cr.nn.l2_penalty(model.parameters())
+
+    model, by_hand = model_of(), model_of()
+    history = train(model, cr.nn.Batches(X, Y, batch_size=None), penalty=penalty, epochs=1)
+    loss, extra = cr.nn.cross_entropy(by_hand(X), Y), penalty(by_hand)
+    (loss + extra).backward()
+    cr.nn.SGD(by_hand.parameters(), lr=0.1).step()
+    assert weights(model) == weights(by_hand)
+    assert history["loss"] == [pytest.approx(loss.item(), rel=1e-12)]
+    assert history["penalty"] == [pytest.approx(extra.item(), rel=1e-12)]
+
+
+def test_clipping_limits_each_step_and_reports_the_norm_before() -> None:
+    def moved(**options: Any) -> tuple[Any, cr.nn.History]:
+        model = model_of()
+        before = np.concatenate([p.data.ravel() for p in model.parameters()])
+        history = train(
+            model,
+            cr.nn.Batches(X, Y, batch_size=None),
+            epochs=1,
+            optimizer=cr.nn.SGD(model.parameters(), lr=1.0),
+            **options,
+        )
+        return np.concatenate([p.data.ravel() for p in model.parameters()]) - before, history
+
+    free, history = moved()
+    assert "gradient_norm" not in history.names
+    by_norm, history = moved(clip_norm=0.01)
+    assert history["gradient_norm"] == [pytest.approx(np.linalg.norm(free))]
+    assert_allclose(np.linalg.norm(by_norm), 0.01, rtol=1e-3)
+    by_value, history = moved(clip_value=0.001)
+    assert np.abs(free).max() > 0.001
+    assert_allclose(by_value, np.clip(free, -0.001, 0.001), atol=1e-15)
+    assert "gradient_norm" not in history.names
+
+
+def test_lbfgs_counts_a_step_once() -> None:
+    pytest.importorskip("scipy")
+    model = cr.nn.Linear(2, 1, rng=0)
+    target = X @ [[1.0], [2.0]] + 3.0
+    history = train(
+        model,
+        cr.nn.Batches(X, target, batch_size=None),
+        cr.nn.mse_loss,
+        optimizer=cr.nn.LBFGS(model.parameters()),
+        epochs=2,
+    )
+    assert_allclose(model.weight.data, [[1.0, 2.0]], atol=1e-5)
+    start = cr.nn.Linear(2, 1, rng=0)
+    assert history[0]["loss"] == pytest.approx(cr.nn.mse_loss(start(X), target).item())
+    assert "lr" not in history.names
+
+
+# What is measured
+
+
+def test_validation_is_in_use_and_leaves_no_trace() -> None:
+    model, alone = model_of(dropout=0.5, batch_norm=True), model_of(dropout=0.5, batch_norm=True)
+    history = train(model, validation=VALIDATION)
+    train(alone)
+    assert weights(model) == weights(alone)
+    found = cr.nn.evaluate(model, cr.nn.cross_entropy, VALIDATION)
+    assert found == (*cr.nn.evaluate(model, cr.nn.cross_entropy, VALIDATION)[:2], found.confusion)
+    assert history[-1]["validation_loss"] == found.loss
+    assert history[-1]["validation_accuracy"] == found.accuracy
+    assert_array_equal(history.confusion, found.confusion)
+    assert history.confusion is not None
+    assert history.confusion.sum() == 10
+    assert np.trace(history.confusion) == 10 * history[-1]["validation_accuracy"]
+    model.eval()
+    assert found.loss == pytest.approx(cr.nn.cross_entropy(model(VALIDATION[0]), VALIDATION[1]).item(), rel=1e-12)
+
+
+def test_evaluation_is_batched_weighted_and_records_nothing() -> None:
+    sizes: list[int] = []
+    nodes: list[Any] = []
+
+    class Half(cr.nn.Module):
+        def __init__(self) -> None:
+            self.scale = cr.Tensor([0.5])
+
+        def forward(self, x: Any) -> Any:
+            sizes.append(len(x))
+            nodes.append(self.scale * x)
+            return nodes[-1]
+
+    x = np.arange(2500.0).reshape(-1, 1)
+    found = cr.nn.evaluate(Half(), cr.nn.mse_loss, (x, np.zeros_like(x)))
+    assert sizes == [1024, 1024, 452]
+    assert found.loss == pytest.approx(float(np.mean((0.5 * x) ** 2)))
+    assert (found.accuracy, found.confusion) == (None, None)
+    assert all(node.args == () for node in nodes)
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_the_modes_are_afterwards_as_before(mode: bool) -> None:
+    model = model_of(dropout=0.5)
+    model.train(mode)
+    model[2].training = not mode
+    before = [module.training for module in model.modules()]
+    during: list[bool] = []
+
+    def loss(prediction: Any, target: Any) -> Any:
+        during.append(model.training and model[2].training)
+        return cr.nn.cross_entropy(prediction, target)
+
+    train(model, loss=loss, epochs=1, validation=VALIDATION)
+    assert [module.training for module in model.modules()] == before
+    assert during == [True, True, True, False]
+    with pytest.raises(ZeroDivisionError):
+        train(model, loss=lambda p, t: 1 / 0)
+    assert [module.training for module in model.modules()] == before
+
+
+@pytest.mark.parametrize(
+    ("target", "classes"),
+    [
+        (Y, True),
+        (Y.astype(np.uint8), True),
+        (np.eye(3)[Y], True),
+        (np.full((50, 3), 1 / 3), True),
+        (RNG.normal(size=(50, 3)), False),
+        (RNG.random((50, 3)), False),
+        (np.abs(X[:, :1]) * [1, 2, 3], False),
+    ],
+)
+def test_accuracy_is_measured_where_classes_are_predicted(target: Any, classes: bool) -> None:
+    loss = cr.nn.cross_entropy if target.ndim == 1 else cr.nn.mse_loss
+    history = train(data=cr.nn.Batches(X, target), loss=loss, validation=(X, target), epochs=1)
+    assert ("accuracy" in history.names, "validation_accuracy" in history.names) == (classes, classes)
+    assert (history.confusion is not None) == classes
+
+
+def test_ignored_labels_do_not_count() -> None:
+    y = np.where(np.arange(50) % 2, Y, -100)
+    history = train(data=cr.nn.Batches(X, y, batch_size=16, rng=0), validation=(X, y), epochs=1)
+    assert history.confusion is not None
+    assert history.confusion.sum() == 25
+
+
+# Schedules and early stopping
+
+
+def test_a_schedule_steps_after_each_epoch() -> None:
+    model = model_of()
+    optimizer = cr.nn.SGD(model.parameters(), lr=1.0)
+    history = train(model, optimizer=optimizer, schedule=cr.nn.StepLR(optimizer, 2, 0.1), epochs=5)
+    assert_allclose(history["lr"], [1.0, 1.0, 0.1, 0.1, 0.01])
+
+
+@pytest.mark.parametrize("validation", [None, VALIDATION])
+def test_a_plateau_is_that_of_the_validation_loss_if_there_is_one(validation: Any) -> None:
+    model = model_of()
+    optimizer = cr.nn.SGD(model.parameters(), lr=0.0)  # on which the validation loss stands still
+    schedule = cr.nn.ReduceLROnPlateau(optimizer, patience=1)
+    optimizer.lr = 2.0 if validation is None else 0.5
+    history = train(model, optimizer=optimizer, schedule=schedule, epochs=12, validation=validation)
+    again = cr.nn.SGD(model_of().parameters(), lr=history[0]["lr"])
+    expected = cr.nn.ReduceLROnPlateau(again, patience=1)
+    rates = []
+    for metric in history["loss" if validation is None else "validation_loss"]:
+        rates.append(again.lr)
+        expected.step(metric)
+    assert history["lr"] == rates
+
+
+def scripted(values: list[float], **options: Any) -> tuple[cr.nn.History, list[float], cr.nn.Module]:
+    """A training whose validation losses are these; also the weight after each epoch, and the model."""
+
+    class Constant(cr.nn.Module):
+        buffers = ("seen",)
+
+        def __init__(self) -> None:
+            self.w = cr.Tensor([0.0])
+            self.seen = np.zeros(())
+
+        def forward(self, x: Any) -> Any:
+            if self.training:
+                self.seen += 1
+            return self.w + x
+
+    model, after, left = Constant(), [], iter(values)
+
+    def loss(prediction: Any, target: Any) -> Any:
+        return cr.mean(prediction) if model.training else next(left)
+
+    history = train(
+        model, [(np.zeros(1), np.zeros(1))], loss, validation=[(np.zeros(1), np.zeros(1))], epochs=len(values),
+        optimizer=cr.nn.SGD(model.parameters(), lr=1.0), callbacks=[lambda h, m: after.append(float(m.w.data[0]))], **options,
+    )  # fmt: skip
+    return history, after, model
+
+
+STOPPING: dict[str, tuple[list[float], Any, int, int]] = {
+    # validation losses, early stopping, epochs trained, the best of them
+    "never": ([5, 4, 3, 2, 1], 2, 5, 5),
+    "patience 1": ([5, 4, 4, 3], 1, 3, 2),
+    "patience 2": ([5, 4, 4, 3, 4, 5, 1], 2, 6, 4),
+    "at the end": ([5, 4, 6], 2, 3, 2),
+    "min_delta": ([5, 4.5, 3.9, 3.5, 3, 0], cr.nn.EarlyStopping(2, min_delta=1.0), 5, 3),
+    "max": ([1, 2, 1, 1, 9], cr.nn.EarlyStopping(2, mode="max"), 4, 2),
+    "NaN first": ([math.nan, 3, 4, 4, 1], 2, 4, 2),
+    "NaN later": ([3, math.nan, math.nan, 1], 2, 3, 1),
+    "infinite": ([math.inf, 3, math.inf, 2], 2, 4, 4),
+}
+
+
+@pytest.mark.parametrize("name", STOPPING)
+def test_early_stopping_goes_back_to_the_best(name: str) -> None:
+    values, stopping, trained, best = STOPPING[name]
+    history, after, model = scripted(values, early_stopping=stopping)
+    assert_array_equal(history["validation_loss"], values[:trained])
+    assert history.best_epoch == best
+    assert history.stopped == ("early stopping" if trained - best >= 2 or name == "patience 1" else None)
+    assert model.w.data[0] == after[best - 1] != after[-1] or best == trained
+    assert model.seen == best
+
+
+def test_without_early_stopping_the_last_weights_stay_and_the_best_epoch_is_known() -> None:
+    history, after, model = scripted([5, 2, 3, 4])
+    assert history.best_epoch == 2
+    assert model.w.data[0] == after[-1] == -4.0
+
+
+def test_the_confusion_is_that_of_the_weights_that_stay() -> None:
+    model, seen = model_of(), []
+    history = train(
+        model,
+        optimizer=cr.nn.SGD(model.parameters(), lr=3.0),
+        validation=VALIDATION,
+        epochs=8,
+        early_stopping=cr.nn.EarlyStopping(2, monitor="validation_accuracy"),
+        callbacks=[lambda history, model: seen.append(history.confusion)],
+    )
+    found = cr.nn.evaluate(model, cr.nn.cross_entropy, VALIDATION)
+    assert_array_equal(history.confusion, found.confusion)
+    assert not np.array_equal(history.confusion, seen[-1])
+    assert history.best_epoch is not None
+    assert (
+        found.accuracy == history[history.best_epoch - 1]["validation_accuracy"] == max(history["validation_accuracy"])
+    )
+
+
+@pytest.mark.parametrize(
+    "monitor", ["loss", "accuracy", "penalty", "gradient_norm", "lr", "seconds", "validation_accuracy"]
+)
+def test_any_measurement_can_be_monitored_and_looking_for_it_leaves_no_trace(monitor: str) -> None:
+    options = {"validation": VALIDATION, "clip_norm": 1.0, "penalty": lambda m: 0.01 * cr.nn.l2_penalty(m.parameters())}
+    model, plain = model_of(dropout=0.5, batch_norm=True), model_of(dropout=0.5, batch_norm=True)
+    history = train(model, early_stopping=cr.nn.EarlyStopping(9, monitor=monitor), **options)
+    expected = train(plain, **options)
+    assert history["loss"] == expected["loss"]
+    pick = max if monitor.endswith("accuracy") else min
+    assert history.best_epoch == 1 + history[monitor].index(pick(history[monitor]))
+
+
+# Callbacks and endings
+
+
+def test_callbacks_see_each_epoch_and_may_end_training() -> None:
+    seen: list[Any] = []
+
+    def note(history: cr.nn.History, model: cr.nn.Module) -> None:
+        seen.append((len(history), history[-1]["epoch"], model))
+
+    def stop(history: cr.nn.History, model: cr.nn.Module) -> None:
+        if len(history) == 2:
+            raise cr.nn.StopTraining
+
+    model = model_of()
+    history = train(model, callbacks=[stop, note], epochs=5)
+    assert seen == [(1, 1, model), (2, 2, model)]
+    assert history.stopped == "callback"
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("where", ["input", "penalty"])
+def test_a_loss_that_is_not_finite_changes_nothing(bad: float, where: str) -> None:
+    x = X.copy()
+    x[37] = bad if where == "input" else x[37]
+    model = model_of(batch_norm=True)
+    before: list[bytes] = []
+
+    def loss(prediction: Any, target: Any) -> Any:
+        return cr.nn.cross_entropy(prediction, target)
+
+    def penalty(model: cr.nn.Module) -> Any:
+        before.append(b"".join(p.data.tobytes() for p in model.parameters()))
+        return (bad if len(before) == 4 and where == "penalty" else 1.0) * cr.nn.l1_penalty(model.parameters())
+
+    statistics = [(name, array) for name, array in model.named_buffers()]
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(
+            FloatingPointError, match=rf"epoch 1, batch 4: the loss is {'nan|inf' if where == 'penalty' else 'nan'}"
+        ),
+    ):
+        train(model, cr.nn.Batches(x, Y, batch_size=10, shuffle=False), loss, penalty=penalty)
+    assert b"".join(p.data.tobytes() for p in model.parameters()) == before[-1]
+    assert before[-1] != before[-2]
+    for name, array in statistics:
+        assert np.isfinite(array).all(), name
+        if name.endswith("num_batches_tracked"):
+            assert array == 3
+
+
+def test_a_gradient_norm_that_is_not_finite_changes_nothing() -> None:
+    model = cr.nn.Linear(2, 1, rng=0)
+    before = weights(model)
+
+    def loss(prediction: Any, target: Any) -> Any:
+        return cr.mean(cr.sqrt(prediction * 0.0))
+
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(FloatingPointError, match=r"epoch 1, batch 1: the norm of the gradients is nan"),
+    ):
+        train(model, (X, Y), loss, clip_norm=1.0)
+    assert weights(model) == before
+
+
+ERRORS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
+    "epochs": ({"epochs": -1}, ValueError, "fit: epochs must be at least 0, got -1"),
+    "half an epoch": ({"epochs": 1.5}, TypeError, "fit: epochs must be a whole number, got 1.5"),
+    "no samples": ({"data": (X[:0], Y[:0])}, ValueError, "fit: data: there is no batch in Batches(0 samples"),
+    "all dropped": ({"data": cr.nn.Batches(X, Y, batch_size=64, drop_last=True)}, ValueError, "fit: data: there is no batch"),
+    "no batches": ({"data": []}, ValueError, "fit: data: there is no batch in []"),
+    "exhausted": ({"data": iter([(X, Y)])}, TypeError, "that can be iterated over in every epoch"),
+    "an array": ({"data": X}, TypeError, "fit: data: expected Batches, a tuple of arrays"),
+    "a number": ({"data": 3}, TypeError, "fit: data: expected Batches"),
+    "no target": ({"data": (X,)}, TypeError, "expected a tuple (inputs..., target), got 1 arrays"),
+    "lengths": ({"data": (X, Y[:9])}, ValueError, "different numbers of samples: 50, 9"),
+    "no tuples": ({"data": [X, X]}, TypeError, "a batch must be a tuple (inputs..., target), got array"),
+    "single": ({"data": cr.nn.Batches(X)}, TypeError, "a batch must be a tuple (inputs..., target), got ("),
+    "empty validation": ({"validation": (X[:0], Y[:0])}, ValueError, "fit: validation: there is no batch"),
+    "many numbers": ({"loss": lambda p, t: p}, ValueError, "loss must return one number, got shape (16, 3); reduce it"),
+    "no number": ({"loss": lambda p, t: None}, TypeError, "loss must return a node to differentiate, got None"),
+    "plain number": ({"loss": lambda p, t: 1.0}, TypeError, "loss must return a node to differentiate, got 1.0"),
+    "constant": ({"loss": lambda p, t: cr.Value(1.0)}, ValueError, "depends on no parameter"),
+    "detached": ({"loss": lambda p, t: cr.no_grad()(cr.nn.cross_entropy)(p, t)}, ValueError, "loss returned a constant"),
+    "other parameters": ({"optimizer": cr.nn.SGD([cr.Value(0.0)], lr=1.0)}, ValueError, "depends on none of the parameters"),
+    "not a module": ({"model": lambda x: x}, TypeError, "fit: model is <function"),
+    "not an optimizer": ({"optimizer": "adam"}, TypeError, "fit: optimizer is 'adam' (str), expected Optimizer"),
+    "not a loss": ({"loss": "mse"}, TypeError, "fit: loss is 'mse' (str), expected a function"),
+    "not a callback": ({"callbacks": [None]}, TypeError, "fit: callback is None"),
+    "clip": ({"clip_norm": 0.0}, ValueError, "fit: clip_norm must be positive, got 0.0"),
+    "schedule": ({"schedule": cr.nn.StepLR(cr.nn.SGD([cr.Value(0.0)], lr=1.0), 1)}, ValueError, "schedule belongs to another optimizer"),
+    "patience": ({"early_stopping": 0, "validation": VALIDATION}, ValueError, "patience must be at least 1, got 0"),
+    "unmeasured": ({"early_stopping": 2}, ValueError, "monitors 'validation_loss', which is not measured here; there is loss, seconds, lr, but no validation data"),
+    "no classes": ({"early_stopping": cr.nn.EarlyStopping(2, monitor="accuracy"), "data": (X, X), "loss": lambda p, t: cr.mean(p)}, ValueError, "monitors 'accuracy', which is not measured"),
+    "misspelt": ({"early_stopping": cr.nn.EarlyStopping(2, monitor="los")}, ValueError, "monitors 'los'"),
+    "resume what": ({"resume": True}, ValueError, "resume=True needs checkpoint="),
+    "suffix": ({"checkpoint": "last.pkl"}, ValueError, "ends in .npz, got '.pkl'"),
+    "folder": ({"checkpoint": "no/such/folder/last.npz"}, FileNotFoundError, "there is no folder"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_errors_say_what_is_wrong_and_nothing_is_trained(name: str) -> None:
+    options, kind, message = ERRORS[name]
+    options = dict(options)
+    model = options.pop("model", None) or model_of()
+    optimizer = options.pop("optimizer", None)
+    if not isinstance(model, cr.nn.Module):
+        optimizer = cr.nn.SGD([cr.Value(0.0)], lr=1.0)
+    before = weights(model) if isinstance(model, cr.nn.Module) else b""
+    with pytest.raises(kind) as error:
+        train(model, optimizer=optimizer, **options)
+    assert message in str(error.value)
+    assert not isinstance(model, cr.nn.Module) or weights(model) == before
+
+
+@pytest.mark.parametrize(
+    "options", [{"patience": 1, "min_delta": -1.0}, {"patience": 1, "mode": "low"}, {"patience": 0}]
+)
+def test_early_stopping_checks_its_options(options: Any) -> None:
+    with pytest.raises(ValueError, match="EarlyStopping: "):
+        cr.nn.EarlyStopping(**options)
+
+
+def test_no_epochs_change_nothing() -> None:
+    model = model_of()
+    before = weights(model)
+    history = train(model, epochs=0, validation=VALIDATION)
+    assert (len(history), weights(model), repr(history)) == (0, before, "History(no epoch has finished)")
+
+
+# Ctrl-C
+
+INTERRUPTED = """
+import os, signal, sys, time
+import numpy as np
+import chainrule as cr
+
+model = cr.nn.Linear(2, 1, rng=0)
+optimizer = cr.nn.SGD(model.parameters(), lr=0.001)
+batches, steps = cr.nn.Batches(np.ones((40, 2)), np.ones((40, 1)), batch_size=10, rng=0), [0]
+
+def loss(prediction, target):
+    steps[0] += 1
+    if steps[0] >= 10:
+        print("ready", flush=True)
+        time.sleep({sleep})
+    return cr.nn.mse_loss(prediction, target)
+
+try:
+    history = cr.nn.fit(model, loss, batches, optimizer, epochs=1000, progress={progress})
+    print("ended", history.stopped, len(history), steps[0], np.isfinite(model.weight.data).all())
+except KeyboardInterrupt:
+    print("raised")
+print("restored", signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+"""
+
+
+def interrupted(times: int, sleep: float, progress: bool) -> list[str]:
+    """What a process says that gets so many Ctrl-C while it trains."""
+    process = subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", INTERRUPTED.format(sleep=sleep, progress=progress)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    for _ in range(times):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    return [line for line in out.splitlines() if line != "ready"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no signals to send")
+@pytest.mark.parametrize("progress", [True, False])
+def test_ctrl_c_ends_after_the_batch_under_way(progress: bool) -> None:
+    # The tenth batch is the second of the third epoch: it is finished, the epoch is not recorded.
+    assert interrupted(1, 0.5, progress) == ["ended interrupted 2 10 True", "restored True"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no signals to send")
+def test_a_second_ctrl_c_raises_at_once() -> None:
+    start = time.monotonic()
+    assert interrupted(2, 30.0, False) == ["raised", "restored True"]
+    assert time.monotonic() - start < 25.0
+
+
+def test_handlers_of_others_are_left_alone() -> None:
+    during: list[Any] = []
+
+    def look(history: cr.nn.History, model: cr.nn.Module) -> None:
+        during.append(signal.getsignal(signal.SIGINT))
+
+    def own(signum: int, frame: Any) -> None: ...
+
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        for handler in (own, signal.SIG_IGN):
+            signal.signal(signal.SIGINT, handler)
+            train(callbacks=[look], epochs=1)
+            assert during.pop() is handler is signal.getsignal(signal.SIGINT)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        train(callbacks=[look], epochs=1)
+        assert during.pop() is not signal.default_int_handler
+        with pytest.raises(ZeroDivisionError):
+            train(loss=lambda p, t: 1 / 0)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        thread = threading.Thread(target=lambda: train(callbacks=[look], epochs=1))
+        thread.start()
+        thread.join()
+        assert during.pop() is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+# Checkpoints
+
+
+class Power(Exception):
+    """Goes out."""
+
+
+def resumable(
+    path: Path | None, epochs: int, *, resume: bool = False, until: int | None = None, **options: Any
+) -> tuple[Any, cr.nn.History]:
+    """A training with everything that has a state; the power goes out after epoch `until`."""
+    model = cr.nn.MLP([2, 8, 8, 3], batch_norm=True, dropout=0.2, dtype="float32", rng=0)
+    optimizer = cr.nn.Adam(model.parameters(), lr=0.05)
+
+    def cut(history: cr.nn.History, model: cr.nn.Module) -> None:
+        if len(history) == until:
+            raise Power
+
+    def jitter(rng: np.random.Generator, x: Any, y: Any) -> tuple[Any, Any]:
+        return x + rng.normal(0.0, 0.1, x.shape).astype(np.float32), y
+
+    history = None
+    with contextlib.suppress(Power):
+        history = train(
+            model,
+            cr.nn.Batches(X[:40].astype("float32"), Y[:40], batch_size=16, rng=3, transform=jitter),
+            optimizer=optimizer,
+            epochs=epochs,
+            validation=cr.nn.Batches(*VALIDATION, batch_size=3, rng=5),
+            penalty=lambda m: 1e-3 * cr.nn.l1_penalty(m.parameters()),
+            clip_norm=1.0,
+            checkpoint=path,
+            resume=resume,
+            callbacks=[cut],
+            **{"early_stopping": 3, "schedule": cr.nn.ReduceLROnPlateau(optimizer, patience=0, factor=0.5), **options},
+        )
+    return model, history or cr.nn.History()
+
+
+@pytest.mark.parametrize("until", [1, 2, 4, 7, 12])
+def test_resumed_training_is_the_uninterrupted_one_bit_for_bit(until: int, tmp_path: Path) -> None:
+    whole, expected = resumable(tmp_path / "whole.npz", 12)
+    assert len(set(expected["lr"])) > 1
+    path = tmp_path / "last.npz"
+    resumable(path, 12, until=until)
+    model, history = resumable(path, 12, resume=True)
+    assert weights(model) == weights(whole)
+    assert without_seconds(history) == without_seconds(expected)
+    plain, _ = resumable(None, 12)
+    assert weights(plain) == weights(whole)
+    again, history = resumable(path, 12, resume=True)  # of a training that has ended
+    assert weights(again) == weights(whole)
+    assert without_seconds(history) == without_seconds(expected)
+
+
+def test_resumed_by_stages_and_for_longer(tmp_path: Path) -> None:
+    path = tmp_path / "last.npz"
+    options = {"early_stopping": None}
+    for epochs in (1, 2, 5):
+        resumable(path, epochs, resume=True, **options)
+    model, history = resumable(path, 8, resume=True, **options)
+    whole, expected = resumable(None, 8, **options)
+    assert weights(model) == weights(whole)
+    assert without_seconds(history) == without_seconds(expected)
+
+
+def test_what_stopped_early_stays_stopped_and_what_a_callback_stopped_goes_on(tmp_path: Path) -> None:
+    def train_on(name: str, **options: Any) -> cr.nn.History:
+        model = model_of()
+        return train(
+            model,
+            optimizer=cr.nn.SGD(model.parameters(), lr=3.0),
+            validation=VALIDATION,
+            checkpoint=tmp_path / name,
+            **options,
+        )
+
+    def stop(history: cr.nn.History, model: cr.nn.Module) -> None:
+        raise cr.nn.StopTraining
+
+    early = train_on("early.npz", epochs=20, early_stopping=1)
+    assert (early.stopped, len(early) < 20) == ("early stopping", True)
+    again = train_on("early.npz", epochs=20, early_stopping=1, resume=True)
+    assert again.to_dict() == early.to_dict()
+    assert len(train_on("early.npz", epochs=20, early_stopping=20, resume=True)) == 20
+    assert train_on("callback.npz", epochs=4, callbacks=[stop]).stopped == "callback"
+    assert train_on("callback.npz", epochs=4, resume=True)["epoch"] == [1, 2, 3, 4]
+
+
+def test_an_existing_checkpoint_is_not_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "last.npz"
+    resumable(path, 2)
+    before = path.read_bytes()
+    with pytest.raises(FileExistsError, match="go on from it with resume=True, or delete it"):
+        resumable(path, 3)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"early_stopping": None}, "early_stopping was given there or is given here, but not both"),
+        (
+            {"early_stopping": cr.nn.EarlyStopping(3, monitor="loss")},
+            "best was by 'validation_loss' there, and is by 'loss' here",
+        ),
+        ({"schedule": None}, "'schedule' was saved but not given"),
+    ],
+)
+def test_a_checkpoint_of_another_training_is_refused(options: Any, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "last.npz"
+    resumable(path, 2)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=message):
+        resumable(path, 3, resume=True, **options)
+    assert path.read_bytes() == before
+
+
+# Progress
+
+
+def test_a_bar_over_all_batches_with_the_averages(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("tqdm")
+    history = train(progress=True, validation=VALIDATION, epochs=2)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    last = captured.err.split("\r")[-1]
+    assert "6/6" in last
+    assert "epoch 2" in last
+    assert f"loss={history[-1]['loss']:.4g}, accuracy={history[-1]['accuracy']:.4g}" in last
+    assert f"validation_loss={history[-1]['validation_loss']:.4g}" in last
+
+
+def test_a_bar_where_the_number_of_batches_is_not_known(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("tqdm")
+    train(progress=True, data=recycled(), epochs=2)
+    assert "8batch" in capsys.readouterr().err.split("\r")[-1]
+
+
+def test_a_line_for_each_epoch_where_tqdm_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "tqdm.py").write_text("raise ImportError('no tqdm')")
+    code = "import chainrule as cr; m = cr.nn.Linear(1, 1, rng=0); cr.nn.fit(m, cr.nn.mse_loss, ([[1.0]], [[1.0]]), cr.nn.SGD(m.parameters(), 0.1), epochs=2)"
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": path}
+    )
+    lines = done.stderr.splitlines()
+    assert [line.split(", ")[0] for line in lines] == ["epoch=1", "epoch=2"]
+    assert all("loss=" in line and "lr=0.1" in line for line in lines)
+
+
+def test_silence(capsys: pytest.CaptureFixture[str]) -> None:
+    train(progress=False)
+    assert capsys.readouterr() == ("", "")
+
+
+# History
+
+
+def history_of(n: int, **options: Any) -> cr.nn.History:
+    records = [
+        {"epoch": i + 1, "loss": 1.0 / (i + 1), "accuracy": i / n, "validation_loss": 2.0 / (i + 1)} for i in range(n)
+    ]
+    return cr.nn.History(records, **options)
+
+
+def test_a_history_is_a_list_of_records() -> None:
+    history = history_of(3)
+    assert history["loss"] == [1.0, 0.5, 1 / 3]
+    assert history[-1] == {"epoch": 3, "loss": 1 / 3, "accuracy": 2 / 3, "validation_loss": 2 / 3}
+    assert [record["epoch"] for record in history] == history["epoch"] == [1, 2, 3]
+    assert len(history) == 3
+    with pytest.raises(KeyError, match="nothing called 'los' was measured; there is epoch, loss, accuracy"):
+        history["los"]
+    with pytest.raises(IndexError):
+        history[3]
+
+
+def test_a_history_goes_through_json() -> None:
+    history = train(validation=VALIDATION, early_stopping=2)
+    again = cr.nn.History.from_dict(json.loads(json.dumps(history.to_dict())))
+    assert again.to_dict() == history.to_dict()
+    assert_array_equal(again.confusion, history.confusion)
+    assert repr(again) == repr(history)
+
+
+GOOD = history_of(2).to_dict()
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        None,
+        [],
+        {},
+        {**GOOD, "more": 1},
+        {**GOOD, "records": 3},
+        {**GOOD, "records": [{"loss": "low"}]},
+        {**GOOD, "best_epoch": 3},
+        {**GOOD, "best_epoch": "1"},
+    ],
+)
+def test_what_is_no_history_is_refused(state: Any) -> None:
+    with pytest.raises(ValueError, match="History: "):
+        cr.nn.History.from_dict(state)
+
+
+def test_the_repr_is_a_short_table() -> None:
+    assert repr(history_of(2, stopped="callback", best_epoch=2)).splitlines() == [
+        "epoch  loss  accuracy  validation_loss",
+        "    1     1         0                2",
+        "    2   0.5       0.5                1",
+        "stopped: callback, best epoch 2",
+    ]
+    long = repr(history_of(1000)).splitlines()
+    assert len(long) == 12
+    assert long[6].strip() == "…"
+    assert [line.split()[0] for line in (long[1], long[5], long[7], long[-1])] == ["1", "5", "996", "1000"]
+    ten = repr(history_of(10)).splitlines()
+    assert len(ten) == 11
+
+
+def test_a_history_draws_itself() -> None:
+    pytest.importorskip("matplotlib")
+    figure = history_of(5, best_epoch=4).plot()
+    assert figure.canvas.manager is None  # pyplot has no part in it
+    loss, accuracy = figure.axes
+    assert (loss.get_xlabel(), loss.get_ylabel(), accuracy.get_ylabel()) == ("epoch", "loss", "accuracy")
+    labels = [text.get_text() for text in loss.get_legend().get_texts()]
+    assert labels == ["training", "validation", "best: epoch 4"]
+    assert_allclose(loss.lines[1].get_ydata(), history_of(5)["validation_loss"])
+    assert_allclose(loss.lines[0].get_xdata(), [1, 2, 3, 4, 5])
+    assert list(loss.lines[2].get_xdata()) == [4, 4]
+    (only,) = cr.nn.History([{"epoch": 1, "loss": 2.0}]).plot().axes
+    assert only.get_ylabel() == "loss"
+    with pytest.raises(ValueError, match="nothing to draw"):
+        cr.nn.History().plot()
+
+
+def test_a_confusion_matrix_is_drawn(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    matrix = np.array([[5, 1, 0], [0, 0, 0], [2, 0, 7]])
+    figure = cr.nn.History(confusion=matrix).plot_confusion(["one", "two", "three"])
+    axes = figure.axes[0]
+    assert [text.get_text() for text in axes.texts] == [str(n) for n in matrix.ravel()]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["one", "two", "three"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "true")
+    assert_allclose(axes.images[0].get_array(), [[5 / 6, 1 / 6, 0], [0, 0, 0], [2 / 9, 0, 7 / 9]])
+    figure.savefig(tmp_path / "confusion.png")
+    assert not cr.nn.History(confusion=np.eye(50, dtype=int)).plot_confusion().axes[0].texts
+    with pytest.raises(ValueError, match="2 names for 3 classes"):
+        cr.nn.History(confusion=matrix).plot_confusion(["a", "b"])
+    with pytest.raises(ValueError, match="no confusion matrix"):
+        cr.nn.History().plot_confusion()
