@@ -71,4 +71,6 @@ def draw_boundary(model: cr.nn.scalar.MLP, points: np.ndarray, labels: np.ndarra
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=100)
-    main(parser.parse_args().steps)
+    parser.add_argument("--quick", action="store_true", help="20 steps")
+    options = parser.parse_args()
+    main(20 if options.quick else options.steps)

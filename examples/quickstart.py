@@ -5,12 +5,12 @@ python examples/quickstart.py
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
-from tqdm import trange
 
 import chainrule as cr
 
@@ -24,28 +24,6 @@ def load() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     return x_train, x_test, y_train, y_test
 
 
-def train(model: cr.nn.MLP, x: np.ndarray, y: np.ndarray, epochs: int = 30, batch: int = 32) -> None:
-    rng = np.random.default_rng(0)
-    optimizer = cr.nn.Adam(model.parameters(), lr=3e-3)
-    progress = trange(epochs, desc="training", unit="epoch")
-    for _ in progress:
-        losses = []
-        order = rng.permutation(len(x))
-        for start in range(0, len(x), batch):
-            rows = order[start : start + batch]
-            loss = cr.nn.cross_entropy(model(x[rows]), y[rows])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
-        progress.set_postfix(loss=f"{np.mean(losses):.4f}")
-
-
-def accuracy(model: cr.nn.MLP, x: np.ndarray, y: np.ndarray) -> float:
-    with cr.no_grad():
-        return float((model(x).data.argmax(axis=1) == y).mean())
-
-
 def neuron() -> cr.Value:
     """One neuron with two inputs, differentiated."""
     x1, x2 = cr.Value(2.0, name="x1"), cr.Value(0.0, name="x2")
@@ -57,13 +35,16 @@ def neuron() -> cr.Value:
     return output
 
 
-def main() -> None:
+def main(epochs: int) -> None:
     x_train, x_test, y_train, y_test = load()
     model = cr.nn.MLP([64, 32, 10], rng=0)
     print(model)
     print(f"{sum(p.data.size for p in model.parameters()):,} parameters, {len(x_train):,} digits to learn from\n")
-    train(model, x_train, y_train)
-    print(f"\naccuracy on {len(x_test)} held-out digits: {accuracy(model, x_test, y_test):.1%}\n")
+    optimizer = cr.nn.Adam(model.parameters(), lr=3e-3)
+    batches = cr.nn.Batches(x_train, y_train, batch_size=32, rng=0)
+    cr.nn.fit(model, cr.nn.cross_entropy, batches, optimizer, epochs=epochs)
+    accuracy = cr.nn.evaluate(model, cr.nn.cross_entropy, (x_test, y_test)).accuracy
+    print(f"\naccuracy on {len(x_test)} held-out digits: {accuracy:.1%}\n")
 
     OUT.mkdir(exist_ok=True)
     for name, parameter in model.named_parameters():
@@ -92,4 +73,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="5 epochs instead of 30")
+    main(5 if parser.parse_args().quick else 30)
