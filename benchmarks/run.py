@@ -1,11 +1,13 @@
-"""Every figure that README quotes, in one process: python benchmarks/run.py"""
+"""Every figure that README quotes, in one process, but those of mnist.py: python benchmarks/run.py"""
 
 from __future__ import annotations
 
 import platform
 
+import fit
 import memory
 import numpy as np
+import optimizers
 import scalars
 import torch
 import training
@@ -16,4 +18,6 @@ if __name__ == "__main__":
     )
     scalars.main()
     training.main()
+    optimizers.main()
+    fit.main()
     memory.main()
