@@ -18,7 +18,7 @@ from chainrule.autograd import Tensor, Value
 from chainrule.autograd.graph import next_birth, note_change
 from chainrule.autograd.primitive import describe
 
-from .module import data_for
+from .module import Parameter, data_for
 from .optimizer import Group, Optimizer, Parameters, check_keys, count
 
 Array: TypeAlias = NDArray[Any]
@@ -35,7 +35,7 @@ class Elementwise(Optimizer):
     """
 
     def __init__(self, params: Parameters, defaults: Mapping[str, Any]) -> None:
-        self.memories: list[OfTensor | OfValues] = []
+        self.memories: list[list[OfTensor | OfValues]] = []  # a list for each group
         self.scratch: dict[Any, tuple[Array, Array]] = {}
         super().__init__(params, defaults)
 
@@ -53,16 +53,17 @@ class Elementwise(Optimizer):
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = None if closure is None else closure()
-        for memory in self.memories:
-            memory.require_fit()  # all are looked at before anything moves
+        self.require_known_groups()
+        for memories in self.memories:
+            for memory in memories:
+                memory.require_fit()  # all are looked at before anything moves
         try:
-            for group in self.param_groups:
+            for group, memories in zip(self.param_groups, self.memories, strict=True):
                 slots, at_step = self.slots(group), AtStep(self, group)
-                for memory in self.memories:
-                    if memory.group is group:
-                        if memory.slots != slots:
-                            memory.remember(slots)
-                        memory.advance(self, at_step)
+                for memory in memories:
+                    if memory.slots != slots:
+                        memory.remember(slots)
+                    memory.advance(self, at_step)
         finally:
             note_change()
         return loss
@@ -70,7 +71,7 @@ class Elementwise(Optimizer):
     def add_param_group(self, group: Mapping[str, Any]) -> None:
         super().add_param_group(group)
         added = self.param_groups[-1]
-        self.memories += memories_of(added, self.slots(added))
+        self.memories.append(memories_of(added["params"], self.slots(added)))
 
     def scratch_for(self, data: Array) -> tuple[Array, Array]:
         """Two arrays of the shape of data, or of a block; the same for all parameters of that shape."""
@@ -81,20 +82,21 @@ class Elementwise(Optimizer):
         return self.scratch[key]
 
     def states(self) -> list[dict[str, Any]]:
-        found = {id(p): memory.to_dict(i) for memory in self.memories for i, p in enumerate(memory.parameters)}
+        found = {
+            id(p): m.to_dict(i) for memories in self.memories for m in memories for i, p in enumerate(m.parameters)
+        }
         return [found[id(p)] for p in self.parameters]
 
-    def checked_states(self, groups: Sequence[Group], states: Mapping[str, Any]) -> list[OfTensor | OfValues]:
+    def checked_states(self, groups: Sequence[Group], states: Mapping[str, Any]) -> list[list[OfTensor | OfValues]]:
         numbers = {id(p): str(i) for i, p in enumerate(self.parameters)}
         check_keys("load_state_dict: state", states, numbers.values())
-        slots = [self.slots(group) for group in groups]
-        memories = [m for own, names in zip(self.param_groups, slots, strict=True) for m in memories_of(own, names)]
-        for memory in memories:
+        found = [memories_of(group["params"], self.slots(group)) for group in groups]
+        for memory in [memory for memories in found for memory in memories]:
             for i, p in enumerate(memory.parameters):
                 memory.load(i, states[numbers[id(p)]], f"load_state_dict: state[{numbers[id(p)]!r}]")
-        return memories
+        return found
 
-    def restore(self, states: list[OfTensor | OfValues]) -> None:
+    def restore(self, states: list[list[OfTensor | OfValues]]) -> None:
         self.memories = states
 
 
@@ -110,12 +112,11 @@ class AtStep(dict[int, tuple[Any, ...]]):
 
 
 class Memory(ABC):
-    """Parameters of one group, and the arrays that are remembered of them."""
+    """Parameters, and the arrays that are remembered of them."""
 
     parameters: list[Any]
 
-    def __init__(self, group: Group, slots: Slots) -> None:
-        self.group = group
+    def __init__(self, slots: Slots) -> None:
         self.steps = [0] * len(self.parameters)  # how often each has moved
         self.state: dict[str, Any] = {}
         self.arrays: list[Any] = []
@@ -162,10 +163,10 @@ class Memory(ABC):
 class OfTensor(Memory):
     """Of one Tensor."""
 
-    def __init__(self, tensor: Tensor, group: Group, slots: Slots) -> None:
+    def __init__(self, tensor: Tensor, slots: Slots) -> None:
         self.tensor, self.parameters = tensor, [tensor]
         self.scratch: tuple[Array, Array] | None = None
-        super().__init__(group, slots)
+        super().__init__(slots)
 
     def filled(self, number: float) -> Any:
         data = self.tensor._data
@@ -211,9 +212,9 @@ class OfTensor(Memory):
 class OfValues(Memory):
     """Of the Values of a group, an element each."""
 
-    def __init__(self, values: list[Value], group: Group, slots: Slots) -> None:
+    def __init__(self, values: list[Value], slots: Slots) -> None:
         self.parameters = values
-        super().__init__(group, slots)
+        super().__init__(slots)
 
     def filled(self, number: float) -> Array:
         return np.full(len(self.parameters), number)
@@ -242,10 +243,10 @@ class OfValues(Memory):
                 value._data, value.birth = number, next_birth()
 
 
-def memories_of(group: Group, slots: Slots) -> list[OfTensor | OfValues]:
-    values = [p for p in group["params"] if isinstance(p, Value)]
-    tensors = [OfTensor(p, group, slots) for p in group["params"] if isinstance(p, Tensor)]
-    return [*tensors, OfValues(values, group, slots)] if values else [*tensors]
+def memories_of(parameters: Sequence[Parameter], slots: Slots) -> list[OfTensor | OfValues]:
+    values = [p for p in parameters if isinstance(p, Value)]
+    tensors = [OfTensor(p, slots) for p in parameters if isinstance(p, Tensor)]
+    return [*tensors, OfValues(values, slots)] if values else [*tensors]
 
 
 def flat(x: Any) -> Any:

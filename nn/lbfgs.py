@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
 
@@ -80,6 +81,7 @@ class LBFGS(Optimizer):
             raise TypeError("LBFGS: step() needs a closure that computes the loss, calls backward() and returns it")
         group = self.param_groups[0]
         params = group["params"]
+        self.require_known_groups()
         losses: list[Any] = []
 
         def loss_at(x: NDArray[Any]) -> tuple[float, NDArray[Any]]:
@@ -90,10 +92,11 @@ class LBFGS(Optimizer):
             return finite(loss, gradient(params))
 
         before = [copy_of(p) for p in params]
+        start = np.concatenate([np.ravel(x) for x in before], dtype=float)
         try:
             result = self.minimize(
                 loss_at,
-                np.concatenate([np.ravel(x) for x in before], dtype=float),
+                start,
                 jac=True,
                 method="L-BFGS-B",
                 options={
@@ -105,6 +108,9 @@ class LBFGS(Optimizer):
                 },
             )
             write(params, result.x)
+            if result.status == 2 or (result.nfev > 1 and np.array_equal(result.x, start)):
+                text = "LBFGS: the line search found no lower loss; is the gradient that of the loss?"
+                warnings.warn(text, RuntimeWarning, stacklevel=2)
         except BaseException:
             for p, data in zip(params, before, strict=True):
                 p.data = data

@@ -85,11 +85,7 @@ class SGD(Elementwise):
 
 
 class AdaptiveMoments(Elementwise):
-    """What Adam and AdamW share: steps m / (√v + eps), with m and v the running means of g and g², corrected for bias.
-
-    Kept are not the means but the sums m / (1 - β1) and v / (1 - β2), which take a pass less each to update; the
-    missing factors are part of the two numbers in the last line of the rule.
-    """
+    """What Adam and AdamW share: steps m / (√v + eps), with m and v the running means of g and g², corrected for bias."""
 
     options = {  # noqa: RUF012
         "lr": not_negative,
@@ -113,21 +109,21 @@ class AdaptiveMoments(Elementwise):
         )
 
     def slots(self, group: Group) -> Slots:
-        sums = {"gradient_sum": 0.0, "square_sum": 0.0}
-        return {**sums, "largest_square_sum": 0.0} if group["amsgrad"] else sums
+        means = {"exp_avg": 0.0, "exp_avg_sq": 0.0}
+        return {**means, "max_exp_avg_sq": 0.0} if group["amsgrad"] else means
 
     def coefficients(self, group: Group, t: int) -> tuple[Any, ...]:
         lr, decay, eps = float(group["lr"]), float(group["weight_decay"]), float(group["eps"])
         beta1, beta2 = map(float, group["betas"])
-        root = math.sqrt((1.0 - beta2**t) / (1.0 - beta2))
-        size = lr * root * (1.0 - beta1) / (1.0 - beta1**t)
+        root = math.sqrt(1.0 - beta2**t)
+        size = lr * root / (1.0 - beta1**t)
         return beta1, beta2, size, eps * root, decay, 1.0 - lr * decay, group["amsgrad"]
 
     def descend(self, p: Array, g: Array, state: Sequence[Array], b: Array, c: tuple[Any, ...]) -> None:
         beta1, beta2, size, eps, _, _, amsgrad = c
         m, v = state[:2]
-        np.add(np.multiply(m, beta1, m), g, m)
-        np.add(np.multiply(v, beta2, v), np.square(g, b), v)
+        np.add(np.multiply(m, beta1, m), np.multiply(g, 1.0 - beta1, b), m)
+        np.add(np.multiply(v, beta2, v), np.multiply(np.square(g, b), 1.0 - beta2, b), v)
         if amsgrad:
             v = np.maximum(state[2], v, out=state[2])
         np.divide(m, np.add(np.sqrt(v, b), eps, b), b)

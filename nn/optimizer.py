@@ -13,7 +13,7 @@ import numpy as np
 from chainrule.autograd import Tensor, Value
 from chainrule.autograd.primitive import describe
 
-from .module import Parameter
+from .module import Module, Parameter
 
 Group: TypeAlias = dict[str, Any]
 Check: TypeAlias = Callable[[str, Any], Any]  # (name, value) -> the value as it is kept, or an error that has the name
@@ -23,8 +23,8 @@ Parameters: TypeAlias = Iterable[Parameter] | Iterable[Mapping[str, Any]]
 class Optimizer(ABC):
     """The base of all optimizers: parameters in groups, each with its own options, and a state to save and load.
 
-    `param_groups` is a list of dicts, each with "params" and the options ("lr", …); changing an option there, or all
-    learning rates by `optimizer.lr = …`, holds from the next step.
+    `param_groups` is a list of dicts, each with "params", a tuple, and the options ("lr", …); changing an option there,
+    or all learning rates by `optimizer.lr = …`, holds from the next step.
 
     >>> import chainrule as cr
     >>> w, b = cr.Tensor([1.0, 2.0]), cr.Value(0.0)
@@ -38,6 +38,10 @@ class Optimizer(ABC):
     def __init__(self, params: Parameters, defaults: Mapping[str, Any]) -> None:
         self.defaults = self.checked(defaults)
         self.param_groups: list[Group] = []
+        self.known: list[tuple[Parameter, ...]] = []  # the parameters of each group
+        if isinstance(params, Value | Tensor | Module):
+            hint = "its parameters()" if isinstance(params, Module) else "a list"
+            raise TypeError(f"{type(self).__name__}: expected parameters, got one {type(params).__name__}; give {hint}")
         given: list[Any] = list(params)
         grouped = bool(given) and all(isinstance(group, Mapping) for group in given)
         for group in given if grouped else [{"params": given}]:
@@ -74,7 +78,7 @@ class Optimizer(ABC):
         given = group["params"]
         if isinstance(given, set | frozenset):
             raise TypeError(f"{owner}: parameters must come in an order, got a set")
-        params = [given] if isinstance(given, Value) else list(given)
+        params = (given,) if isinstance(given, Value | Tensor) else tuple(given)
         for p in params:
             if not isinstance(p, Value | Tensor) or p.op is not None:
                 raise TypeError(f"{owner}: a parameter must be a leaf Value or Tensor, got {p!r}")
@@ -82,6 +86,16 @@ class Optimizer(ABC):
             raise ValueError(f"{owner}: a parameter is listed twice, and would be moved twice")
         own = {name: x for name, x in group.items() if name != "params"}
         self.param_groups.append({"params": params, **self.checked({**self.defaults, **own})})
+        self.known.append(params)
+
+    def require_known_groups(self) -> None:
+        """Raise an error if parameters came or went by another way than `add_param_group`."""
+        groups = self.param_groups
+        if len(groups) != len(self.known) or any(g["params"] is not k for g, k in zip(groups, self.known, strict=True)):
+            raise ValueError(
+                f"{type(self).__name__}: param_groups have other parameters than the optimizer knows; add some with "
+                "add_param_group(), or make a new optimizer"
+            )
 
     def checked(self, given: Mapping[str, Any]) -> Group:
         """The options of a group as they are kept, or an error that names the wrong one."""
@@ -216,6 +230,8 @@ def count(name: str, x: Any) -> int:
         raise TypeError(f"{name} must be an integer, got {x!r}")
     if x < 0:
         raise ValueError(f"{name} must not be negative, got {x!r}")
+    if x >= 2**53:
+        raise ValueError(f"{name} is beyond counting: {x!r}")
     return int(x)
 
 

@@ -95,8 +95,15 @@ class EpochSchedule(Schedule):
             group["lr"] = self.rate(base, self.epoch)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        before = self.state_dict()
         super().load_state_dict(state)
-        self.apply()
+        try:
+            self.apply()
+        except ArithmeticError as error:
+            super().load_state_dict(before)
+            raise ValueError(
+                f"load_state_dict: there is no learning rate for epoch {state['epoch']}: {error}"
+            ) from None
 
     def memory(self) -> dict[str, Any]:
         return {"base_lrs": list(self.base_lrs)}

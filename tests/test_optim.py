@@ -492,11 +492,12 @@ STATES: dict[str, tuple[Callable[[dict[str, Any]], Any], type[Exception], str]] 
     "an option of another type": (edited("param_groups", 0, "betas", to="text"), TypeError, r"Adam: betas must be two numbers, got 'text'"),
     "a parameter missing": (edited("state", "2", to=KeyError), ValueError, "state: missing '2'"),
     "a parameter more": (edited("state", "3", to={}), ValueError, "state: unexpected '3'"),
-    "an array missing": (edited("state", "1", "square_sum", to=KeyError), ValueError, r"state\['1'\]: missing 'square_sum'"),
+    "an array missing": (edited("state", "1", "exp_avg_sq", to=KeyError), ValueError, r"state\['1'\]: missing 'exp_avg_sq'"),
     "an array more": (edited("state", "1", "momentum_buffer", to=np.ones(3)), ValueError, r"state\['1'\]: unexpected 'momentum_buffer'"),
-    "an array misshapen": (edited("state", "1", "square_sum", to=np.ones(2)), ValueError, r"state\['1'\]: square_sum.* has shape \(2,\), expected \(3,\)"),
-    "an array of text": (edited("state", "1", "square_sum", to=np.array(["a", "b", "c"])), TypeError, r"square_sum.*expected real numbers"),
+    "an array misshapen": (edited("state", "1", "exp_avg_sq", to=np.ones(2)), ValueError, r"state\['1'\]: exp_avg_sq.* has shape \(2,\), expected \(3,\)"),
+    "an array of text": (edited("state", "1", "exp_avg_sq", to=np.array(["a", "b", "c"])), TypeError, r"exp_avg_sq.*expected real numbers"),
     "steps of another type": (edited("state", "0", "step", to=1.5), TypeError, r"state\['0'\]: 'step' must be an integer, got 1.5"),
+    "more steps than can be counted": (edited("state", "0", "step", to=10**400), ValueError, r"'step' is beyond counting"),
     "fewer than no steps": (edited("state", "0", "step", to=-1), ValueError, r"'step' must not be negative, got -1"),
     "no state of a parameter": (edited("state", "0", to=None), TypeError, r"state\['0'\]: expected a dict, got None"),
 }  # fmt: skip
@@ -567,7 +568,8 @@ MISUSES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "no parameters in any group": (lambda: cr.nn.SGD([{"params": []}], lr=0.1), ValueError, "SGD: there are no parameters to optimize"),
     "a result": (lambda: cr.nn.Adam([cr.Value(1.0) * 2.0]), TypeError, r"Adam: a parameter must be a leaf Value or Tensor, got Value\(2\.0\)"),
     "an array": (lambda: cr.nn.SGD([np.ones(2)], lr=0.1), TypeError, "SGD: a parameter must be a leaf Value or Tensor, got array"),
-    "a tensor's rows": (lambda: cr.nn.SGD(cr.Tensor([[1.0]]), lr=0.1), TypeError, "SGD: a parameter must be a leaf"),
+    "a tensor's rows": (lambda: cr.nn.SGD(cr.Tensor([[1.0]]), lr=0.1), TypeError, "SGD: expected parameters, got one Tensor; give a list"),
+    "a model": (lambda: cr.nn.SGD(cr.nn.Linear(1, 1), lr=0.1), TypeError, r"SGD: expected parameters, got one Linear; give its parameters\(\)"),
     "names too": (lambda: cr.nn.SGD(cr.nn.Linear(1, 1).named_parameters(), lr=0.1), TypeError, r"a parameter must be a leaf .* got \('weight"),
     "a set": (lambda: cr.nn.SGD([{"params": set(one())}], lr=0.1), TypeError, "SGD: parameters must come in an order, got a set"),
     "listed twice": (lambda: cr.nn.SGD(one() * 2, lr=0.1), ValueError, "SGD: a parameter is listed twice"),
@@ -706,3 +708,55 @@ def test_lbfgs_that_fails_midway_restores_the_parameters(failure: Any, error: ty
     assert not np.array_equal(calls[-1], [3.0, -1.0])
     assert_array_equal(x.data, [3.0, -1.0])
     assert v.data == 5.0
+
+
+@SCIPY
+def test_lbfgs_says_when_the_line_search_fails() -> None:
+    x = cr.Tensor([3.0, -1.0])
+
+    def closure() -> Any:
+        loss = (x**2).sum()
+        loss.backward()
+        x.grad = -x.grad  # as a gradient written by hand may be
+        return loss
+
+    with pytest.warns(RuntimeWarning, match="LBFGS: the line search found no lower loss"):
+        cr.nn.LBFGS([x]).step(closure)
+
+
+@pytest.mark.parametrize("torch_dtype", ["float64", "float32"])
+def test_betas_that_change_midway_agree_with_torch(torch_dtype: str) -> None:
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    start, gradients = rng.normal(size=5).astype(torch_dtype), rng.normal(size=(60, 5)).astype(torch_dtype)
+    ours, theirs = cr.Tensor(start), torch.tensor(start, requires_grad=True)
+    a, b = cr.nn.Adam([ours], lr=0.01), torch.optim.Adam([theirs], lr=0.01)
+    for k, g in enumerate(gradients):
+        if k == 30:
+            a.param_groups[0]["betas"] = b.param_groups[0]["betas"] = (0.5, 0.9)
+        ours.grad, theirs.grad = g, torch.from_numpy(g)
+        a.step()
+        b.step()
+    assert_allclose(ours.data, theirs.detach().numpy(), rtol=0, atol=1e-6)
+
+
+def test_parameters_come_and_go_by_add_param_group_only() -> None:
+    a, b = cr.Tensor([1.0]), cr.Tensor([1.0])
+    optimizer = cr.nn.SGD([a], lr=0.1)
+    assert not hasattr(optimizer.param_groups[0]["params"], "append")
+    optimizer.param_groups[0] = dict(optimizer.param_groups[0])  # the same parameters, and so the same group
+    a.grad = np.ones(1)
+    optimizer.step()
+    assert_allclose(a.data, [0.9])
+    optimizer.param_groups.append({**optimizer.param_groups[0], "params": (b,)})
+    with pytest.raises(ValueError, match="SGD: param_groups have other parameters than the optimizer knows"):
+        optimizer.step()
+    assert_allclose(a.data, [0.9])
+
+
+def test_one_parameter_may_be_a_group() -> None:
+    x = cr.Tensor([[1.0, 2.0]])
+    optimizer = cr.nn.SGD([{"params": x}], lr=0.1)
+    x.grad = np.ones((1, 2))
+    optimizer.step()
+    assert_allclose(x.data, [[0.9, 1.9]])

@@ -211,3 +211,11 @@ def test_misuse_of_schedules_is_explained(name: str) -> None:
     call, error, message = MISUSES[name]
     with pytest.raises(error, match=message):
         call()
+
+
+def test_an_epoch_without_a_rate_changes_nothing() -> None:
+    optimizer = cr.nn.SGD([cr.Value(1.0)], lr=0.1)
+    schedule = cr.nn.StepLR(optimizer, step_size=1, gamma=2.0)
+    with pytest.raises(ValueError, match="there is no learning rate for epoch 1000000"):
+        schedule.load_state_dict({**schedule.state_dict(), "epoch": 10**6})
+    assert (schedule.epoch, optimizer.lr) == (0, 0.1)
