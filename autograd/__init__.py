@@ -1,5 +1,7 @@
 """The engine: variables, the table of derivatives, and the walk that applies the chain rule."""
 
+from .anomaly import AnomalyError as AnomalyError
+from .anomaly import detect_anomaly as detect_anomaly
 from .check import Report as Report
 from .check import gradcheck as gradcheck
 from .derivative import grad as grad

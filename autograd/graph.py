@@ -24,10 +24,14 @@ if TYPE_CHECKING:
 
 next_birth: Callable[[], int] = count(1).__next__
 
-# True while this thread (or task) records. `suspended` is non-empty while anyone, anywhere, does not: asking a list
-# whether it is empty is far cheaper than asking a context variable, and an operation asks every time.
+# True while this thread (or task) records. `suspended` is non-empty while anyone, anywhere, does not or is watched:
+# asking a list whether it is empty is far cheaper than asking a context variable, and an operation asks every time.
 recording: ContextVar[bool] = ContextVar("chainrule_recording", default=True)
 suspended: list[None] = []
+
+# Who watches the operations of this thread (or task); `watched` is non-empty while anyone, anywhere, is.
+watching: ContextVar[Watcher | None] = ContextVar("chainrule_watching", default=None)
+watched: list[None] = []
 
 # The birth of the latest change to any leaf: whatever is younger was made from data that still stands.
 latest_change = [0]
@@ -110,6 +114,18 @@ class Node:
                 held.add(id(g))
 
 
+class Watcher:
+    """Who is shown every operation while it watches, forward and backward, and may stop it by an error."""
+
+    @abstractmethod
+    def made(self, data: Any, op: Op, args: tuple[Any, ...], params: Mapping[str, Any]) -> Op:
+        """Look at a fresh result, and return the operation that its node is to remember."""
+
+    @abstractmethod
+    def walk(self, root: Node, seed: Any, wanted: Container[Node] | None, create_graph: bool) -> dict[Node, Any]:
+        """Watch `cotangents` at work: give it a dict of one's own for the cotangents that are pending."""
+
+
 def note_change() -> int:
     """The birth of a change that happens now: nothing older may be taken for up to date any more."""
     with changing:
@@ -130,7 +146,12 @@ def ancestry(*roots: Node) -> list[Node]:
 
 
 def cotangents(
-    root: Node, seed: Any, wanted: Container[Node] | None = None, *, create_graph: bool = False
+    root: Node,
+    seed: Any,
+    wanted: Container[Node] | None = None,
+    *,
+    create_graph: bool = False,
+    pending: dict[Node, Any] | None = None,
 ) -> dict[Node, Any]:
     """The ancestors of `root` that it depends on, each with its finished cotangent, consumers before producers.
 
@@ -139,8 +160,13 @@ def cotangents(
     Leaves wait for nobody and nobody for them: they come last, in the order in which the walk reached them.
     With `create_graph` the rules are shown the nodes themselves instead of their data, and so the cotangents are
     nodes that can be differentiated again: that is all there is to higher orders.
+    `pending` is an empty dict to keep the unfinished cotangents in, for one who watches.
     """
-    pending = {root: seed}
+    if pending is None:
+        if suspended and (watcher := watching.get()) is not None:
+            return watcher.walk(root, seed, wanted, create_graph)
+        pending = {}
+    pending[root] = seed
     waiting = [(-root.birth, root)] if root.op is not None else []
     dead: dict[Node, Any] = {}
     finished: dict[Node, Any] = {}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 
-from .graph import NO_PARAMS, Node, next_birth, recording, suspended
+from .graph import NO_PARAMS, Node, next_birth, recording, suspended, watched, watching
 
 if TYPE_CHECKING:
     from .typing import Binary, Unary
@@ -185,8 +185,11 @@ def born(data: Any, op: Op, args: tuple[Any, ...], params: Mapping[str, Any]) ->
     kind = kinds.get(type(data))
     if kind is None:
         kind, data, args = settle(data, op, args)
-    if suspended and not recording.get():
-        op, args = UNRECORDED, ()
+    if suspended:
+        if watched and (watcher := watching.get()) is not None:
+            op = watcher.made(data, op, args, params)
+        if not recording.get():
+            op, args = UNRECORDED, ()
     node = new(kind)
     node._data = data
     node.op = op

@@ -8,6 +8,7 @@ from importlib.metadata import version as _version
 
 from chainrule import nn as nn
 from chainrule import visualize as visualize
+from chainrule.autograd import AnomalyError as AnomalyError
 from chainrule.autograd import Node as Node
 from chainrule.autograd import Op as Op
 from chainrule.autograd import Report as Report
@@ -33,6 +34,7 @@ from chainrule.autograd import cosh as cosh
 from chainrule.autograd import cumprod as cumprod
 from chainrule.autograd import cumsum as cumsum
 from chainrule.autograd import custom as custom
+from chainrule.autograd import detect_anomaly as detect_anomaly
 from chainrule.autograd import diag as diag
 from chainrule.autograd import diagonal as diagonal
 from chainrule.autograd import div as div
@@ -124,5 +126,6 @@ from chainrule.autograd import value_and_grad as value_and_grad
 from chainrule.autograd import var as var
 from chainrule.autograd import vjp as vjp
 from chainrule.autograd import where as where
+from chainrule.nn import unused as unused
 
 __version__ = _version("chainrule")

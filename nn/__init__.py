@@ -26,6 +26,11 @@ from .evaluation import evaluate as evaluate
 from .files import load_weights as load_weights
 from .files import read_weights as read_weights
 from .files import save_weights as save_weights
+from .flow import DeadUnitsReport as DeadUnitsReport
+from .flow import GradientFlow as GradientFlow
+from .flow import dead_units as dead_units
+from .flow import gradient_flow as gradient_flow
+from .flow import unused as unused
 from .history import History as History
 from .layers import MLP as MLP
 from .layers import Dropout as Dropout

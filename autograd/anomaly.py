@@ -1,0 +1,260 @@
+"""Watching for the first NaN or infinity: which operation made it out of finite numbers, where, and from what.
+
+While a block is watched, every result is looked at when it is made, and every cotangent when it is added to those that
+are pending; each operation then remembers the user's line that called it, and lives and dies with its node. Outside
+such blocks nothing is done at all: a watcher is asked for only where the engine asks whether it is recording.
+"""
+
+from __future__ import annotations
+
+import linecache
+import math
+import sys
+from collections.abc import Container, Mapping
+from contextlib import ContextDecorator
+from typing import Any, NamedTuple, Self, final
+
+import numpy as np
+
+from .graph import Node, Watcher, cotangents, enable_grad, suspended, watched, watching
+from .primitive import Op, born
+
+PASSED = ("chainrule", "numpy")  # packages whose frames are passed over on the way to the user's line
+SHOWN = 4  # arguments that a message shows at most
+
+
+class Line(NamedTuple):
+    """A line of the user's code."""
+
+    file: str
+    number: int
+    function: str
+
+    @property
+    def code(self) -> str:
+        """Its text; empty where the file cannot be read."""
+        return linecache.getline(self.file, self.number).strip()
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.number}, in {self.function}"
+        return f"{place}: {self.code}" if self.code else place
+
+
+@final
+class AnomalyError(FloatingPointError):
+    """An operation made a NaN or an infinity out of finite numbers.
+
+    `node` is that operation's result: draw it to see the graph up to there. `operation` is its name; `backward` says in
+    which pass it happened, `position` there for which argument, from 0 (None: of no single one); `line` is the line of
+    the user's code that called the operation, None if that was outside the block.
+    """
+
+    def __init__(self, message: str, node: Node, backward: bool, position: int | None, line: Line | None) -> None:
+        super().__init__(message)
+        self.node, self.backward, self.position, self.line = node, backward, position, line
+        self.operation = node.op.name if node.op is not None else ""
+
+
+@final
+class LocatedOp(Op):
+    """An operation that remembers the line that called it."""
+
+    __slots__ = ("line",)
+
+    def __init__(self, op: Op, line: Line | None) -> None:
+        super().__init__(op.name, op.forward, op.rules, op.pull, op.symbol, op.elementwise, op.alive, op.exact)
+        self.line = line
+
+
+class detect_anomaly(ContextDecorator):
+    """A block that stops at the first operation that makes a NaN or an infinity out of finite numbers.
+
+    Forward, that is a result whose arguments are all finite; backward, a cotangent from a finite one, also where several
+    are added up. The error is an `AnomalyError`, a `FloatingPointError`: it names the operation, the values, and the line
+    of your code that called it, and its `node` can be drawn. With `forward=False` only backward is watched: a branch that
+    `where` does not take may then be infinite. Put the forward pass into the block too: lines are remembered in it alone.
+
+    Also a decorator, `@detect_anomaly()`. Per thread and per task; blocks may be nested. NumPy's own floating-point
+    warnings are silent inside. Everything is slower inside, and nothing outside.
+
+    >>> import chainrule as cr
+    >>> x = cr.Value(0.0, name="x")
+    >>> with cr.detect_anomaly():
+    ...     y = x.sqrt()
+    ...     try:
+    ...         y.backward()
+    ...     except cr.AnomalyError as error:
+    ...         print(str(error).splitlines()[0])
+    backward of sqrt made inf out of a finite cotangent
+    """
+
+    def __init__(self, *, forward: bool = True) -> None:
+        self.forward = forward
+
+    def __enter__(self) -> Self:
+        # What a block needs at its end hangs on the context, not on `self`, which a decorated function shares with
+        # every thread that calls it.
+        watcher = AnomalyWatcher(self.forward, watching.get())
+        watcher.silence.__enter__()
+        watching.set(watcher)
+        watched.append(None)
+        suspended.append(None)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        suspended.pop()
+        watched.pop()
+        watcher = watching.get()
+        assert isinstance(watcher, AnomalyWatcher)
+        watching.set(watcher.outer)
+        watcher.silence.__exit__(None, None, None)
+
+
+@final
+class AnomalyWatcher(Watcher):
+    """What looks for NaN and infinities in one block; `outer` is the watcher around it."""
+
+    def __init__(self, forward: bool, outer: Watcher | None) -> None:
+        self.forward, self.outer = forward, outer
+        self.silence = np.errstate(divide="ignore", over="ignore", invalid="ignore")
+        self.walking = False  # the rules are at work: what they make is judged when it is added to the pending
+
+    def made(self, data: Any, op: Op, args: tuple[Any, ...], params: Mapping[str, Any]) -> Op:
+        located = LocatedOp(op, users_line())
+        if self.forward and not self.walking and not finite(data) and all(map(finite, map(plain, args))):
+            raise made_forward(data, located, args, params)
+        return located
+
+    def walk(self, root: Node, seed: Any, wanted: Container[Node] | None, create_graph: bool) -> dict[Node, Any]:
+        before, self.walking = self.walking, True
+        try:
+            pending = WatchedCotangents()
+            return cotangents(root, seed, wanted, create_graph=create_graph, pending=pending)
+        finally:
+            self.walking = before
+
+
+class WatchedCotangents(dict[Node, Any]):
+    """The pending cotangents of a walk: it takes out those of a node, and puts in what the node's rules made of them."""
+
+    __slots__ = ("g", "node")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.node: Node | None = None
+        self.g: Any = None
+
+    def pop(self, node: Node) -> Any:  # type: ignore[override]
+        self.node, self.g = node, super().pop(node)
+        return self.g
+
+    def __setitem__(self, arg: Node, d: Any) -> None:
+        if self.node is not None and not finite(plain(d)) and finite(plain(self.g)):
+            raise made_backward(self.node, self.g, arg, d)
+        super().__setitem__(arg, d)
+
+
+def made_forward(data: Any, op: LocatedOp, args: tuple[Any, ...], params: Mapping[str, Any]) -> AnomalyError:
+    token = watching.set(None)
+    try:
+        with enable_grad():  # the error shows what was computed, also where nothing is recorded
+            node: Node = born(data, op, args, params)
+    finally:
+        watching.reset(token)
+    lines = [f"{op.name} made {bad_part(data)} out of finite numbers", called(op), *given(node, data)]
+    return AnomalyError("\n  ".join(lines), node, False, None, op.line)
+
+
+def made_backward(node: Node, g: Any, arg: Node, total: Any) -> AnomalyError:
+    """The error for `total`, the bad cotangent of `arg` as it stands now that `node` has had its cotangent `g`."""
+    op: Any = node.op
+    position = culprit(node, g, arg)
+    if position is None:
+        what = f"adding up the cotangents of an argument of {op.name} made {bad_part(plain(total))}"
+        about = f"for argument {', '.join(str(i + 1) for i, x in enumerate(node.args) if x is arg)}"
+    else:
+        what = f"backward of {op.name} made {bad_part(plain(total))} out of a finite cotangent"
+        about = f"for argument {position + 1}"
+    lines = [what, f"{about} of {len(node.args)}", called(op), *given(node, plain(total))]
+    place = place_of(op, plain(total))
+    for name, data in ("result", node._data), ("cotangent", plain(g)):
+        lines.append(f"{name}: {shown(data, place, np.shape(node._data))}")
+    return AnomalyError("\n  ".join(lines), node, True, position, line_of(op))
+
+
+def culprit(node: Node, g: Any, arg: Node) -> int | None:
+    """The position of `arg` whose rule made a bad cotangent; None if each rule did well and their sum did not."""
+    op: Any = node.op
+    pulled = op.pull(node.args, g, node if isinstance(g, Node) else node._data, node.params)
+    bad = (i for i, (x, d) in enumerate(zip(node.args, pulled, strict=True)) if x is arg and not finite(plain(d)))
+    return next(bad, None)
+
+
+def line_of(op: Op | None) -> Line | None:
+    return op.line if isinstance(op, LocatedOp) else None
+
+
+def called(op: Op) -> str:
+    line = line_of(op)
+    return f"at {line}" if line else f"{op.name} was called outside detect_anomaly(), so its line is not known"
+
+
+def given(node: Node, bad: Any) -> list[str]:
+    """What the operation was made from, one line an argument; of arrays, where the bad element is, if that is known."""
+    op: Any = node.op
+    place = place_of(op, bad) if np.shape(bad) == np.shape(node._data) else None
+    lines = []
+    for i, arg in enumerate(node.args[:SHOWN], start=1):
+        name = f" {arg.name}" if isinstance(arg, Node) and arg.name else ""
+        lines.append(f"argument {i}{name}: {shown(plain(arg), place, np.shape(bad))}")
+    if len(node.args) > SHOWN:
+        lines.append(f"and {len(node.args) - SHOWN} arguments more")
+    return lines
+
+
+def place_of(op: Op, bad: Any) -> tuple[int, ...] | None:
+    """Where an array that an element-wise operation made is bad first."""
+    if not op.elementwise or not np.shape(bad):
+        return None
+    return tuple(np.argwhere(~np.isfinite(np.asarray(bad)))[0].tolist())
+
+
+def bad_part(data: Any) -> str:
+    """The first NaN or infinity, and how many more there are."""
+    array = np.asarray(data)
+    bad = np.argwhere(~np.isfinite(array))
+    place = tuple(bad[0].tolist())
+    word = "NaN" if np.isnan(array[place]) else f"{float(array[place])}"
+    if not array.shape:
+        return word
+    more = f", first of {len(bad)} elements" if len(bad) > 1 else ""
+    return f"{word} at {place}{more}"
+
+
+def shown(data: Any, place: tuple[int, ...] | None, shape: tuple[int, ...]) -> str:
+    """Data in a few words: a number, or an array's kind and its element at one place or else its range."""
+    if not np.shape(data):
+        return f"{float(data)!r}"
+    array = np.asarray(data)
+    kind = f"{array.dtype} {array.shape}"
+    if place is not None and len(place) == len(shape) and np.broadcast_shapes(array.shape, shape) == shape:
+        return f"{kind}, {float(np.broadcast_to(array, shape)[place])!r} at {place}"
+    return f"{kind} from {float(array.min())!r} to {float(array.max())!r}" if array.size else kind
+
+
+def plain(x: Any) -> Any:
+    return x._data if isinstance(x, Node) else x
+
+
+def finite(x: Any) -> bool:
+    return x is None or (math.isfinite(x) if type(x) is float else bool(np.all(np.isfinite(x))))
+
+
+def users_line() -> Line | None:
+    """The innermost line on the way here that belongs to neither this package nor NumPy."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").partition(".")[0] not in PASSED:
+            return Line(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
+        frame = frame.f_back  # type: ignore[assignment]
+    return None

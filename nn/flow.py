@@ -1,0 +1,383 @@
+"""How gradients fare on their way back through a network: what does not arrive, what fades, what blows up, what is dead.
+
+Everything here reads a graph or gradients that exist already; nothing is changed and nothing is trained.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias, final
+
+import numpy as np
+
+from chainrule.autograd import Node, Tensor, Value, enable_grad
+from chainrule.autograd.graph import ancestry
+from chainrule.autograd.ops.reduction import norm_of
+from chainrule.autograd.primitive import describe
+
+from .evaluation import in_use
+from .extras import extra
+from .module import Module, Parameter, dotted, walk
+
+Parameters: TypeAlias = Module | Mapping[str, Any] | Iterable[Any]
+
+FADED, GROWN = 1e-4, 1e4  # times the gradient of the last weights: less is vanishing, more is exploding
+TOO_LARGE = 1e3  # times the parameter itself: at a learning rate of 0.001, one step replaces it
+COLOURS = {
+    "": "#1d5f9e", "vanishing": "#e08214", "exploding": "#c1121f", "dead": "#6b7280", "not finite": "#c1121f",
+    "no gradient": "#6b7280",
+}  # fmt: skip
+
+
+def unused(parameters: Parameters, loss: Node) -> list[str]:
+    """The names of the parameters that `loss` does not reach: no training will ever change them.
+
+    `parameters` is a Module, a dict of names and variables, or a list of variables, which then go by their own names, or
+    else by their places, as in "[2]". A parameter is reached if it went into the loss along some path on which every
+    operation has a derivative; that may be 0 everywhere, as that of `floor`. Nothing needs to be differentiated first.
+    Raises `TypeError` for anything else.
+
+    >>> import chainrule as cr
+    >>> w, b = cr.Value(2.0, name="w"), cr.Value(1.0, name="b")
+    >>> cr.unused([w, b], w * 3.0)
+    ['b']
+    """
+    if not isinstance(loss, Node):
+        raise TypeError(f"unused: the loss must be a Value or a Tensor, got {describe(loss)}")
+    arrived = reached(loss)
+    return [name for name, parameter in named("unused", parameters) if parameter not in arrived]
+
+
+def reached(root: Node) -> set[Node]:
+    """What `root` was computed from, as far as a derivative leads there."""
+    found, stack = {root}, [root]
+    while stack:
+        node = stack.pop()
+        rules = node.op.rules if node.op is not None else ()  # none at all where a row pulls for all arguments at once
+        for i, arg in enumerate(node.args):
+            if isinstance(arg, Node) and arg not in found and (not rules or rules[i] is not None):
+                found.add(arg)
+                stack.append(arg)
+    return found
+
+
+def named(what: str, parameters: Parameters) -> list[tuple[str, Parameter]]:
+    """Parameters with their names, checked."""
+    if isinstance(parameters, Module):
+        return list(parameters.named_parameters())
+    if isinstance(parameters, Node) or not isinstance(parameters, Iterable):
+        raise TypeError(f"{what}: expected a Module, a dict or a list of parameters, got {describe(parameters)}")
+    if isinstance(parameters, Mapping):
+        pairs = [(str(name), x) for name, x in parameters.items()]
+    else:
+        pairs = [(getattr(x, "name", None) or f"[{i}]", x) for i, x in enumerate(parameters)]
+    for name, x in pairs:
+        if not isinstance(x, Value | Tensor):
+            raise TypeError(f"{what}: {name!r} must be a Value or a Tensor, got {describe(x)}")
+    return pairs
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class FlowRow:
+    """The gradient of one parameter, or of the parameters of one layer together.
+
+    `norm` is Euclidean, `rms` the root mean square, `largest` the largest |element|, `zeros` the share of elements that
+    are exactly 0, `ratio` the norm divided by that of the parameter (None where that is 0). Without a gradient all are
+    None. `verdict` is empty where there is nothing to say.
+    """
+
+    name: str
+    size: int
+    norm: float | None
+    rms: float | None
+    largest: float | None
+    zeros: float | None
+    ratio: float | None
+    verdict: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class GradientFlow:
+    """A row for each parameter or layer, in order of definition: usually from the first layer to the last.
+
+    `reference` is the root mean square of the last weights' gradient, with which the others are compared.
+    """
+
+    rows: tuple[FlowRow, ...]
+    reference: float | None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[FlowRow]:
+        return iter(self.rows)
+
+    def __getitem__(self, name: str) -> FlowRow:
+        for row in self.rows:
+            if row.name == name:
+                return row
+        raise KeyError(name)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"reference": self.reference, "rows": [row.to_dict() for row in self.rows]}
+
+    def __str__(self) -> str:
+        return table(
+            ("name", "size", "norm", "rms", "largest", "zeros", "norm/parameter", "verdict"),
+            [
+                (
+                    r.name,
+                    f"{r.size}",
+                    short(r.norm),
+                    short(r.rms),
+                    short(r.largest),
+                    percent(r.zeros),
+                    short(r.ratio),
+                    r.verdict,
+                )
+                for r in self.rows
+            ],
+        )
+
+    def plot(self) -> Any:
+        """A Matplotlib figure: root mean square and largest |element| of each gradient, on a logarithmic scale.
+
+        First row on the left. The band is where gradients neither vanish nor explode; a cross at the bottom stands for
+        a gradient of 0, a dash for none at all. Raises `ValueError` without rows, `ImportError` where Matplotlib is missing.
+        """
+        if not self.rows:
+            raise ValueError("plot: there is no parameter, there is nothing to draw")
+        width = min(3.0 + 0.45 * len(self.rows), 16.0)
+        figure = extra("matplotlib.figure", "plot", "GradientFlow.plot").Figure((width, 4.2), layout="constrained")
+        self.draw(figure.subplots())
+        return figure
+
+    def draw(self, axes: Any) -> None:
+        places = range(len(self.rows))
+        sizes = [positive(row.rms) for row in self.rows]
+        finite = [x for x in sizes if x is not None]
+        axes.set_yscale("log")
+        if self.reference is not None:
+            axes.axhspan(FADED * self.reference, GROWN * self.reference, color="0.95", zorder=0)
+        axes.plot(places, [math.nan if x is None else x for x in sizes], color="0.7", linewidth=1.0, zorder=1)
+        seen: set[str] = set()
+        for place, row, x in zip(places, self.rows, sizes, strict=True):
+            colour = COLOURS[row.verdict]
+            label = None if row.verdict in seen else row.verdict or "root mean square"
+            seen.add(row.verdict)
+            if x is None:
+                marker = "$-$" if row.rms is None else "x"
+                at_bottom = axes.get_xaxis_transform()
+                axes.plot(place, 0.04, marker=marker, color=colour, linestyle="none", label=label, transform=at_bottom)
+                continue
+            axes.plot(place, x, marker="o", color=colour, linestyle="none", label=label, zorder=2)
+            largest = positive(row.largest)
+            if largest is not None:
+                axes.plot([place, place], [x, largest], color=colour, linewidth=1.0, zorder=1)
+                axes.plot(place, largest, marker="_", color=colour, linestyle="none", zorder=2)
+        axes.plot([], [], marker="_", color=COLOURS[""], linestyle="none", label="largest |element|")
+        axes.set_xticks(places, [row.name for row in self.rows], rotation=90, fontsize=8)
+        if finite:
+            axes.set_ylim(min(finite) / 10.0, 3.0 * max(positive(row.largest) or 0.0 for row in self.rows))
+        axes.set(ylabel="|gradient|")
+        axes.grid(axis="y", alpha=0.3)
+        axes.legend(fontsize=8)
+
+
+def gradient_flow(parameters: Parameters, *, by: str = "parameter") -> GradientFlow:
+    """How large the gradients are that the last `backward` left, from the first layer to the last.
+
+    `parameters` is a Module, a dict or a list; `by` is "parameter" or, of a Module, "layer": all parameters of one module
+    inside. The verdicts, which do not depend on the scale of the loss but for one of them:
+
+    - "no gradient": none has arrived; "not finite": a NaN or an infinity has;
+    - "dead": every element is exactly 0;
+    - "vanishing", "exploding": the root mean square is below 1e-4, or above 1e4, times that of the last weights (the
+      last parameter with two axes or more, else the last), where the way back begins;
+    - "exploding" too: the norm is above 1000 times the parameter's own, so that one step of plain gradient descent at a
+      learning rate of 0.001 would replace it.
+
+    >>> import chainrule as cr
+    >>> model = cr.nn.MLP([2, 3, 1], rng=0)
+    >>> cr.nn.mse_loss(model([[1.0, 2.0]]), [[1.0]]).backward()
+    >>> flow = cr.nn.gradient_flow(model)
+    >>> [row.verdict for row in flow]
+    ['', '', '', '']
+    """
+    if by not in ("parameter", "layer"):
+        raise ValueError(f'gradient_flow: by must be "parameter" or "layer", got {by!r}')
+    if by == "layer" and not isinstance(parameters, Module):
+        raise TypeError(f"gradient_flow: only a Module has layers, got {describe(parameters)}")
+    groups: dict[str, list[Parameter]] = {}
+    layers = module_names(parameters) if isinstance(parameters, Module) else set()
+    for name, parameter in named("gradient_flow", parameters):
+        groups.setdefault(name if by == "parameter" else layer_of(name, layers), []).append(parameter)
+    measured = [(name, Measured(group)) for name, group in groups.items()]
+    reference = reference_of([(m.rms, m.matrix) for _, m in measured])
+    return GradientFlow(tuple(m.row(name, reference) for name, m in measured), reference)
+
+
+def module_names(model: Module) -> set[str]:
+    """The paths of all modules inside."""
+    return {dotted(path) for path, part in walk(model) if isinstance(part, Module)}
+
+
+def layer_of(name: str, layers: set[str]) -> str:
+    """The innermost module that a parameter belongs to."""
+    while name and name not in layers:
+        name = name.rpartition(".")[0]
+    return name or "model"
+
+
+@final
+class Measured:
+    """The gradients of some parameters, taken together."""
+
+    def __init__(self, parameters: list[Parameter]) -> None:
+        data = joined([p.data for p in parameters])
+        grads = [p.grad for p in parameters if p.grad is not None]
+        self.size, self.matrix = data.size, any(p.ndim >= 2 for p in parameters)
+        self.norm = self.rms = self.largest = self.zeros = self.ratio = None
+        if grads:
+            g = joined(grads)
+            own = length(data)
+            self.norm = length(g)
+            self.rms = self.norm / math.sqrt(g.size) if g.size else 0.0
+            self.largest = float(np.max(np.abs(g), initial=0.0))
+            self.zeros = float(np.mean(g == 0.0)) if g.size else 0.0
+            self.ratio = self.norm / own if own else None
+
+    def row(self, name: str, reference: float | None) -> FlowRow:
+        numbers = self.norm, self.rms, self.largest, self.zeros, self.ratio
+        return FlowRow(name, self.size, *numbers, verdict=self.verdict(reference))
+
+    def verdict(self, reference: float | None) -> str:
+        if self.norm is None or self.rms is None:
+            return "no gradient"
+        if not math.isfinite(self.norm):
+            return "not finite"
+        if self.norm == 0.0:
+            return "dead" if self.size else ""
+        if (self.ratio or 0.0) > TOO_LARGE or (reference and self.rms > GROWN * reference):
+            return "exploding"
+        return "vanishing" if reference and self.rms < FADED * reference else ""
+
+
+def joined(arrays: list[Any]) -> Any:
+    return np.concatenate([np.asarray(x, dtype=float).reshape(-1) for x in arrays])
+
+
+def length(x: Any) -> float:
+    """The Euclidean norm, without overflow on the way."""
+    return float(norm_of(x, None, False)) if x.size else 0.0
+
+
+def reference_of(measured: list[tuple[float | None, bool]]) -> float | None:
+    """The root mean square where the way back begins: of the last weights, else of the last parameter."""
+    usable = [(x, matrix) for x, matrix in measured if x and math.isfinite(x)]
+    weights = [x for x, matrix in usable if matrix]
+    return weights[-1] if weights else usable[-1][0] if usable else None
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class DeadUnits:
+    """The units of one ReLU that are 0 for every sample; `after` is the layer whose parameters feed it."""
+
+    after: str
+    units: int
+    dead: tuple[int, ...]
+
+    @property
+    def share(self) -> float:
+        return len(self.dead) / self.units if self.units else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"share": self.share}
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class DeadUnitsReport:
+    """One row for each ReLU, in the order in which they were computed."""
+
+    rows: tuple[DeadUnits, ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[DeadUnits]:
+        return iter(self.rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"rows": [row.to_dict() for row in self.rows]}
+
+    def __str__(self) -> str:
+        return table(
+            ("after", "units", "dead", "share"),
+            [(row.after, f"{row.units}", f"{len(row.dead)}", percent(row.share)) for row in self.rows],
+        )
+
+
+def dead_units(model: Module, *inputs: Any) -> DeadUnitsReport:
+    """Which units of each ReLU are 0 for every one of these samples, and so learn nothing from them.
+
+    The model is run once, as in use (after `eval()`). Units lie along the last axis, samples along all others. Raises
+    `TypeError` where the model does not return a Tensor.
+
+    >>> import chainrule as cr
+    >>> model = cr.nn.Sequential(cr.nn.Linear(1, 2, rng=0), cr.nn.ReLU())
+    >>> model[0].weight.data, model[0].bias.data = [[1.0], [1.0]], [0.0, -9.0]
+    >>> print(cr.nn.dead_units(model, [[1.0], [2.0]]))
+    after  units  dead  share
+    0      2      1     50 %
+    """
+    with in_use(model), enable_grad():
+        output = model(*inputs)
+    if not isinstance(output, Tensor):
+        raise TypeError(f"dead_units: the model must return one Tensor, got {describe(output)}")
+    names: dict[Node, str] = {parameter: name for name, parameter in model.named_parameters()}
+    layers = module_names(model)
+    rows = []
+    for node in reversed(ancestry(output)):
+        if node.op is not None and node.op.name == "relu" and np.ndim(node._data):
+            silent = np.all(np.asarray(node._data) == 0.0, axis=tuple(range(np.ndim(node._data) - 1)))
+            rows.append(DeadUnits(fed_by(node, names, layers), silent.size, tuple(np.flatnonzero(silent).tolist())))
+    return DeadUnitsReport(tuple(rows))
+
+
+def fed_by(node: Node, names: Mapping[Node, str], layers: set[str]) -> str:
+    """The layer of the parameter that is nearest before a node."""
+    nearest, seen = [node], {node}
+    for each in nearest:  # grows while it is read: the nearer, the sooner
+        if each in names:
+            return layer_of(names[each], layers)
+        for arg in each.args:
+            if isinstance(arg, Node) and arg not in seen:
+                seen.add(arg)
+                nearest.append(arg)
+    return "the inputs"
+
+
+def positive(x: float | None) -> float | None:
+    return x if x and math.isfinite(x) else None
+
+
+def short(x: float | None) -> str:
+    return "–" if x is None else f"{x:.3g}"
+
+
+def percent(x: float | None) -> str:
+    return "–" if x is None else f"{100.0 * x:.3g} %"
+
+
+def table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, cells, widths)).rstrip() for cells in [headings, *rows])
