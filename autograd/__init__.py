@@ -12,6 +12,8 @@ from .derivative import jacobian as jacobian
 from .derivative import jvp as jvp
 from .derivative import value_and_grad as value_and_grad
 from .derivative import vjp as vjp
+from .explain import Explanation as Explanation
+from .explain import explain as explain
 from .graph import Node as Node
 from .graph import enable_grad as enable_grad
 from .graph import no_grad as no_grad

@@ -54,6 +54,10 @@ class AnomalyError(FloatingPointError):
         self.node, self.backward, self.position, self.line = node, backward, position, line
         self.operation = node.op.name if node.op is not None else ""
 
+    def __reduce__(self) -> tuple[type[FloatingPointError], tuple[str]]:
+        """To another process goes what it says: a graph cannot."""
+        return FloatingPointError, (str(self),)
+
 
 @final
 class LocatedOp(Op):

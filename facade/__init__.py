@@ -9,6 +9,7 @@ from importlib.metadata import version as _version
 from chainrule import nn as nn
 from chainrule import visualize as visualize
 from chainrule.autograd import AnomalyError as AnomalyError
+from chainrule.autograd import Explanation as Explanation
 from chainrule.autograd import Node as Node
 from chainrule.autograd import Op as Op
 from chainrule.autograd import Report as Report
@@ -47,6 +48,7 @@ from chainrule.autograd import erfc as erfc
 from chainrule.autograd import exp as exp
 from chainrule.autograd import exp2 as exp2
 from chainrule.autograd import expand_dims as expand_dims
+from chainrule.autograd import explain as explain
 from chainrule.autograd import expm1 as expm1
 from chainrule.autograd import flip as flip
 from chainrule.autograd import floor as floor

@@ -39,7 +39,8 @@ def test_the_numbers_are_those_of_the_gradients() -> None:
 @pytest.mark.parametrize("scale", [1e-12, 1.0, 100.0])
 def test_gradients_that_vanish_are_said_to_at_any_scale_of_the_loss(scale: float) -> None:
     verdicts = [row.verdict for row in cr.nn.gradient_flow(trained(12, "sigmoid", scale))]
-    assert verdicts[0] == "vanishing" and verdicts[-1] == ""
+    assert verdicts[0] == "vanishing"
+    assert verdicts[-1] == ""
     assert verdicts == sorted(verdicts, reverse=True)  # from some layer on all is well
     assert {row.verdict for row in cr.nn.gradient_flow(trained(3, "relu", scale))} == {""}
 
@@ -60,7 +61,8 @@ def test_what_is_dead_missing_or_not_finite_is_said_to_be() -> None:
     dead.grad, bad.grad, empty.grad = np.zeros(1), np.array([np.nan]), np.zeros(0)
     flow = cr.nn.gradient_flow([dead, missing, bad, empty])
     assert [row.verdict for row in flow] == ["dead", "no gradient", "not finite", ""]
-    assert "no gradient" in str(flow) and flow["m"].norm is None
+    assert "no gradient" in str(flow)
+    assert flow["m"].norm is None
 
 
 def test_by_layer_the_parameters_of_a_module_count_together() -> None:
@@ -68,7 +70,8 @@ def test_by_layer_the_parameters_of_a_module_count_together() -> None:
     flow = cr.nn.gradient_flow(model, by="layer")
     assert [row.name for row in flow] == ["0", "2"]
     both = np.concatenate([model[0].weight.grad.ravel(), model[0].bias.grad])
-    assert flow["0"].norm == pytest.approx(np.linalg.norm(both)) and flow["0"].size == both.size
+    assert flow["0"].norm == pytest.approx(np.linalg.norm(both))
+    assert flow["0"].size == both.size
     net = cr.nn.scalar.MLP(2, [3, 1], rng=0)
     net([1.0, 2.0]).backward()
     assert [row.name for row in cr.nn.gradient_flow(net, by="layer")] == [
@@ -82,14 +85,16 @@ def test_large_and_small_numbers_do_not_overflow() -> None:
     x = cr.Tensor([1e200, 1e200], name="x")
     x.grad = np.array([3e200, 4e200])
     row = cr.nn.gradient_flow([x])["x"]
-    assert row.norm == pytest.approx(5e200) and row.verdict == ""
+    assert row.norm == pytest.approx(5e200)
+    assert row.verdict == ""
 
 
 def test_it_is_data_and_a_table() -> None:
     flow = cr.nn.gradient_flow(trained(1, "relu"))
     assert len(json.loads(json.dumps(flow.to_dict()))["rows"]) == len(flow) == 4
     heading, *rows = str(flow).splitlines()
-    assert heading.split()[:3] == ["name", "size", "norm"] and len(rows) == 4
+    assert heading.split()[:3] == ["name", "size", "norm"]
+    assert len(rows) == 4
     with pytest.raises(KeyError):
         flow["no such row"]
 
@@ -144,7 +149,8 @@ def test_dead_units_run_the_model_as_in_use_and_leave_it_as_it_was() -> None:
     before = {name: x.copy() for name, x in model.state_dict().items()}
     with cr.no_grad():
         assert len(cr.nn.dead_units(model, X)) == 1
-    assert model.training and all(np.array_equal(before[name], x) for name, x in model.state_dict().items())
+    assert model.training
+    assert all(np.array_equal(before[name], x) for name, x in model.state_dict().items())
     with pytest.raises(TypeError, match="must return one Tensor"):
         cr.nn.dead_units(cr.nn.scalar.MLP(2, [3, 2], rng=0), [1.0, 2.0])
 
@@ -179,7 +185,8 @@ def test_unused_needs_no_gradient_and_survives_an_update() -> None:
     x = cr.Value(1.0, name="x")
     y = x * 2.0
     x.data = 5.0
-    assert cr.unused([x], y) == [] and x.grad is None
+    assert cr.unused([x], y) == []
+    assert x.grad is None
 
 
 def test_unused_on_a_long_chain() -> None:
