@@ -11,16 +11,19 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Container, Mapping, Sequence
-from contextlib import ContextDecorator
 from contextvars import ContextVar, Token
+from functools import wraps
 from heapq import heappop, heappush
 from itertools import count
 from operator import attrgetter
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 if TYPE_CHECKING:
     from .primitive import Op
+
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
 
 next_birth: Callable[[], int] = count(1).__next__
 
@@ -218,7 +221,7 @@ def constant_root(what: str, node: Node) -> RuntimeError:
     )
 
 
-class no_grad(ContextDecorator):
+class no_grad:
     """A block in which nothing is recorded: results are constants. Per thread and per task; blocks may be nested.
 
     Also a decorator, `@no_grad()`, for a whole function.
@@ -235,6 +238,14 @@ class no_grad(ContextDecorator):
 
     def __init__(self) -> None:
         self.tokens: list[Token[bool]] = []  # one for each block that is open, innermost last
+
+    def __call__(self, function: Callable[Given, Result]) -> Callable[Given, Result]:
+        @wraps(function)
+        def within(*args: Given.args, **options: Given.kwargs) -> Result:
+            with type(self)():  # a block of its own for each call: threads may be in several at once
+                return function(*args, **options)
+
+        return within
 
     def __enter__(self) -> Self:
         self.tokens.append(recording.set(self.mode))

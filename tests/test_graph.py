@@ -13,6 +13,7 @@ import threading
 import tracemalloc
 import weakref
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 from typing import Any
 
@@ -742,3 +743,25 @@ def test_a_value_with_an_array_without_axes_stays_a_value() -> None:
         y.backward()
         assert type(v.grad) is float
         assert v.grad == 3.0
+
+
+def test_a_decorated_function_may_run_in_several_threads_at_once() -> None:
+    x, turns = cr.Value(2.0), threading.Barrier(2, timeout=10)
+
+    @cr.no_grad()
+    def square(first: bool) -> tuple[Any, ...]:
+        turns.wait()  # both are inside
+        if not first:
+            turns.wait()  # the first has left
+        y = x * x
+        return y.args
+
+    def run(first: bool) -> tuple[bool, bool]:
+        inside = square(first)
+        outside = (x * x).args
+        if first:
+            turns.wait()
+        return inside == (), outside == (x, x)
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(run, (True, False))) == [(True, True)] * 2
