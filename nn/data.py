@@ -10,10 +10,11 @@ import gzip
 import math
 import operator
 import os
+import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias, final
+from typing import Any, BinaryIO, Protocol, TypeAlias, final, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +41,7 @@ class Batches:
 
     `len()` is the number of batches in an epoch, `.samples` the number of samples. Batches that are not shuffled are
     read-only views of the arrays, others are copies.
-    Raises `ValueError` for lengths that differ or a batch size below 1.
+    Raises `ValueError` for lengths that differ or a batch size below 1, `TypeError` for what is no array of numbers.
 
     >>> import chainrule as cr
     >>> for x, y in cr.nn.Batches([[1.0], [2.0], [3.0]], [0, 1, 1], batch_size=2, shuffle=False):
@@ -61,6 +62,8 @@ class Batches:
         self.arrays = same_length("Batches", arrays)
         self.samples = len(self.arrays[0])
         self.batch_size = None if batch_size is None else whole_number("Batches: batch_size", batch_size, 1)
+        if transform is not None and not callable(transform):
+            raise TypeError(f"Batches: transform must be a function, got {describe(transform)}")
         self.shuffle, self.drop_last, self.transform = shuffle, drop_last, transform
         self.rng = generator(rng)
 
@@ -110,6 +113,8 @@ class Batches:
 
 def whole_number(name: str, x: Any, least: int) -> int:
     try:
+        if isinstance(x, bool):
+            raise TypeError
         n = operator.index(x)
     except TypeError:
         raise TypeError(f"{name} must be a whole number, got {x!r}") from None
@@ -135,7 +140,21 @@ def same_length(name: str, arrays: tuple[Any, ...]) -> tuple[Any, ...]:
 def samples_of(name: str, data: Any) -> Any:
     if isinstance(data, Node):
         raise TypeError(f"{name}: got {describe(data)}, a variable; data is constant: use its .data")
-    return np.asarray(data) if isinstance(data, list | tuple) and not data else constant(data, name)
+    if isinstance(data, list | tuple) and not data:
+        return np.asarray(data)
+    try:
+        return constant(data, name)
+    except TypeError:
+        if isinstance(data, ArrayOfAnother):
+            raise TypeError(f"{name}: got {describe(data)}; use .numpy() to make it a NumPy array") from None
+        raise
+
+
+@runtime_checkable
+class ArrayOfAnother(Protocol):
+    """An array that does not speak NumPy's protocols, such as PyTorch's, but can become a NumPy array."""
+
+    def numpy(self) -> NDArray[Any]: ...
 
 
 def read_only(view: Any) -> Any:
@@ -235,6 +254,8 @@ def idx_array(file: BinaryIO | gzip.GzipFile, limit: int) -> NDArray[Any]:
     size = math.prod(shape) * dtype.itemsize
     if size > limit:
         raise ValueError(f"the header promises {size} bytes for shape {shape}, more than the file can hold")
+    if math.prod(n for n in shape if n) * dtype.itemsize > sys.maxsize:
+        raise ValueError(f"the header promises shape {shape}: such an array is too big, even without elements")
     data = bytearray()
     while piece := file.read(min(PIECE, size + 1 - len(data))):
         data += piece

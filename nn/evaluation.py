@@ -13,7 +13,7 @@ from chainrule.autograd import Node, Tensor, Value, no_grad
 from chainrule.autograd.primitive import describe
 
 from .data import Batch, Batches
-from .metrics import Tally, plain
+from .metrics import Tally, nothing_counts
 from .module import Module
 
 Loss: TypeAlias = Callable[[Any, Any], Any]
@@ -35,7 +35,8 @@ def evaluate(model: Module, loss: Loss, data: Data) -> Evaluation:
 
     Layers behave as after `eval()`, and afterwards as before; nothing is recorded. `data` is what `fit` takes: Batches, a
     tuple of arrays (inputs..., target), cut into batches of 1024, or any iterable of batches. `loss` is the mean over the
-    samples of a batch. Raises `TypeError` for other data, `ValueError` where there is no batch.
+    samples of a batch; of labels, only those that are not negative count, and a batch without any is left out. Raises
+    `TypeError` for other data, `ValueError` where no batch is left.
 
     >>> import chainrule as cr
     >>> model = cr.nn.Linear(1, 1, rng=0)
@@ -43,19 +44,30 @@ def evaluate(model: Module, loss: Loss, data: Data) -> Evaluation:
     >>> cr.nn.evaluate(model, cr.nn.mse_loss, ([[1.0], [2.0]], [[2.0], [5.0]])).loss
     0.5
     """
-    total, samples, tally = 0.0, 0, Tally(confusion=True)
+    tally = Tally(confusion=True)
+    total = average_loss(model, loss, batches_of("evaluate: data", data, batch_size=IN_USE, shuffle=False), tally)
+    return Evaluation(total, tally.accuracy, tally.confusion)
+
+
+def average_loss(
+    model: Module, loss: Loss, data: Data, tally: Tally, between: Callable[[], object] = lambda: None
+) -> float:
+    """The average over the samples that count, which the tally sees too; `between` is called before each batch."""
+    total, samples = 0.0, 0
     with in_use(model), no_grad():
-        for batch in batches_of("evaluate: data", data, batch_size=IN_USE, shuffle=False):
+        for batch in data:
+            between()
             *inputs, target = parts_of(batch)
             prediction = model(*inputs)
-            n = samples_in(target)
-            total += n * as_number(loss(prediction, target))
+            if nothing_counts(prediction, target):
+                continue
+            number = as_number(loss(prediction, target))
+            (n,) = tally.add([prediction], [target])
+            total += n * number
             samples += n
-            if isinstance(prediction, Node | np.ndarray):
-                tally.add([plain(prediction)], [target])
     if not samples:
-        raise ValueError("evaluate: data holds no batch")
-    return Evaluation(total / samples, tally.accuracy, tally.confusion)
+        raise ValueError("evaluate: data holds no batch with a sample that counts")
+    return total / samples
 
 
 def batches_of(name: str, data: Data, *, batch_size: int, shuffle: bool) -> Data:
@@ -63,6 +75,11 @@ def batches_of(name: str, data: Data, *, batch_size: int, shuffle: bool) -> Data
     if isinstance(data, tuple):
         if len(data) < 2:
             raise TypeError(f"{name}: expected a tuple (inputs..., target), got {len(data)} arrays")
+        if any(map(holds_arrays, data)):
+            raise TypeError(
+                f"{name}: got a tuple of lists or tuples of arrays; a tuple means (inputs..., target), each one array: put "
+                "batches in a list, and join rows with np.stack"
+            )
         data = Batches(*data, batch_size=batch_size, shuffle=shuffle)
     if not isinstance(data, Iterable) or isinstance(data, Iterator | np.ndarray | Node):
         raise TypeError(
@@ -81,12 +98,8 @@ def parts_of(batch: Any) -> Batch:
     return tuple(batch)
 
 
-def samples_in(target: Any) -> int:
-    """The length of the first axis; a single number is one sample."""
-    try:
-        return len(target)
-    except TypeError:
-        return 1
+def holds_arrays(x: Any) -> bool:
+    return isinstance(x, list | tuple) and any(isinstance(part, np.ndarray | Tensor) and part.ndim for part in x)
 
 
 def as_number(x: Any) -> float:

@@ -56,7 +56,9 @@ class History:
         if not isinstance(key, str):
             return self.records[key]
         if key not in self.names:
-            raise KeyError(f"nothing called {key!r} was measured; there is {', '.join(self.names) or 'nothing'}")
+            raise KeyError(
+                f"nothing called {key!r} was measured; there is {', '.join(map(str, self.names)) or 'nothing'}"
+            )
         return [record[key] for record in self.records if key in record]
 
     @property
@@ -159,7 +161,7 @@ class History:
         if not self.records:
             return "History(no epoch has finished)"
         names = self.names
-        rows = [names] + [[text(record.get(name)) for name in names] for record in self.records]
+        rows = [list(map(str, names))] + [[text(record.get(name)) for name in names] for record in self.records]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
         if len(self.records) > SHOWN:
@@ -170,8 +172,18 @@ class History:
 
 
 def is_record(x: Any) -> bool:
-    return isinstance(x, dict) and all(isinstance(k, str) and isinstance(v, int | float) for k, v in x.items())
+    return isinstance(x, dict) and not strays(x)
 
 
-def text(x: float | None) -> str:
-    return "" if x is None else str(x) if isinstance(x, int) else f"{x:.4g}"
+def strays(record: Mapping[Any, Any]) -> list[Any]:
+    """The names of what does not belong in a record: no numbers, or not called by a text."""
+    return [
+        name
+        for name, x in record.items()
+        if not (isinstance(name, str) and isinstance(x, int | float | np.integer | np.floating))
+    ]
+
+
+def text(x: Any) -> str:
+    """A measurement in a few characters; what a callback added may be anything."""
+    return "" if x is None else f"{x:.4g}" if isinstance(x, float | np.floating) else str(x)

@@ -9,7 +9,6 @@ from typing import Any, final
 
 from chainrule.autograd import Node
 
-from .evaluation import samples_in
 from .extras import extra
 from .history import Record, text
 from .metrics import Tally
@@ -111,13 +110,14 @@ class Seen:
     """What is measured in the course of one epoch of training.
 
     Quick batches are put aside and looked at together, if their arrays are `lasting`: nobody writes into them later.
+    Whether classes are predicted may be known from earlier epochs.
     """
 
-    def __init__(self, epoch: int, progress: Progress, *, lasting: bool) -> None:
+    def __init__(self, epoch: int, progress: Progress, *, lasting: bool, classifies: bool | None) -> None:
         self.epoch, self.progress = epoch, progress
-        self.batches = self.samples = 0
+        self.batches = self.skipped = self.samples = 0
         self.loss = self.penalty = self.norm = 0.0  # sums over samples, the norm's over batches
-        self.tally = Tally()
+        self.tally = Tally(classifies=classifies)
         self.aside: list[tuple[Any, ...]] = []
         self.enough, self.most = 1, MOST_ASIDE if lasting else 1
         self.looked = time.monotonic()
@@ -132,28 +132,32 @@ class Seen:
         if len(self.aside) >= self.enough:
             self.look()
 
+    def skip(self) -> None:
+        """A batch in which no sample counts."""
+        self.batches += 1
+        self.skipped += 1
+        self.progress.batches(1, self)
+
     def look(self) -> None:
         """Take in what was put aside. Sums grow batch by batch, so that it does not matter when this happens."""
         aside, self.aside = self.aside, []
-        for target, _, loss, penalty, norm in aside:
-            n = samples_in(target)
-            self.samples += n
-            self.loss += n * float(loss)
-            self.penalty += n * float(penalty)
-            self.norm += norm
         if aside:
-            if aside[0][1] is not None:
-                self.tally.add([entry[1] for entry in aside], [entry[0] for entry in aside])
+            counts = self.tally.add([entry[1] for entry in aside], [entry[0] for entry in aside])
+            for n, (_, _, loss, penalty, norm) in zip(counts, aside, strict=True):
+                self.samples += n
+                self.loss += n * float(loss)
+                self.penalty += n * float(penalty)
+                self.norm += norm
             self.progress.batches(len(aside), self)
         now = time.monotonic()
         self.enough = min(2 * self.enough, self.most) if now - self.looked < REFRESH / 4 else max(1, self.enough // 2)
         self.looked = now
 
     def averages(self) -> Record:
-        """Over the batches so far."""
+        """Over the batches so far; empty while no sample has counted."""
         if not self.samples:
-            raise ValueError("fit: data gave no samples")
+            return {}
         averages = {"loss": self.loss / self.samples, "penalty": self.penalty / self.samples}
         accuracy = self.tally.accuracy
         averages |= {} if accuracy is None else {"accuracy": accuracy}
-        return averages | {"gradient_norm": self.norm / self.batches}
+        return averages | {"gradient_norm": self.norm / (self.batches - self.skipped)}

@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -27,12 +27,12 @@ from chainrule.autograd.primitive import describe
 from .checkpoints import Stateful, load_checkpoint, save_checkpoint
 from .clip import clip_grad_norm, clip_grad_value
 from .data import Batch, Batches, whole_number
-from .evaluation import IN_USE, Data, Loss, batches_of, evaluate, in_use, modes_kept, parts_of
+from .evaluation import IN_USE, Data, Loss, average_loss, batches_of, in_use, modes_kept, parts_of
 from .files import check_suffix
-from .history import History, Record
-from .metrics import classifies
+from .history import History, Record, strays
+from .metrics import Tally, classifies, nothing_counts, plain
 from .module import Module
-from .optimizer import Optimizer
+from .optimizer import Optimizer, number
 from .progress import Seen, progress_of
 from .schedules import ReduceLROnPlateau, Schedule
 
@@ -65,13 +65,17 @@ def fit(
     `data` gives in each epoch batches `(inputs..., target)`: Batches; a tuple of arrays, cut into shuffled batches of 32;
     or any iterable of batches that can be iterated over again. `loss(model(inputs...), target)` is one number, the mean
     over the samples of the batch; `penalty(model)`, such as `lambda model: 1e-4 * cr.nn.l2_penalty(model.parameters())`,
-    is added to it. The optimizer updates the parameters it was given.
+    is added to it. The optimizer updates the parameters it was given; gradients of the model's others are forgotten too.
+
+    Where the target has integer labels of classes, samples with a negative label count for nothing in the averages, and a
+    batch for which the loss fails because it has no others is left out.
 
     A record of the History has `epoch`, from 1; `loss`, the average over the samples as they were trained on, and
     `penalty`, which it does not include; `accuracy`, where the prediction has scores of classes and the target integer
-    labels or probabilities; `validation_loss` and `validation_accuracy`, by `evaluate` on the `validation` data; `lr`;
-    `gradient_norm`, the average before clipping, if `clip_norm` is given; and `seconds`, validation included. The best
-    epoch is the one of least validation loss, else of least loss, or as `early_stopping` says.
+    labels or probabilities that sum to 1 (the first batch decides); `validation_loss` and `validation_accuracy`, by
+    `evaluate` on the `validation` data; `lr`; `gradient_norm`, the average before clipping, if `clip_norm` is given; and
+    `seconds`, validation included. The best epoch is the one of least validation loss, else of least loss, or as
+    `early_stopping` says.
 
     - `schedule.step()` follows each epoch; ReduceLROnPlateau is given the validation loss, else the loss.
     - `clip_norm` limits the norm of all gradients together, `clip_value` each element, before an update.
@@ -85,13 +89,17 @@ def fit(
       is there, up to `epochs` in all, and to the same bytes as without a break, given the same arguments. Without, a
       file that is there is an error. Data of your own has a part in this if it has `state_dict` and `load_state_dict`.
 
-    Ctrl-C in the main thread ends training after the batch under way: the model is whole, the History has the finished
-    epochs and `.stopped == "interrupted"`. A second one raises `KeyboardInterrupt` at once. (A program with a SIGINT handler
-    of its own keeps that.) While training, layers behave as after `train()`; afterwards as before.
+    Ctrl-C in the main thread ends training, or validation, after the batch under way: the model is whole, the History has
+    the finished epochs and `.stopped == "interrupted"`. A second one raises `KeyboardInterrupt` at once. (A program with a
+    SIGINT handler of its own keeps that.) While training, all layers behave as after `train()`, also those that were put
+    in `eval()` before; afterwards as before.
 
-    Raises `FloatingPointError` for a loss, or a norm to clip, that is not finite: weights and buffers are then as they
-    were before that batch. Raises `TypeError` and `ValueError` for arguments that do not go together, before anything is
-    trained, and for a loss that is not one number or depends on none of the parameters.
+    Raises `FloatingPointError` for a loss that is not finite: weights and buffers are then as they were before that batch;
+    buffers also after any other error. So too for a gradient, looked at in every batch with `clip_norm` or `clip_value`,
+    else for speed only in an epoch's first: in another one it spoils the weights, which is an error, and said so, as soon
+    as a loss is not finite or the epoch ends. Raises `TypeError` and `ValueError` for arguments that do not go
+    together, before anything is trained (but whether batches of your own allow an accuracy is known only after an epoch),
+    and for a loss that is not one number or depends on none of the parameters.
 
     >>> import chainrule as cr
     >>> model = cr.nn.Linear(1, 1, rng=0)
@@ -113,7 +121,9 @@ def fit(
         schedule=schedule,
         clip_norm=clip_norm,
         clip_value=clip_value,
-        early_stopping=EarlyStopping(early_stopping) if isinstance(early_stopping, int) else early_stopping,
+        early_stopping=early_stopping
+        if early_stopping is None or isinstance(early_stopping, EarlyStopping)
+        else EarlyStopping(early_stopping),
         penalty=penalty,
         callbacks=callbacks,
         checkpoint=None if checkpoint is None else Path(checkpoint),
@@ -124,6 +134,10 @@ def fit(
 
 class StopTraining(Exception):
     """Raised by a callback of `fit` to end training after this epoch."""
+
+
+class Interrupted(Exception):
+    """Raised between two batches after Ctrl-C: the epoch under way will not be finished."""
 
 
 @final
@@ -195,6 +209,9 @@ class Training:
         ):
             if not isinstance(x, kind):
                 raise TypeError(f"fit: {name} is {describe(x)}, expected {getattr(kind, '__name__', kind)}")
+        if not isinstance(self.callbacks, Iterable):
+            raise TypeError(f"fit: callbacks must be a list of functions, got {describe(self.callbacks)}")
+        self.callbacks = list(self.callbacks)
         for name, f in (
             ("loss", self.loss),
             ("penalty", self.penalty or abs),
@@ -203,7 +220,7 @@ class Training:
             if not callable(f):
                 raise TypeError(f"fit: {name} is {describe(f)}, expected a function")
         for name, limit in ("clip_norm", self.clip_norm), ("clip_value", self.clip_value):
-            if limit is not None and not limit > 0.0:
+            if limit is not None and not number(f"fit: {name}", limit) > 0.0:
                 raise ValueError(f"fit: {name} must be positive, got {limit}")
         default = EarlyStopping(1, monitor="loss" if self.validation is None else "validation_loss")
         self.criterion = self.early_stopping or default
@@ -223,7 +240,7 @@ class Training:
         there += ["penalty"] * (self.penalty is not None) + ["gradient_norm"] * (self.clip_norm is not None)
         there += ["validation_loss"] * (self.validation is not None)
         data = {"accuracy": self.data, "validation_accuracy": self.validation}.get(monitor)
-        if monitor not in there and (data is None or not has_classes(self.model, data)):
+        if monitor not in there and (data is None or not may_have_classes(self.model, data)):
             raise ValueError(
                 f"fit: early_stopping monitors {monitor!r}, which is not measured here; there is {', '.join(there)}"
                 + (", but no validation data" if self.validation is None else "")
@@ -243,6 +260,12 @@ class Training:
         }
 
     def state_dict(self) -> dict[str, Any]:
+        for record in self.history:
+            for name in strays(record):
+                raise TypeError(
+                    f"fit: the record of epoch {record.get('epoch')} has {name!r}: {describe(record[name])}; a checkpoint "
+                    "keeps only numbers, named by text. What is measured by a callback must be a number"
+                )
         best = None if self.best is None else {"weights": self.best.weights, "confusion": self.best.confusion}
         return {"history": self.history.to_dict(), "best": best}
 
@@ -295,16 +318,11 @@ class Training:
     def epoch(self) -> None:
         """Train, validate, note it, and decide what comes next."""
         start = time.perf_counter()
-        measured = self.train()
-        if measured is None:
+        try:
+            record = {"epoch": len(self.history) + 1, **self.train(), **self.validate()}
+        except Interrupted:
             self.history.stopped = INTERRUPTED
             return
-        record: Record = {"epoch": len(self.history) + 1, **measured}
-        if self.validation is not None:
-            found = evaluate(self.model, self.loss, self.validation)
-            record |= {"validation_loss": found.loss}
-            record |= {} if found.accuracy is None else {"validation_accuracy": found.accuracy}
-            self.history.confusion = found.confusion
         record |= {"lr": self.optimizer.lr} if "lr" in self.optimizer.options else {}
         self.history.records.append(record | {"seconds": time.perf_counter() - start})
         self.note_best()
@@ -318,44 +336,73 @@ class Training:
         if self.interruption.asked:
             self.history.stopped = INTERRUPTED
 
-    def train(self) -> Record | None:
-        """One pass over the data; None if it was interrupted."""
-        lasting = isinstance(self.data, Batches) and self.data.transform is None
-        seen = Seen(len(self.history) + 1, self.progress, lasting=lasting)
+    def train(self) -> Record:
+        """One pass over the data."""
+        seen = Seen(
+            len(self.history) + 1,
+            self.progress,
+            lasting=isinstance(self.data, Batches) and self.data.transform is None,
+            classifies=self.measured("accuracy"),
+        )
         self.parameters = self.optimizer.parameters
+        moved = set(map(id, self.parameters))
+        self.frozen = [p for p in self.model.parameters() if id(p) not in moved]
         self.buffers = [array for _, array in self.model.named_buffers()]
         self.model.train()
         for batch in self.data:
-            if self.interruption.asked:
-                return None
+            self.interruption.check()
             self.step(batch, seen)
         seen.look()
+        self.require_finite_weights(f"epoch {seen.epoch}, after its last batch")
+        if not seen.samples:
+            raise ValueError("fit: data gave no samples that count")
         record = seen.averages()
         for name, wanted in ("penalty", self.penalty), ("gradient_norm", self.clip_norm):
             if wanted is None:
                 del record[name]
         return record
 
+    def validate(self) -> Record:
+        """The model in use, on the validation data."""
+        if self.validation is None:
+            return {}
+        tally = Tally(confusion=True, classifies=self.measured("validation_accuracy"))
+        loss = average_loss(self.model, self.loss, self.validation, tally, between=self.interruption.check)
+        self.history.confusion = tally.confusion
+        accuracy = tally.accuracy
+        return {"validation_loss": loss} | ({} if accuracy is None else {"validation_accuracy": accuracy})
+
+    def measured(self, name: str) -> bool | None:
+        """Whether the last epoch measured this, as then the next one does; None before there is one."""
+        return name in self.history[-1] if self.history.records else None
+
     def step(self, batch: Batch, seen: Seen) -> None:
         """Forward, loss, backward, update. A network may be so small that all else here counts: it is looked at later."""
         done = seen.batches
-        *inputs, target = batch if done else parts_of(batch)
+        *inputs, target = parts_of(batch)
+        prediction: Any = None
 
         def objective() -> Any:
+            nonlocal prediction
             self.optimizer.zero_grad()
+            for p in self.frozen:
+                p.grad = None
             prediction = self.model(*inputs)
             loss = total = self.loss(prediction, target)
             penalty: Any = 0.0
             if self.penalty is not None:
                 penalty = self.penalty(self.model)
+                require_number("loss", loss)
+                require_number("penalty", penalty)
                 total = loss + penalty
-            if not done:
-                require_number(total)
+            require_descendable(total)
             if not math.isfinite(total._data):
                 raise not_finite("the loss", total.item())
             total.backward()
             if not done:
                 self.require_gradients()
+            if self.clips or not done:
+                self.require_finite_gradients()
             norm = self.clip() if self.clips else 0.0
             if seen.batches == done:  # the first evaluation: a line search makes several
                 seen.add(target, prediction, loss, penalty, norm)
@@ -364,14 +411,44 @@ class Training:
         buffers = [(array, array.copy()) for array in self.buffers] if self.buffers else ()
         try:
             self.optimizer.step(objective)
-        except FloatingPointError as error:
+        except BaseException as error:
             for array, before in buffers:
                 array[...] = before
-            raise FloatingPointError(f"fit: epoch {seen.epoch}, batch {done + 1}: {error}") from error
+            if not isinstance(error, ValueError | FloatingPointError):
+                raise
+            if seen.batches == done and nothing_counts(prediction, target):
+                seen.skip()
+            elif isinstance(error, FloatingPointError) or is_not_finite(prediction):
+                if done:
+                    self.require_finite_weights(f"epoch {seen.epoch}, batch {done + 1}")
+                raise FloatingPointError(f"fit: epoch {seen.epoch}, batch {done + 1}: {error}") from error
+            else:
+                raise
 
     def require_gradients(self) -> None:
         if all(p.grad is None for p in self.parameters):
             raise ValueError("fit: the loss depends on none of the parameters that the optimizer was given")
+
+    def require_finite_gradients(self) -> None:
+        """Before every update this would cost a small network a twentieth of its time; see `require_finite_weights`."""
+        if name := self.first_not_finite([p.grad for p in self.parameters]):
+            raise not_finite(f"the gradient of {name}", "not finite, though the loss is")
+
+    def require_finite_weights(self, where: str) -> None:
+        """A gradient that was not finite leaves weights that are not, and those a loss that is not."""
+        if name := self.first_not_finite(self.parameters):
+            raise FloatingPointError(
+                f"fit: {where}: {name} is not finite any more: an earlier gradient was not, and the update went ahead. "
+                "With clip_norm= or clip_value= each gradient is looked at before its update"
+            )
+
+    def first_not_finite(self, found: Sequence[Any]) -> str | None:
+        """Which parameter the first of these, one for each parameter, belongs to."""
+        wrong = next((p for p, x in zip(self.parameters, found, strict=True) if is_not_finite(x)), None)
+        if wrong is None:
+            return None
+        names = {id(p): name for name, p in self.model.named_parameters()}
+        return repr(names[id(wrong)]) if id(wrong) in names else "a parameter outside the model"
 
     def clip(self) -> float:
         """Limit the gradients; their norm before that, or 0 where only elements are limited."""
@@ -389,6 +466,11 @@ class Training:
     def note_best(self) -> None:
         record, best = self.history[-1], self.history.best_epoch
         monitor = self.criterion.monitor
+        if monitor not in record:
+            raise ValueError(
+                f"fit: early_stopping monitors {monitor!r}, which epoch {record['epoch']} did not measure: not in every "
+                "batch has the prediction scores of classes, and the target integer labels or probabilities that sum to 1"
+            )
         if best is None or self.criterion.improves(record[monitor], on=self.history[best - 1][monitor]):
             self.history.best_epoch = record["epoch"]
             if self.early_stopping is not None:
@@ -424,6 +506,10 @@ class Interruption:
             signal.signal(signal.SIGINT, self.note)
         return self
 
+    def check(self) -> None:
+        if self.asked:
+            raise Interrupted
+
     def note(self, signum: int, frame: FrameType | None) -> None:
         if self.asked:
             raise KeyboardInterrupt
@@ -434,25 +520,42 @@ class Interruption:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def require_number(total: Any) -> None:
+def require_number(what: str, x: Any) -> None:
+    if not isinstance(x, Node | np.ndarray | np.number | int | float):
+        raise TypeError(f"fit: {what} must return a number, got {describe(x)}")
+    if np.shape(plain(x)) != ():
+        raise ValueError(
+            f"fit: {what} must return one number, got shape {np.shape(plain(x))}; reduce it, as with cr.mean"
+        )
+
+
+def require_descendable(total: Any) -> None:
     """A loss must be a number to descend, or an error says why it is none."""
     if not isinstance(total, Node):
         raise TypeError(f"fit: loss must return a node to differentiate, got {describe(total)}")
-    if np.shape(total._data) != ():
-        shape = np.shape(total._data)
-        raise ValueError(f"fit: loss must return one number, got shape {shape}; reduce it, as with cr.mean")
+    if total.shape != ():
+        require_number("loss", total)
     if not total.args:
         raise ValueError("fit: loss returned a constant: it depends on no parameter, or was computed under no_grad()")
 
 
-def not_finite(what: str, x: float) -> FloatingPointError:
+def is_not_finite(x: Any) -> bool:
+    return isinstance(x, Node | np.ndarray | float) and not np.all(np.isfinite(plain(x)))
+
+
+def not_finite(what: str, x: object) -> FloatingPointError:
     return FloatingPointError(
         f"{what} is {x}, so nothing was updated. A lower learning rate, clip_norm=, or other initial weights may help"
     )
 
 
-def has_classes(model: Module, data: Data) -> bool:
-    """Whether an accuracy can be measured: looks at the first batch, and leaves no trace."""
+def may_have_classes(model: Module, data: Data) -> bool:
+    """Whether an accuracy can be measured, as the first batch shows; leaves no trace.
+
+    An iterable that is somebody's own is not begun just to look: of that it is not known.
+    """
+    if not isinstance(data, Batches | Sequence):
+        return True
     before = data.state_dict() if isinstance(data, Stateful) else None
     *inputs, target = parts_of(next(iter(data)))
     if isinstance(data, Stateful):

@@ -135,6 +135,13 @@ def test_batches_are_nobody_elses_to_write_into() -> None:
     assert not x.any()
 
 
+class Foreign:
+    """An array as PyTorch's are: not one of NumPy's, but on the way to one."""
+
+    def numpy(self) -> Any:
+        return X
+
+
 BATCHES_ERRORS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "lengths": (lambda: cr.nn.Batches(X, Y[:9]), ValueError, "different numbers of samples: 10, 9"),
     "nothing": (lambda: cr.nn.Batches(), TypeError, "at least one array, got none"),
@@ -143,6 +150,14 @@ BATCHES_ERRORS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "a variable": (lambda: cr.nn.Batches(cr.Tensor(X)), TypeError, "a variable; data is constant: use its .data"),
     "size 0": (lambda: cr.nn.Batches(X, batch_size=0), ValueError, "batch_size must be at least 1, got 0"),
     "size 2.5": (lambda: cr.nn.Batches(X, batch_size=2.5), TypeError, "batch_size must be a whole number, got 2.5"),
+    "size True": (lambda: cr.nn.Batches(X, batch_size=True), TypeError, "batch_size must be a whole number, got True"),
+    "no function": (lambda: cr.nn.Batches(X, transform=3), TypeError, "transform must be a function, got 3 (int)"),
+    "foreign": (lambda: cr.nn.Batches(Foreign()), TypeError, "use .numpy() to make it a NumPy array"),
+    "held back True": (
+        lambda: cr.nn.split(X, validation=True),
+        TypeError,
+        "validation as a number of samples must be a whole number, got True",
+    ),
     "split lengths": (lambda: cr.nn.split(X, Y[:9]), ValueError, "split: the arrays have different numbers of samples"),
     "fraction 0": (lambda: cr.nn.split(X, validation=0.0), ValueError, "must lie between 0 and 1, got 0.0"),
     "fraction 1": (lambda: cr.nn.split(X, validation=1.0), ValueError, "must lie between 0 and 1, got 1.0"),
@@ -237,6 +252,7 @@ BROKEN: dict[str, tuple[bytes, str]] = {
     "axes": (b"\0\0\x08\xff" + b"\0\0\0\x01" * 255 + b"\0", "255 axes; an array has at most 64"),
     "huge": (b"\0\0\x0e\x03" + struct.pack(">3I", HUGE, HUGE, HUGE), "more than the file can hold"),
     "large": (b"\0\0\x08\x01" + struct.pack(">I", 10**9) + b"\0" * 10, "promises 1000000000 bytes"),
+    "huge nothing at the end": (b"\0\0\x08\x03" + struct.pack(">3I", HUGE, HUGE, 0), "array is too big"),
     "huge nothing": (b"\0\0\x08\x04" + struct.pack(">4I", 0, HUGE, HUGE, HUGE), "array is too big"),
 }
 
@@ -314,6 +330,8 @@ SCORES = np.array([[2.0, 1.0, 0.0], [0.0, 3.0, 1.0], [1.0, 0.0, 4.0], [5.0, 0.0,
         (SCORES.reshape(2, 2, 3), [[0, 1], [2, 2]], 0.75),
         (SCORES, [0, -100, 1, -100], 0.5),
         (SCORES, [-100] * 4, math.nan),
+        (SCORES, [-1, 1, 1, -2], 0.5),
+        (SCORES[:, 0] > 1, [1, 0, 1, 1], 0.75),
     ],
 )
 def test_accuracy(prediction: Any, target: Any, expected: float) -> None:
@@ -329,6 +347,26 @@ def test_accuracy_of_what_does_not_go_together(prediction: Any, target: Any) -> 
         cr.nn.accuracy(prediction, target)
 
 
+@pytest.mark.parametrize("metric", [cr.nn.accuracy, cr.nn.confusion_matrix])
+@pytest.mark.parametrize(
+    ("prediction", "target", "message"),
+    [
+        (
+            SCORES[:, :1],
+            [0, 1, 0, 1],
+            r"one score per sample, shape \(4, 1\), is no choice between classes; threshold it",
+        ),
+        (SCORES[:, :1], np.ones((4, 1)), "one score per sample"),
+        (cr.Tensor(SCORES[:, :1]), np.ones((4, 1), int), "one score per sample"),
+        (SCORES, SCORES, "its rows do not sum to 1"),
+        (SCORES, np.array([[2.0, -1.0, 0.0]] * 4), "its rows do not sum to 1"),
+    ],
+)
+def test_metrics_of_what_is_no_choice_between_classes(metric: Any, prediction: Any, target: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        metric(prediction, target)
+
+
 def test_confusion_matrix() -> None:
     expected = [[1, 0, 0], [0, 1, 0], [1, 0, 1]]
     for prediction in (SCORES, [0, 1, 2, 0]):
@@ -337,7 +375,10 @@ def test_confusion_matrix() -> None:
         assert found.dtype == np.int64
     assert cr.nn.confusion_matrix([0], [1], classes=3).tolist() == [[0, 0, 0], [1, 0, 0], [0, 0, 0]]
     assert cr.nn.confusion_matrix([3], [0]).shape == (4, 4)
-    assert cr.nn.confusion_matrix(SCORES, [1, -100, 1, 1]).sum() == 3
+    assert cr.nn.confusion_matrix(SCORES, [1, -100, 1, -1]).sum() == 2
+    for prediction, target in ([0], [10**9]), ([10**9], [0]):
+        with pytest.raises(ValueError, match="class 1000000000 occurs"):
+            cr.nn.confusion_matrix(prediction, target)
     small = np.array([200, 255], np.uint8)
     assert cr.nn.confusion_matrix(small, small)[255, 255] == 1
     for prediction, target in ([0, 3], [0, 0]), ([0, 0], [0, 3]), ([0, -1], [0, 0]):

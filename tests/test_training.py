@@ -278,6 +278,73 @@ def test_ignored_labels_do_not_count() -> None:
     assert history.confusion.sum() == 25
 
 
+@pytest.mark.parametrize("size", [1, 7, 50])
+def test_averages_over_the_labels_that_count_do_not_depend_on_the_batches(size: int) -> None:
+    y = np.where(np.arange(50) < 20, -100, Y)  # of size 7 the first two batches, and most of the third, do not count
+    model = model_of()
+    batches = cr.nn.Batches(X, y, batch_size=size, shuffle=False)
+    expected = cr.nn.cross_entropy(model(X[20:]), Y[20:]).item()
+    assert cr.nn.evaluate(model, cr.nn.cross_entropy, batches).loss == pytest.approx(expected, rel=1e-12)
+    still = cr.nn.SGD(model.parameters(), lr=0.0)
+    history = train(model, batches, optimizer=still, epochs=1, clip_norm=1.0, validation=batches)
+    assert [history["loss"], history["validation_loss"]] == [[pytest.approx(expected, rel=1e-12)]] * 2
+    assert history["accuracy"] == [cr.nn.accuracy(model(X[20:]), Y[20:])] == history["validation_accuracy"]
+
+
+def test_labels_of_sequences_count_one_by_one() -> None:
+    x, y = X[:48].reshape(4, 12, 2), Y[:48].reshape(4, 12).copy()
+    y[0, 2:] = -1
+    model = model_of()
+
+    def loss(prediction: Any, target: Any) -> Any:
+        return cr.nn.cross_entropy(prediction, target, ignore_index=-1)
+
+    expected = loss(model(x), y).item()
+    assert cr.nn.evaluate(model, loss, [(x[:1], y[:1]), (x[1:], y[1:])]).loss == pytest.approx(expected, rel=1e-12)
+
+
+def test_where_no_label_counts_there_is_nothing_to_train_on_and_an_ignored_batch_leaves_no_trace() -> None:
+    none = np.full(10, -100)
+    model = Counted()
+    train(model, [(X[:10], none), (X[10:20], Y[10:20]), (X[20:30], none)], epochs=1)
+    assert model.seen == 1
+    with pytest.raises(ValueError, match="no samples that count"):
+        train(data=[(X[:10], none)])
+    with pytest.raises(ValueError, match="no batch with a sample that counts"):
+        cr.nn.evaluate(model, cr.nn.cross_entropy, [(X[:10], none)])
+
+
+CERTAIN, OPEN = np.eye(3)[Y[:10]], np.abs(X[:10, :1]) * [1.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("targets", "measured"), [((CERTAIN, OPEN), False), ((OPEN, CERTAIN), False), ((CERTAIN, CERTAIN), True)]
+)
+def test_whether_classes_are_predicted_is_decided_once(targets: Any, measured: bool) -> None:
+    class Swapped:
+        """In every other epoch the batches come the other way round."""
+
+        epochs = 0
+
+        def __iter__(self) -> Iterator[tuple[Any, Any]]:
+            self.epochs += 1
+            return iter([(X[:10], target) for target in targets][:: 1 if self.epochs % 2 else -1])
+
+    data = Swapped()
+    history = train(data=data, loss=cr.nn.mse_loss, validation=[(X[:10], target) for target in targets], epochs=4)
+    assert data.epochs == 4
+    for name in ("accuracy", "validation_accuracy"):
+        assert [name in record for record in history] == [measured] * 4
+    assert (history.confusion is not None) == measured
+    stopping = cr.nn.EarlyStopping(2, monitor="accuracy")
+    own = Swapped()
+    if measured:
+        assert len(train(data=own, loss=cr.nn.mse_loss, early_stopping=stopping)["accuracy"]) == 3 == own.epochs
+    else:
+        with pytest.raises(ValueError, match="early_stopping monitors 'accuracy'"):
+            train(data=own, loss=cr.nn.mse_loss, early_stopping=stopping)
+
+
 # Schedules and early stopping
 
 
@@ -444,7 +511,8 @@ def test_a_loss_that_is_not_finite_changes_nothing(bad: float, where: str) -> No
             assert array == 3
 
 
-def test_a_gradient_norm_that_is_not_finite_changes_nothing() -> None:
+@pytest.mark.parametrize("options", [{}, {"clip_norm": 1.0}, {"clip_value": 1.0}])
+def test_a_gradient_that_is_not_finite_changes_nothing(options: Any) -> None:
     model = cr.nn.Linear(2, 1, rng=0)
     before = weights(model)
 
@@ -453,10 +521,112 @@ def test_a_gradient_norm_that_is_not_finite_changes_nothing() -> None:
 
     with (
         np.errstate(all="ignore"),
-        pytest.raises(FloatingPointError, match=r"epoch 1, batch 1: the norm of the gradients is nan"),
+        pytest.raises(FloatingPointError, match=r"epoch 1, batch 1: the gradient of 'weight' is not finite"),
     ):
-        train(model, (X, Y), loss, clip_norm=1.0)
+        train(model, (X, Y), loss, **options)
     assert weights(model) == before
+
+
+def test_a_gradient_of_a_value_that_is_not_finite_is_named_by_its_batch() -> None:
+    class Root(cr.nn.Module):
+        def __init__(self) -> None:
+            self.w = cr.Value(1.0)
+
+        def forward(self, x: float) -> Any:
+            return cr.sqrt(self.w * x)
+
+    def trained(*inputs: float, **options: Any) -> float:
+        model = Root()
+        optimizer = cr.nn.SGD(model.parameters(), lr=0.1)
+        with np.errstate(all="ignore"), pytest.raises(FloatingPointError) as error:
+            train(model, [(x, 0.0) for x in inputs], lambda p, t: p - t, optimizer=optimizer, **options)
+        messages.append(str(error.value))
+        return model.w.data
+
+    messages: list[str] = []
+    for options in {"clip_value": 1.0}, {"clip_norm": 1.0}:
+        assert trained(1.0, 0.0, **options) == pytest.approx(0.95)  # one step of 0.1 * 0.5
+        assert messages.pop().startswith("fit: epoch 1, batch 2: the gradient of 'w' is not finite, though the loss is")
+    assert trained(0.0, 1.0) == 1.0
+    assert messages.pop().startswith("fit: epoch 1, batch 1: the gradient of 'w' is not finite")
+    for inputs, where in ((1.0, 0.0), "after its last batch"), ((1.0, 0.0, 1.0), "batch 3"):
+        assert not math.isfinite(trained(*inputs))
+        assert messages.pop().startswith(
+            f"fit: epoch 1, {where}: 'w' is not finite any more: an earlier gradient was not"
+        )
+
+
+def test_gradients_whose_squares_overflow_are_finite_all_the_same() -> None:
+    model = cr.nn.Linear(2, 1, dtype="float32", rng=0)
+    optimizer = cr.nn.SGD(model.parameters(), lr=1e-30)
+    train(model, (np.float32(X), Y), lambda p, t: cr.mean(p) * 1e25, optimizer=optimizer, epochs=1)
+    assert np.isfinite(model.weight.data).all()
+
+
+class Counted(cr.nn.Module):
+    """Has a buffer that each forward pass changes."""
+
+    buffers = ("seen",)
+
+    def __init__(self) -> None:
+        self.layer, self.seen = cr.nn.Linear(2, 3, rng=0), np.zeros(1)
+
+    def forward(self, x: Any) -> Any:
+        self.seen += 1.0
+        return self.layer(x)
+
+
+def test_buffers_are_as_before_after_any_error() -> None:
+    model = Counted()
+
+    def loss(prediction: Any, target: Any) -> Any:
+        return cr.nn.cross_entropy(prediction, target) if model.seen < 3 else 1 / 0
+
+    with pytest.raises(ZeroDivisionError):
+        train(model, loss=loss)
+    assert model.seen == 2
+
+
+def test_a_prediction_that_is_not_a_number_is_called_so_whatever_the_loss_makes_of_it() -> None:
+    model, x = Counted(), X.copy()
+    x[20] = math.nan
+
+    def loss(prediction: Any, target: Any) -> Any:
+        if not (prediction.data < 100.0).all():
+            raise ValueError("predictions must be below 100")
+        return cr.nn.cross_entropy(prediction, target)
+
+    with pytest.raises(FloatingPointError, match="epoch 1, batch 3: predictions must be below 100"):
+        train(model, cr.nn.Batches(x, Y, batch_size=10, shuffle=False), loss)
+    assert model.seen == 2
+    with pytest.raises(ValueError, match="predictions must be below 100"):
+        train(model, (1e6 * X, Y), loss)
+
+
+def test_later_batches_are_looked_at_like_the_first() -> None:
+    for bad, kind, message in (
+        (0.0, TypeError, "loss must return a node to differentiate, got 0.0"),
+        (None, TypeError, "loss must return a node to differentiate, got None"),
+        (cr.Tensor([1.0, 2.0]) * 2.0, ValueError, r"loss must return one number, got shape \(2,\)"),
+        (cr.Value(1.0), ValueError, "depends on no parameter"),
+    ):
+        results = iter([True, False, True])
+        with pytest.raises(kind, match=message):
+            train(loss=lambda p, t, results=results, bad=bad: cr.nn.cross_entropy(p, t) if next(results) else bad)
+    with pytest.raises(TypeError, match="a batch must be a tuple"):
+        train(data=[(X, Y), X])
+
+
+def test_what_the_optimizer_does_not_move_gathers_no_gradient() -> None:
+    model = model_of()
+    head, frozen = model.parameters()[2:], model.parameters()[:2]
+    batches = cr.nn.Batches(X, Y, batch_size=10, shuffle=False)
+    train(model, batches, optimizer=cr.nn.SGD(head, lr=0.0), epochs=3)
+    found = [p.grad for p in frozen]
+    model.zero_grad()
+    cr.nn.cross_entropy(model(X[40:]), Y[40:]).backward()
+    for p, g in zip(frozen, found, strict=True):
+        assert_array_equal(p.grad, g)
 
 
 ERRORS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
@@ -482,6 +652,15 @@ ERRORS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "not a module": ({"model": lambda x: x}, TypeError, "fit: model is <function"),
     "not an optimizer": ({"optimizer": "adam"}, TypeError, "fit: optimizer is 'adam' (str), expected Optimizer"),
     "not a loss": ({"loss": "mse"}, TypeError, "fit: loss is 'mse' (str), expected a function"),
+    "a tuple of batches": ({"data": ((X[:25], X[25:]), (Y[:25], Y[25:]))}, TypeError, "fit: data: got a tuple of lists or tuples of arrays; a tuple means (inputs..., target)"),
+    "a tuple of lists": ({"validation": ([X[:3], Y[:3]], [X, Y])}, TypeError, "fit: validation: got a tuple of lists or tuples of arrays"),
+    "no penalty": ({"penalty": lambda m: None}, TypeError, "fit: penalty must return a number, got None"),
+    "many penalties": ({"penalty": lambda m: m.parameters()[1]}, ValueError, "fit: penalty must return one number, got shape (8,)"),
+    "no loss beside a penalty": ({"loss": lambda p, t: None, "penalty": lambda m: 1.0}, TypeError, "fit: loss must return a number, got None"),
+    "clip text": ({"clip_norm": "1"}, TypeError, "fit: clip_norm must be a number, got '1'"),
+    "one callback": ({"callbacks": print}, TypeError, "fit: callbacks must be a list of functions, got <built-in function print>"),
+    "True": ({"early_stopping": True, "validation": VALIDATION}, TypeError, "patience must be a whole number, got True"),
+    "epochs True": ({"epochs": True}, TypeError, "epochs must be a whole number, got True"),
     "not a callback": ({"callbacks": [None]}, TypeError, "fit: callback is None"),
     "clip": ({"clip_norm": 0.0}, ValueError, "fit: clip_norm must be positive, got 0.0"),
     "schedule": ({"schedule": cr.nn.StepLR(cr.nn.SGD([cr.Value(0.0)], lr=1.0), 1)}, ValueError, "schedule belongs to another optimizer"),
@@ -516,6 +695,15 @@ def test_errors_say_what_is_wrong_and_nothing_is_trained(name: str) -> None:
 def test_early_stopping_checks_its_options(options: Any) -> None:
     with pytest.raises(ValueError, match="EarlyStopping: "):
         cr.nn.EarlyStopping(**options)
+
+
+def test_an_integer_of_numpy_is_a_patience() -> None:
+    history = train(early_stopping=np.int64(2), validation=VALIDATION, epochs=2)
+    assert without_seconds(history) == without_seconds(train(early_stopping=2, validation=VALIDATION, epochs=2))
+
+
+def test_nested_lists_are_arrays_and_no_batches() -> None:
+    assert without_seconds(train(data=(X.tolist(), tuple(Y.tolist())), epochs=1))["records"][0]["epoch"] == 1
 
 
 def test_no_epochs_change_nothing() -> None:
@@ -573,6 +761,28 @@ def interrupted(times: int, sleep: float, progress: bool) -> list[str]:
 def test_ctrl_c_ends_after_the_batch_under_way(progress: bool) -> None:
     # The tenth batch is the second of the third epoch: it is finished, the epoch is not recorded.
     assert interrupted(1, 0.5, progress) == ["ended interrupted 2 10 True", "restored True"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no signals to send")
+def test_ctrl_c_ends_validation_too() -> None:
+    validated: list[int] = []
+    model = model_of()
+
+    def loss(prediction: Any, target: Any) -> Any:
+        if not model.training:
+            validated.append(len(target))
+            if len(validated) == 7:
+                signal.raise_signal(signal.SIGINT)
+        return cr.nn.cross_entropy(prediction, target)
+
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        history = train(model, loss=loss, validation=cr.nn.Batches(*VALIDATION, batch_size=2))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (len(validated), len(history), history.stopped) == (7, 1, "interrupted")
+    assert model.training
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no signals to send")
@@ -726,6 +936,18 @@ def test_a_checkpoint_of_another_training_is_refused(options: Any, message: str,
     with pytest.raises(ValueError, match=message):
         resumable(path, 3, resume=True, **options)
     assert path.read_bytes() == before
+
+
+def test_a_record_that_could_not_be_read_again_is_not_saved(tmp_path: Path) -> None:
+    path = tmp_path / "last.npz"
+
+    def note(history: cr.nn.History, model: cr.nn.Module) -> None:
+        history[-1]["norm"] = np.float32(0.5) if len(history) == 1 else "large"
+
+    with pytest.raises(TypeError, match=r"the record of epoch 2 has 'norm': 'large' \(str\)"):
+        train(checkpoint=path, callbacks=[note])
+    assert train(checkpoint=path, resume=True, epochs=2)["norm"] == [0.5]
+    assert "large" in repr(train(callbacks=[note]))
 
 
 # Progress
