@@ -52,7 +52,15 @@ class Linear(Module):
         weight = self.weight
         if not isinstance(x, Tensor):  # data takes the precision of the weights: float32 models stay float32
             x = np.asarray(constant(x, "Linear"), dtype=weight.dtype)
-        return matmul(x, weight.T) if self.bias is None else linear(x, weight, self.bias)
+        try:
+            return matmul(x, weight.T) if self.bias is None else linear(x, weight, self.bias)
+        except ValueError as error:
+            n_in = weight.shape[1]
+            if x.shape[-1:] == (n_in,):
+                raise
+            raise ValueError(
+                f"Linear: expected inputs of {n_in} features on the last axis, got shape {x.shape}"
+            ) from error
 
     def describe(self) -> str:
         n_out, n_in = self.weight.shape
@@ -74,6 +82,8 @@ class Dropout(Module):
     """
 
     def __init__(self, p: float = 0.5, *, rng: Seed = None) -> None:
+        if not isinstance(p, float | int | np.floating):
+            raise TypeError(f"Dropout: p must be a number between 0 and 1, got {describe(p)}")
         if not 0.0 <= p <= 1.0:
             raise ValueError(f"Dropout: p must lie between 0 and 1, got {p}")
         self.p = p

@@ -2,7 +2,7 @@
 
 Each has PyTorch's name and meaning, but that classes lie on the last axis. `reduction` is "mean" (over all elements or
 samples), "sum", or "none" for all losses by themselves. Shapes must agree: broadcasting here would average over pairs
-that nobody meant. Plain targets take the precision of the predictions.
+that nobody meant. Plain targets take the precision of the predictions, and plain integers are floats.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from chainrule.autograd import (
     mean,
     relu,
     reshape,
-    softmax_cross_entropy,
     softplus,
     square,
     stack,
@@ -33,10 +32,13 @@ from chainrule.autograd import (
     take_along_axis,
     where,
 )
-from chainrule.autograd.ops.shape import getitem, scatter
-from chainrule.autograd.primitive import constant, describe
+from chainrule.autograd.ops.linalg import cross_entropy_
+from chainrule.autograd.ops.shape import getitem, scatter, shape_of
+from chainrule.autograd.primitive import NUMBERS, constant, describe
 
 from .module import Parameter
+
+NODES = (Value, Tensor)
 
 
 def mse_loss(prediction: Any, target: Any, *, reduction: str = "mean") -> Any:
@@ -90,7 +92,7 @@ def hinge_loss(scores: Any, labels: Any, *, reduction: str = "mean") -> Any:
 
 def log_not_below(x: Any) -> Any:
     with np.errstate(divide="ignore"):
-        return np.maximum(np.log(x), -100.0)
+        return np.maximum(np.log(np.maximum(x, 0.0)), -100.0)
 
 
 # PyTorch's binary cross-entropy to the letter: no logarithm below -100, no slope above 1e12.
@@ -107,14 +109,14 @@ def binary_cross_entropy(probabilities: Any, targets: Any, *, reduction: str = "
     """-(t log p + (1 - t) log(1 - p)) for probabilities p and targets t, both in [0, 1].
 
     A logarithm counts as -100 at least, so a certain and wrong prediction costs 100. Where the probabilities come from
-    a sigmoid, `binary_cross_entropy_with_logits` is more accurate.
+    a sigmoid, `binary_cross_entropy_with_logits` is more accurate. The loss of a probability of NaN is NaN.
 
     >>> import chainrule as cr
     >>> float(cr.nn.binary_cross_entropy([0.5, 0.0], [1.0, 1.0], reduction="sum"))
     100.69314718055995
     """
     probabilities, targets = alike("binary_cross_entropy", probabilities, targets)
-    require_probabilities("binary_cross_entropy: probabilities", probabilities)
+    require(not_outside, (0.0, 1.0), probabilities, "binary_cross_entropy: probabilities must lie between 0 and 1")
     require_probabilities("binary_cross_entropy: targets", targets)
     return reduced("binary_cross_entropy", bernoulli_loss(probabilities, targets), reduction)
 
@@ -128,7 +130,8 @@ def binary_cross_entropy_with_logits(logits: Any, targets: Any, *, reduction: st
     """
     logits, targets = alike("binary_cross_entropy_with_logits", logits, targets)
     require_probabilities("binary_cross_entropy_with_logits: targets", targets)
-    return reduced("binary_cross_entropy_with_logits", softplus(logits) - logits * targets, reduction)
+    losses = softplus(-logits) * targets + softplus(logits) * (1.0 - targets)  # nothing cancels, at either end
+    return reduced("binary_cross_entropy_with_logits", losses, reduction)
 
 
 def kl_div(log_prediction: Any, target: Any, *, log_target: bool = False, reduction: str = "mean") -> Any:
@@ -144,15 +147,21 @@ def kl_div(log_prediction: Any, target: Any, *, log_target: bool = False, reduct
     """
     log_prediction, target = alike("kl_div", log_prediction, target)
     if log_target:
-        losses = exp(target) * (target - log_prediction)
+        share, log_share = exp(target), target
     else:
         require_probabilities("kl_div: target", target)
-        losses = target * log(where(raw(target) > 0, target, 1.0)) - target * log_prediction
+        share, log_share = target, log(where(raw(target) > 0, target, 1.0))
+    losses = share * (finite_if_absent(share, log_share) - finite_if_absent(share, log_prediction))
     if reduction == "batchmean":
         if not np.ndim(raw(losses)) or not losses.shape[0]:
             raise ValueError("kl_div: reduction='batchmean' needs a first axis with at least one sample")
         return sum(losses) / losses.shape[0]
     return reduced("kl_div", losses, reduction, ("mean", "sum", "none", "batchmean"))
+
+
+def finite_if_absent(share: Any, logarithm: Any) -> Any:
+    """The logarithms, but 0 for -inf where the share is 0: what does not occur contributes 0, however improbable."""
+    return where((raw(share) == 0.0) & (raw(logarithm) == -np.inf), 0.0, logarithm)
 
 
 def cross_entropy(
@@ -173,25 +182,27 @@ def cross_entropy(
     0.6931471805599453
     """
     logits = joined("cross_entropy", logits)
-    if not label_smoothing and ignore_index < 0:
-        try:  # plain labels are the common case: one node, and nothing is asked beforehand
-            return softmax_cross_entropy(logits, target, reduction)
-        except (TypeError, ValueError):
-            pass  # other kinds of target, and what is wrong, below
     if not 0.0 <= label_smoothing <= 1.0:
         raise ValueError(f"cross_entropy: label_smoothing must lie between 0 and 1, got {label_smoothing}")
-    if is_floating(target) and np.shape(raw(target)) == np.shape(raw(logits)) != ():
+    if type(target) is not np.ndarray:
+        target = joined("cross_entropy", target) if any_node(target) else np.asarray(target)
+    shape = () if type(logits) in NUMBERS else logits.shape
+    if target.shape == shape != () and target.dtype.kind == "f":
         if ignore_index >= 0:
             raise ValueError("cross_entropy: ignore_index is for labels; give a sample to ignore probabilities of 0")
         return cross_entropy_of_probabilities(logits, target, label_smoothing, reduction)
+    labels, kept = as_labels("cross_entropy", target, shape, ignore_index)
+    if kept is None and not label_smoothing:  # the common case, in one node
+        check_reduction("cross_entropy", reduction, labels.size)
+        return cross_entropy_(logits, labels, reduction=reduction, _kept={})
 
     def losses_of(logits: Any, labels: Any) -> Any:
-        losses = softmax_cross_entropy(logits, labels, "none")
+        losses = cross_entropy_(logits, labels, reduction="none", _kept={})
         if not label_smoothing:
             return losses
         return losses * (1.0 - label_smoothing) - mean(log_softmax(logits), -1) * label_smoothing
 
-    return over_labels("cross_entropy", losses_of, logits, target, ignore_index, reduction)
+    return over_labels("cross_entropy", losses_of, logits, labels, kept, reduction)
 
 
 def cross_entropy_of_probabilities(logits: Any, target: Any, label_smoothing: float, reduction: str) -> Any:
@@ -199,7 +210,8 @@ def cross_entropy_of_probabilities(logits: Any, target: Any, label_smoothing: fl
     require_probabilities("cross_entropy: target probabilities", target)
     if label_smoothing:
         target = target * (1.0 - label_smoothing) + label_smoothing / target.shape[-1]
-    return reduced("cross_entropy", -sum(target * log_softmax(logits), -1), reduction)
+    losses = -sum(target * finite_if_absent(target, log_softmax(logits)), -1)
+    return reduced("cross_entropy", losses, reduction)
 
 
 def nll_loss(log_probabilities: Any, labels: Any, *, ignore_index: int = -100, reduction: str = "mean") -> Any:
@@ -213,20 +225,19 @@ def nll_loss(log_probabilities: Any, labels: Any, *, ignore_index: int = -100, r
     1.3862943611198906
     """
     log_probabilities = joined("nll_loss", log_probabilities)
+    labels, kept = as_labels("nll_loss", labels, shape_of(log_probabilities), ignore_index)
 
     def losses_of(log_p: Any, labels: Any) -> Any:
-        return -reshape(take_along_axis(log_p, labels[..., None]), labels.shape)
+        return -reshape(take_along_axis(log_p, labels[..., None].astype(np.intp)), labels.shape)
 
-    return over_labels("nll_loss", losses_of, log_probabilities, labels, ignore_index, reduction)
+    return over_labels("nll_loss", losses_of, log_probabilities, labels, kept, reduction)
 
 
 def over_labels(
-    name: str, losses_of: Callable[[Any, Any], Any], scores: Any, labels: Any, ignore_index: int, reduction: str
+    name: str, losses_of: Callable[[Any, Any], Any], scores: Any, labels: Any, kept: Any, reduction: str
 ) -> Any:
-    """The losses of the samples that are not ignored, reduced; of the others, 0."""
-    labels = as_labels(name, labels, np.shape(raw(scores)), ignore_index)
-    kept = np.asarray(labels != ignore_index)
-    if kept.all():
+    """The losses of the samples that are kept (None: of all), reduced; of the others, 0."""
+    if kept is None:
         return reduced(name, losses_of(scores, labels), reduction)
     losses = losses_of(getitem(scores, kept), labels[kept])
     if reduction == "none":
@@ -234,20 +245,23 @@ def over_labels(
     return reduced(name, losses, reduction)
 
 
-def as_labels(name: str, labels: Any, shape: tuple[int, ...], ignore_index: int) -> Any:
-    """Labels as an array of their own, checked against scores of that shape."""
-    labels = np.array(raw(labels))
+def as_labels(name: str, labels: Any, shape: tuple[int, ...], ignore_index: int) -> tuple[Any, Any]:
+    """Labels as an array of their own, checked against scores of that shape; where they count, None for everywhere."""
+    labels = np.array(labels.data if isinstance(labels, NODES) else labels)
     if labels.dtype.kind not in "iu":
         raise TypeError(f"{name}: labels must be integers (class numbers), got {labels.dtype}")
     if not shape or labels.shape != shape[:-1]:
         advice = "; probabilities must be floats" if shape and labels.shape == shape else ""
         raise ValueError(f"{name}: labels of shape {labels.shape} for scores of shape {shape}{advice}")
-    used = labels[labels != ignore_index]
+    if not labels.size or (ignore_index < 0 and labels.astype(np.uint64).max() < shape[-1]):  # negative ones are huge
+        return labels, None
+    kept = np.asarray(labels != ignore_index)
+    used = labels[kept]
     if used.size and (used.min() < 0 or used.max() >= shape[-1]):
         raise ValueError(
             f"{name}: labels run from {used.min()} to {used.max()}, but there are {shape[-1]} classes, from 0"
         )
-    return labels.astype(np.intp)
+    return labels, None if kept.all() else kept
 
 
 def l1_penalty(parameters: Iterable[Parameter]) -> Any:
@@ -283,51 +297,53 @@ def penalty(name: str, size: Callable[[Any], Any], parameters: Iterable[Paramete
     return total
 
 
-def reduced(name: str, losses: Any, reduction: str, known: tuple[str, ...] = ("mean", "sum", "none")) -> Any:
+REDUCTIONS = ("mean", "sum", "none")
+
+
+def reduced(name: str, losses: Any, reduction: str, known: tuple[str, ...] = REDUCTIONS) -> Any:
     """All losses as one number, or as they are."""
-    if reduction == "mean":
-        if not np.size(raw(losses)):
-            raise ValueError(f"{name}: there are no samples to average over")
-        return mean(losses)
-    if reduction == "sum":
-        return sum(losses)
+    check_reduction(name, reduction, np.size(raw(losses)), known)
     if reduction == "none":
         return losses
-    *others, last = map(repr, known)
-    raise ValueError(f"{name}: reduction must be {', '.join(others)} or {last}, got {reduction!r}")
+    return mean(losses) if reduction == "mean" else sum(losses)
+
+
+def check_reduction(name: str, reduction: str, count: int, known: tuple[str, ...] = REDUCTIONS) -> None:
+    if reduction not in known:
+        *others, last = map(repr, known)
+        raise ValueError(f"{name}: reduction must be {', '.join(others)} or {last}, got {reduction!r}")
+    if reduction == "mean" and not count:
+        raise ValueError(f"{name}: there are no samples to average over")
 
 
 def alike(name: str, a: Any, b: Any) -> tuple[Any, Any]:
     """Prediction and target as operands of one shape, the target in the prediction's precision."""
     a, b = joined(name, a), joined(name, b)
-    if np.shape(raw(a)) != np.shape(raw(b)):
-        raise ValueError(
-            f"{name}: shapes {np.shape(raw(a))} and {np.shape(raw(b))} differ; reshape one to match the other"
-        )
+    if shape_of(a) != shape_of(b):
+        raise ValueError(f"{name}: shapes {shape_of(a)} and {shape_of(b)} differ; reshape one to match the other")
     if isinstance(b, np.ndarray) and isinstance(a, Tensor | np.ndarray) and a.dtype.kind == "f":
         b = b.astype(a.dtype, copy=False)
     return a, b
 
 
 def joined(name: str, x: Any) -> Any:
-    """Nodes as they are, data as numbers or an array, a list of Values as one Tensor."""
-    if isinstance(x, Value | Tensor):
+    """Nodes as they are, data as numbers or an array of floats, a list of Values as one Tensor."""
+    if isinstance(x, NODES):
         return x
     if isinstance(x, list | tuple):
         return stack([joined(name, part) for part in x]) if any_node(x) else np.asarray(constant(x, name), dtype=float)
-    return constant(x, name)
+    if type(x).__module__.startswith("torch"):
+        raise TypeError(f"{name}: got a PyTorch tensor; give x.detach().numpy(), an array")
+    x = constant(x, name)
+    return x if isinstance(x, float | int) or x.dtype.kind == "f" else x.astype(float)
 
 
 def any_node(x: Any) -> bool:
-    return isinstance(x, Value | Tensor) or (isinstance(x, list | tuple) and any(any_node(part) for part in x))
+    return isinstance(x, NODES) or (isinstance(x, list | tuple) and any(any_node(part) for part in x))
 
 
 def raw(x: Any) -> Any:
-    return x.data if isinstance(x, Value | Tensor) else x
-
-
-def is_floating(x: Any) -> bool:
-    return any_node(x) or np.asarray(x).dtype.kind == "f"
+    return x.data if isinstance(x, NODES) else x
 
 
 def require(test: Callable[[Any, Any], Any], allowed: Any, x: Any, message: str) -> None:
@@ -340,7 +356,18 @@ def require(test: Callable[[Any, Any], Any], allowed: Any, x: Any, message: str)
 
 
 def within(x: Any, limits: tuple[float, float]) -> Any:
-    return (x >= limits[0]) & (x <= limits[1])
+    tolerance = rounding(x)
+    return (x >= limits[0] - tolerance) & (x <= limits[1] + tolerance)
+
+
+def not_outside(x: Any, limits: tuple[float, float]) -> Any:
+    return within(x, limits) | np.isnan(x)
+
+
+def rounding(x: Any) -> float:
+    """How far a few roundings may lead: those of float32 in float64 too, which may have been float32 before."""
+    coarse = np.float16 if isinstance(x, np.ndarray) and x.dtype == np.float16 else np.float32
+    return 4.0 * float(np.finfo(coarse).eps)
 
 
 def require_probabilities(what: str, x: Any) -> None:

@@ -1,12 +1,14 @@
 """Module: a function with parameters, which are found by structure.
 
 Whatever leaf Value or Tensor an attribute holds, directly or inside lists, tuples, dicts and other modules, is a
-parameter; its name is the path to it. There is nothing to register and nothing to forget. An array is a constant, unless
-its class names it among its `buffers`: then it is state, saved and loaded with the parameters.
+parameter; its name is the path to it. There is nothing to register and nothing to forget: one in a set or a deque or
+on the class, where it would not be found, is an error. An array is a constant, unless its class names it among its
+`buffers`: then it is state, saved and loaded with the parameters.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from reprlib import recursive_repr
 from typing import Any, ClassVar, Self, TypeAlias
@@ -39,6 +41,15 @@ class Module:
     training: bool = True
     buffers: ClassVar[tuple[str, ...]] = ()  # the attributes that hold arrays which are state, but no parameters
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for path, x in walk(dict(vars(cls))):
+            if isinstance(x, Module | Parameter):
+                raise TypeError(
+                    f"{cls.__name__}: {dotted(path)!r} is {a_or_an(x)} on the class, which all its instances would share "
+                    "and none would find; set it in __init__, as self.…"
+                )
+
     def forward(self, *inputs: Any, **options: Any) -> Any:
         """What the module computes."""
         raise NotImplementedError(f"{type(self).__name__} has no forward(); define one")
@@ -50,31 +61,33 @@ class Module:
         """Every parameter and buffer once, with the path of attributes and indices that leads to it, in order of
         definition.
 
-        Raises `TypeError` where an attribute holds the result of an operation, which is no parameter.
+        Raises `TypeError` where an attribute holds the result of an operation, which is no parameter, `ValueError` where
+        two of them would have one name.
         """
         seen: set[int] = set()
+        names: set[str] = set()
         buffers: set[str] = set()
         for path, part in walk(self):
             if isinstance(part, Module):
                 buffers.update(dotted((path, name)) for name in type(part).buffers)
-            elif isinstance(part, Value | Tensor):
+            elif isinstance(part, Parameter):
                 if id(part) not in seen:
                     seen.add(id(part))
-                    yield dotted(path), leaf(path, part)
+                    yield unused(names, dotted(path)), leaf(path, part)
             elif buffers and part is not None and (name := dotted(path)) in buffers:
-                yield name, array_of(part, name)
+                yield unused(names, name), array_of(part, name)
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """Every parameter once, with the path of attributes and indices that leads to it, in order of definition."""
-        return ((name, part) for name, part in self.named_state() if isinstance(part, Value | Tensor))
+        return ((name, part) for name, part in self.named_state() if isinstance(part, Parameter))
 
     def named_buffers(self) -> Iterator[tuple[str, NDArray[Any]]]:
         """Every array that a module inside names among its `buffers`, with its path, in order of definition."""
-        return ((name, part) for name, part in self.named_state() if not isinstance(part, Value | Tensor))
+        return ((name, part) for name, part in self.named_state() if not isinstance(part, Parameter))
 
     def parameters(self) -> list[Parameter]:
         """Every parameter once."""
-        return list({id(x): leaf(path, x) for path, x in walk(self) if isinstance(x, Value | Tensor)}.values())
+        return list({id(x): leaf(path, x) for path, x in walk(self) if isinstance(x, Parameter)}.values())
 
     def generators(self) -> list[np.random.Generator]:
         """Every random generator found inside, once: with the state of a model, what it takes to resume training."""
@@ -101,25 +114,38 @@ class Module:
         return self.train(False)
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
-        """A copy of the data of every parameter and buffer, by name."""
-        return {name: np.array(x.data if isinstance(x, Value | Tensor) else x) for name, x in self.named_state()}
+        """A copy of the data of every parameter and buffer, by name; a shared parameter is listed once, by its first."""
+        return {name: np.array(x.data if isinstance(x, Parameter) else x) for name, x in self.named_state()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over data by name. Names and shapes must agree in full, else `ValueError` and nothing is loaded."""
+        """Take over data by name. Names and shapes must agree in full, else `ValueError` and nothing is loaded.
+
+        A shared parameter may be given by any of the paths to it, or by several (as PyTorch lists it) with the same data.
+        """
         own = dict(self.named_state())
-        problems = [f"missing {name!r}" for name in own if name not in state]
-        problems += [f"unexpected {name!r}" for name in state if name not in own]
-        loaded = {}
-        for name in own.keys() & state.keys():
+        names = {id(x): name for name, x in own.items()}
+        loaded: dict[str, NDArray[Any]] = {}
+        problems = []
+        given = set()
+        for key, data in state.items():
+            name = key if key in own else names.get(id(part_at(self, key)))
+            if name is None:
+                problems.append(f"unexpected {key!r}")
+                continue
+            given.add(name)
             try:
-                loaded[name] = data_for(own[name], state[name], name)
+                array = data_for(own[name], data, key)
             except (TypeError, ValueError) as error:
                 problems.append(str(error))
+                continue
+            if not np.array_equal(loaded.setdefault(name, array), array, equal_nan=True):
+                problems.append(f"{key!r} is {name!r} under another name, but is given other numbers")
+        problems += [f"missing {name!r}" for name in own if name not in given]
         if problems:
             raise ValueError(f"load_state_dict: nothing was loaded: {'; '.join(sorted(problems))}")
         for name, data in loaded.items():
             target = own[name]
-            if isinstance(target, Value | Tensor):
+            if isinstance(target, Parameter):
                 target.data = data
             else:
                 target[...] = data
@@ -163,6 +189,14 @@ def leaf(path: Path, node: Parameter) -> Parameter:
     return node
 
 
+def unused(names: set[str], name: str) -> str:
+    """A name that is new among the names, which it joins."""
+    if name in names:
+        raise ValueError(f"two parts of the module are called {name!r}; rename a key on the way to one")
+    names.add(name)
+    return name
+
+
 def array_of(x: Any, name: str) -> NDArray[Any]:
     if not isinstance(x, np.ndarray):
         raise TypeError(f"{name!r} is among the buffers of its module, and must be an array, got {describe(x)}")
@@ -190,7 +224,37 @@ def walk(root: Any) -> Iterator[tuple[Path, Any]]:
                 continue
             seen.add(id(part))
             stack.extend([((path, key), x) for key, x in items_of(part)][::-1])
+        elif isinstance(part, UNSEARCHED):
+            refuse_hidden(path, part)
         yield path, part
+
+
+def refuse_hidden(path: Path, container: Any) -> None:
+    """A parameter or a module in a container that has no order, or no names to give, would be forgotten: an error."""
+    for _, x in walk(list(container)):
+        if isinstance(x, Module | Parameter):
+            raise TypeError(
+                f"{dotted(path)!r} is a {type(container).__name__} with {a_or_an(x)} inside, which is not found there; "
+                "use a list, a tuple or a dict"
+            )
+
+
+def part_at(root: Any, name: Any) -> Any:
+    """What a dotted path leads to, or None. Unlike in `walk`, every path to what is shared counts."""
+    stack = [(root, str(name))]
+    while stack:
+        part, rest = stack.pop()
+        for key, x in items_of(part):
+            if str(key) == rest:
+                return x
+            if isinstance(x, CONTAINERS) and rest.startswith(f"{key}."):
+                stack.append((x, rest.removeprefix(f"{key}.")))
+    return None
+
+
+def a_or_an(x: Any) -> str:
+    name = type(x).__name__
+    return f"an {name}" if name[0] in "AEIOU" else f"a {name}"
 
 
 def dotted(path: Path) -> str:
@@ -211,3 +275,4 @@ def children(module: Module) -> Iterator[tuple[str, Module]]:
 
 
 CONTAINERS = (Module, dict, list, tuple)
+UNSEARCHED = (set, frozenset, deque)

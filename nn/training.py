@@ -533,7 +533,7 @@ def require_descendable(total: Any) -> None:
     """A loss must be a number to descend, or an error says why it is none."""
     if not isinstance(total, Node):
         raise TypeError(f"fit: loss must return a node to differentiate, got {describe(total)}")
-    if total.shape != ():
+    if np.shape(total._data) != ():
         require_number("loss", total)
     if not total.args:
         raise ValueError("fit: loss returned a constant: it depends on no parameter, or was computed under no_grad()")
@@ -556,9 +556,9 @@ def may_have_classes(model: Module, data: Data) -> bool:
     """
     if not isinstance(data, Batches | Sequence):
         return True
-    before = data.state_dict() if isinstance(data, Stateful) else None
+    before = data.state_dict() if isinstance(data, Batches) else {}
     *inputs, target = parts_of(next(iter(data)))
-    if isinstance(data, Stateful):
+    if isinstance(data, Batches):
         data.load_state_dict(before)
     with in_use(model), no_grad():
         return classifies(model(*inputs), target)

@@ -146,6 +146,27 @@ def test_what_cannot_be_converted_is_named(
         convert({"a": entry()})
 
 
+@pytest.mark.parametrize(("convert", "module"), [(cr.nn.to_torch, cr.nn.Linear), (cr.nn.from_torch, nn.Linear)])
+def test_a_module_in_place_of_its_state_is_refused(convert: Callable[[Any], Any], module: Any) -> None:
+    with pytest.raises(TypeError, match=r"_torch: expected a state, got Linear; of a module, give its state_dict\(\)"):
+        convert(module(2, 1))
+
+
+def tied(linear: Any, sequential: Any) -> Any:
+    first, second = linear(4, 4), linear(4, 4)
+    second.weight = first.weight
+    return sequential(first, second, first)
+
+
+def test_tied_weights_there_and_back() -> None:
+    ours, theirs = tied(cr.nn.Linear, cr.nn.Sequential), tied(nn.Linear, nn.Sequential).double()
+    ours.load_state_dict(cr.nn.from_torch(theirs.state_dict()))
+    assert_same_outputs(ours, theirs, X)
+    ours.load_state_dict(randomised(ours.state_dict()))
+    theirs.load_state_dict(cr.nn.to_torch(ours.state_dict()), strict=False)
+    assert_same_outputs(ours, theirs, X)
+
+
 @pytest.mark.skipif(np.dtype(np.longdouble).itemsize == 8, reason="long double is double here")
 def test_a_dtype_that_pytorch_lacks_is_named() -> None:
     with pytest.raises(TypeError, match=r"'a': can't convert .*longdouble"):

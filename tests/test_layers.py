@@ -412,6 +412,7 @@ MISUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "p beyond 1": (lambda: cr.nn.Dropout(1.5), ValueError, r"Dropout: p must lie between 0 and 1, got 1\.5"),
     "negative p": (lambda: cr.nn.Dropout(-0.1), ValueError, r"Dropout: p must lie between 0 and 1, got -0\.1"),
     "p of NaN": (lambda: cr.nn.Dropout(math.nan), ValueError, "Dropout: p must lie between 0 and 1, got nan"),
+    "p of text": (lambda: cr.nn.Dropout("a"), TypeError, r"Dropout: p must be a number between 0 and 1, got 'a' \(str\)"),
     "p of an MLP": (lambda: cr.nn.MLP([3, 4, 2], dropout=2.0), ValueError, r"Dropout: p must lie between 0 and 1, got 2\.0"),
     "dropout of text": (lambda: cr.nn.Dropout()("text"), TypeError, "Dropout: expected a number, an array"),
     "flatten of one axis": (lambda: cr.nn.Flatten()(X[0]), ValueError, r"Flatten: expected an input of shape \(N, ...\), got \(4,\)"),

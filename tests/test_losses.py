@@ -285,6 +285,105 @@ def test_plain_targets_take_the_precision_of_the_predictions() -> None:
             assert loss(prediction, target).dtype == np.float32
 
 
+INTEGER_LOSSES = {
+    "mse_loss": 36100.0, "l1_loss": 190.0, "huber_loss": 189.5, "kl_div": -10.0, "nll_loss": -10.0, "cross_entropy": 0.0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", INTEGER_LOSSES)
+def test_small_integers_do_not_wrap(name: str) -> None:
+    target = {"kl_div": [1], "nll_loss": 0, "cross_entropy": 0}.get(name, [200])
+    for prediction, given in [(np.array([10], np.uint8), np.array(target, np.uint8)), ([10.0], target)]:
+        assert getattr(cr.nn, name)(prediction, given) == INTEGER_LOSSES[name]
+    assert cr.nn.cross_entropy(np.array([[100, -100]], np.int8), [1]) == 200.0
+    assert cr.nn.l1_loss(np.array([True, False]), np.array([False, True])) == 1.0
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_binary_cross_entropy_with_logits_loses_no_digits(dtype: Any) -> None:
+    magnitudes = np.array([0.0, 1e-4, 1.0, 17.0, 40.0, 80.0], dtype)
+    logits, targets = np.concatenate([magnitudes, -magnitudes]), np.repeat([1.0, 0.0], len(magnitudes))
+    x = cr.Tensor(logits, dtype)
+    y = cr.nn.binary_cross_entropy_with_logits(x, targets, reduction="none")
+    y.sum().backward()
+    signs = 2.0 * targets - 1.0
+    exact = [math.log1p(math.exp(-z)) for z in signs * logits.astype(float)]
+    slopes = [-s / (1.0 + math.exp(z)) for s, z in zip(signs, signs * logits.astype(float), strict=True)]
+    assert_allclose(y.data, exact, rtol=4 * np.finfo(dtype).eps)
+    assert_allclose(x.grad, slopes, rtol=8 * np.finfo(dtype).eps)
+
+
+def test_binary_cross_entropy_with_logits_at_zero() -> None:
+    targets = np.array([0.0, 0.25, 0.5, 1.0])
+
+    def loss(x: Any) -> Any:
+        return cr.nn.binary_cross_entropy_with_logits(x, targets, reduction="sum")
+
+    assert_array_equal(cr.grad(loss)(np.zeros(4)), 0.5 - targets)
+    assert cr.gradcheck(loss, np.zeros(4))
+    assert cr.gradcheck(cr.grad(loss), np.zeros(4))
+
+
+def test_a_share_of_zero_contributes_nothing_however_improbable() -> None:
+    shares = np.array([[0.25, 0.0, 0.75]])
+    with np.errstate(divide="ignore"):
+        logs = np.log(shares)
+    for target, options in [(shares, {}), (logs, {"log_target": True})]:
+        for given in (target, cr.Tensor(target)):
+            x = cr.Tensor(logs)
+            y = cr.nn.kl_div(x, given, reduction="none", **options)
+            y.sum().backward()
+            assert_allclose(y.data, [[0.0, 0.0, 0.0]], atol=1e-16)
+            assert_allclose(x.grad, -shares)
+    logits = np.array([[1.0, -np.inf, 2.0]])
+    x = cr.Tensor(logits)
+    y = cr.nn.cross_entropy(x, shares)
+    y.backward()
+    kept = cr.Tensor(logits[:, [0, 2]])
+    z = cr.nn.cross_entropy(kept, shares[:, [0, 2]])
+    z.backward()
+    assert y.item() == pytest.approx(z.item(), rel=1e-15)
+    assert_allclose(x.grad, np.insert(kept.grad, 1, 0.0, axis=1), rtol=1e-14)
+    assert np.isfinite(cr.hvp(lambda x: cr.nn.cross_entropy(x, shares), logits, np.ones((1, 3)))).all()
+    assert cr.nn.cross_entropy(logits, [[0.5, 0.5, 0.0]]) == np.inf
+    target = cr.Tensor([[0.5, 0.0, 0.5]])  # where it is finite, the slope by a share of 0 is what it is elsewhere
+    cr.nn.cross_entropy(LOGITS[:1, :3], target).backward()
+    assert_allclose(target.grad, -cr.log_softmax(LOGITS[:1, :3]))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_probabilities_may_be_rounded_beyond_their_ends(dtype: Any) -> None:
+    eps = np.finfo(dtype).eps
+    ends, t, x = (np.array([pair], dtype) for pair in ([1.0 + eps, -eps], [1.0, 0.0], [0.75, 0.25]))
+    for loss in (cr.nn.binary_cross_entropy, cr.nn.binary_cross_entropy_with_logits, cr.nn.cross_entropy, cr.nn.kl_div):
+        assert_allclose(loss(x, ends), loss(x, t), atol=4 * eps)
+        assert_allclose(loss(cr.Tensor(x), ends).data, loss(x, t), atol=4 * eps)
+    assert_allclose(cr.nn.binary_cross_entropy(ends, t), 0.0, atol=4 * eps)
+    if dtype is np.float32:  # rounded there, and widened since
+        assert_allclose(cr.nn.cross_entropy(x.astype(float), ends.astype(float)), cr.nn.cross_entropy(x, t), rtol=1e-6)
+    assert cr.nn.binary_cross_entropy(cr.Value(1.0000000000000002), 1.0).item() == pytest.approx(0.0, abs=1e-15)
+    for beyond in (1.0 + 20.0 * max(eps, 1e-6), -20.0 * max(eps, 1e-6)):
+        with pytest.raises(ValueError, match="targets must lie between 0 and 1"):
+            cr.nn.binary_cross_entropy(np.array([1.0], dtype), np.array([beyond], dtype))
+
+
+def test_the_loss_of_a_probability_of_nan_is_nan() -> None:
+    losses = cr.nn.binary_cross_entropy(cr.Tensor([math.nan, 0.5]), [1.0, 1.0], reduction="none")
+    assert_array_equal(losses.data, [math.nan, math.log(2.0)])
+    assert math.isnan(cr.nn.binary_cross_entropy(cr.Value(math.nan), 1.0).item())
+
+
+def test_cross_entropy_of_a_list_of_values_as_target() -> None:
+    shares = cr.nn.cross_entropy([[0.0, 0.0]], [[cr.Value(0.25), 0.75]])
+    assert shares.item() == pytest.approx(math.log(2.0))
+
+
+def test_a_pytorch_tensor_is_refused() -> None:
+    torch = pytest.importorskip("torch")
+    with pytest.raises(TypeError, match=r"mse_loss: got a PyTorch tensor; give x.detach\(\).numpy\(\)"):
+        cr.nn.mse_loss([1.0], torch.ones(1))
+
+
 PENALTIES = {"l1_penalty": (np.abs, np.sign), "l2_penalty": (np.square, lambda x: 2.0 * x)}
 
 

@@ -71,6 +71,8 @@ def parsed(subscripts: str) -> tuple[list[str], str]:
 def linear_of(x: Any, weight: Any, bias: Any) -> Any:
     if getattr(weight, "ndim", 0) != 2:
         raise ValueError(f"weight must be a matrix of shape (n_out, n_in), got shape {shape_of(weight)}")
+    if getattr(x, "ndim", 0) == 0:
+        raise ValueError("x must have features on its last axis, got a single number")
     y = x.dot(weight.T)
     if isinstance(bias, np.ndarray) and bias.dtype == y.dtype and bias.ndim == 1:
         return np.add(y, bias, out=y)
