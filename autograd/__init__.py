@@ -3,6 +3,8 @@
 from .anomaly import AnomalyError as AnomalyError
 from .anomaly import detect_anomaly as detect_anomaly
 from .check import Report as Report
+from .check import check as check
+from .check import check_row as check_row
 from .check import gradcheck as gradcheck
 from .derivative import grad as grad
 from .derivative import gradients as gradients
@@ -118,5 +120,6 @@ from .ops.shape import tril as tril
 from .ops.shape import triu as triu
 from .primitive import Op as Op
 from .primitive import custom as custom
+from .report import Report as Report
 from .tensor import Tensor as Tensor
 from .value import Value as Value

@@ -1,129 +1,35 @@
-"""The comparison: gradients found by the chain rule beside numeric ones, element by element.
+"""The comparison of the chain rule with numeric derivatives: of functions, of graphs that exist, of single operations.
 
-Two questions are kept apart. Are the rules right? At float64 both sides are sharp, and they may differ by the numeric
-side's own error estimate. Does the user's dtype keep what the rules say? There the difference may be as large as
-rounding makes it. No tolerance is a constant: each follows the function, the gradient and the dtype.
+Local first: each operation by itself says where a fault is. Then the whole, which also sees what lies between the
+operations. At float64 both sides are sharp, and they may differ by the numeric side's own error estimate; what the
+user's dtype keeps of that may differ by as much as rounding makes it. No tolerance is a constant: each follows the
+function, the gradient and the dtype.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from html import escape
-from typing import Any, final
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from .derivative import leaves, rebuilt, zeros
-from .graph import Node, cotangents, enable_grad, no_grad
-from .numeric import Array, Estimate, data_of, partial, precision, substituted, variables, widened
+from .graph import Node, ancestry, constant_root, cotangents, enable_grad, no_grad, numbered
+from .local import SLACK, Compared, checked, computed, directions, fresh, renewed, summed_up
+from .numeric import Array, Estimate, data_of, partial, precision, slopes, substituted, variables, widened
 from .ops.reduction import norm
-from .primitive import describe
+from .primitive import born, constant, describe
+from .report import ACCEPTED, KINK, NOISY, NOT_CONNECTED, NOT_FINITE, RIGHT, WRONG, Report, Row
+from .value import Value
 
-RIGHT, WRONG, NOT_FINITE = "right", "wrong", "not finite"
-SLACK = 4.0  # how many times the usual rounding error a correct gradient may have
-SHOWN = 20  # rows that a printed report shows at most
+SAMPLE = 8  # elements of an argument that are moved alone
+LINES = 8  # directions for a whole graph: one for each variable, or for a group of them
+VAGUE = 2.0**-3  # a tolerance beyond this share of a gradient says little of it
 
-
-@final
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One element: where it is, its gradient by either way, by how much they may differ, and the verdict.
-
-    `error` is the error estimate of the numeric gradient, `tolerance` that and what rounding allows the other side.
-    """
-
-    input: str
-    index: tuple[int, ...]
-    autograd: float
-    numeric: float
-    error: float
-    tolerance: float
-    verdict: str
-
-    @property
-    def relative_error(self) -> float:
-        """The difference relative to the larger of both."""
-        largest = max(abs(self.autograd), abs(self.numeric))
-        return abs(self.autograd - self.numeric) / largest if largest else 0.0
-
-    @property
-    def badness(self) -> float:
-        """What the table is sorted by: the difference in tolerances; infinite where there is none to speak of."""
-        difference = abs(self.autograd - self.numeric)
-        if math.isnan(difference):
-            return math.inf
-        return difference / self.tolerance if self.tolerance else math.inf if difference else 0.0
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"index": list(self.index), "relative_error": self.relative_error}
-
-
-HEADINGS = ("input", "index", "autograd", "numeric", "error estimate", "relative error", "verdict")
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Report:
-    """The rows of a comparison: true when all are right. Printed, it is a table, the worst first."""
-
-    rows: tuple[Row, ...]
-
-    def __bool__(self) -> bool:
-        return all(row.verdict == RIGHT for row in self.rows)
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __iter__(self) -> Iterator[Row]:
-        return iter(self.rows)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The report as plain dicts, lists, numbers and strings."""
-        return {"right": bool(self), "rows": [row.to_dict() for row in self.rows]}
-
-    def worst_first(self) -> list[Row]:
-        return sorted(self.rows, key=lambda row: (row.verdict == RIGHT, -row.badness))
-
-    def summary(self) -> str:
-        counts = Counter(row.verdict for row in self.rows)
-        others = "".join(f", {counts[verdict]} {verdict}" for verdict in (WRONG, NOT_FINITE) if counts[verdict])
-        return f"gradcheck: {counts[RIGHT]} of {len(self)} right{others}"
-
-    def cells(self) -> list[tuple[str, ...]]:
-        """The rows to be shown, as text."""
-        return [
-            (
-                row.input,
-                ", ".join(map(str, row.index)),
-                f"{row.autograd:.9g}",
-                f"{row.numeric:.9g}",
-                f"{row.error:.1e}",
-                f"{row.relative_error:.1e}",
-                row.verdict,
-            )
-            for row in self.worst_first()[:SHOWN]
-        ]
-
-    def more(self) -> str:
-        return f"… and {len(self) - SHOWN} more, none worse" if len(self) > SHOWN else ""
-
-    def __str__(self) -> str:
-        cells = [HEADINGS, *self.cells()]
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        lines = ["  ".join(map(aligned, line, widths, HEADINGS)).rstrip() for line in cells]
-        return "\n".join(filter(None, [self.summary(), *(lines if self.rows else []), self.more()]))
-
-    def _repr_html_(self) -> str:
-        head = "".join(f"<th>{heading}</th>" for heading in HEADINGS)
-        body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in line)}</tr>" for line in self.cells())
-        return f"<p>{self.summary()}</p><table><tr>{head}</tr>{body}</table><p>{self.more()}</p>"
-
-
-def aligned(cell: str, width: int, heading: str) -> str:
-    return cell.ljust(width) if heading in ("input", "index", "verdict") else cell.rjust(width)
+ALONE = "every operation is right by itself, and the whole is wrong: look between them, at what no operation records"
 
 
 def gradcheck(
@@ -140,11 +46,10 @@ def gradcheck(
 
     A row is right where the two sides differ by no more than the numeric error estimate and rounding in the dtype
     allow. Data of lower precision than float64 is checked at float64, and the gradient at its own dtype against that.
-    A gradient that is not finite on either side is reported, not raised. At a kink the numeric side sees the mean of
-    both slopes.
+    At a kink any value between the slopes of both sides is accepted, and said to be a convention. Where the tolerance
+    is not far below the gradient, the row is too noisy to tell. What is not finite is reported, not raised.
 
-    Where the error estimate is as large as the gradient, the function says no more: such a row is right as far as one
-    can tell.
+    Where a row is wrong, each operation of the graph is checked by itself, and the report names the `culprits`.
 
     Raises `TypeError` where `f` does not return real numbers or a parameter is no leaf, `ValueError` where `f` gives
     two results for the same data or `sample` is no positive number.
@@ -156,8 +61,7 @@ def gradcheck(
     """
     if (parameters is None) == (not args):
         raise TypeError("gradcheck: give either the arguments of f or parameters=, the leaves that f() uses")
-    if sample is not None and (not isinstance(sample, int) or sample < 1):
-        raise ValueError(f"gradcheck: sample is a number of elements, 1 or more, got {describe(sample)}")
+    require_sample("gradcheck", sample)
     if parameters is None:
         nodes = variables(args, "gradcheck")
         filled = rebuilt(args, iter(nodes))
@@ -165,9 +69,100 @@ def gradcheck(
     else:
         tree = list(parameters) if isinstance(parameters, Iterator) else parameters
         nodes, filled, names = list(leaves(tree)), (), paths(tree)
-    named = require_leaves(nodes, names)
+    named = require_leaves("gradcheck", nodes, names)
     with np.errstate(all="ignore"):
-        return Report(tuple(compared(lambda: f(*filled), named, sample, seed)))
+        report = Report(tuple(compared(lambda: f(*filled), named, sample, seed)))
+        return traced(report, lambda: f(*filled), seed) if report.wrong else report
+
+
+def traced(report: Report, f: Callable[[], Any], seed: int) -> Report:
+    """The report with the operations that the fault comes from."""
+    with enable_grad():
+        y = f()
+    rows = by_operation(y, 1, SAMPLE, seed, False) if isinstance(y, Node) and y.args else ()
+    culprits = tuple(row for row in rows if row.verdict == WRONG)
+    notes = tuple(f"wrong by itself: {described(row)}" for row in culprits[:LINES])
+    return replace(report, culprits=culprits, notes=notes or (ALONE,))
+
+
+def described(row: Row) -> str:
+    """What a culprit did, in one line."""
+    which = f"node {row.node}, {row.operation}, argument {row.argument}"
+    return f"{which}: {row.autograd:.6g}, numeric {row.numeric:.6g}{f' ({row.note})' if row.note else ''}"
+
+
+def check(
+    loss: Any,
+    *,
+    parameters: Any = None,
+    order: int = 1,
+    sample: int | None = SAMPLE,
+    seed: int = 0,
+    progress: bool = False,
+) -> Report:
+    """Check the graph that `loss` is the result of: every rule by itself at the values that occurred, then the whole.
+
+    Each operation is computed again, alone, on moved data, and the rule of each argument compared with what that does
+    to the result: a row names the node (by its number in `visualize.diagram`), the operation and the argument. Then
+    random directions of all variables, the whole graph computed again along them. `parameters` (a node, or tuples,
+    lists and dicts of them, as from `dict(model.named_parameters())`) gives names, and reports those that the loss
+    does not reach. With `order=2` the rules themselves are differentiated and compared likewise.
+
+    Operations that do not work element by element are moved along random directions and by `sample` single elements of
+    each argument; None takes every element. `seed` decides what is drawn; `progress` prints how far it is.
+
+    Raises `TypeError` where `loss` is no node or a parameter no leaf, `ValueError` for another order than 1 or 2.
+
+    >>> import chainrule as cr
+    >>> w = cr.Tensor([1.0, -2.0], name="w")
+    >>> report = cr.check(cr.sum(cr.tanh(w) * w))
+    >>> report.summary()
+    'check: 5 of 5 right'
+    >>> double = cr.custom("double", lambda x: 2.0 * x, lambda g, y, x: g)
+    >>> [(row.node, row.operation, row.argument) for row in cr.check(cr.sum(double(w))).wrong]
+    [(2, 'double', 0), (None, '', None)]
+    """
+    if not isinstance(loss, Node):
+        raise TypeError(f"check: expected the Value or Tensor to start from, got {describe(loss)}")
+    if loss.op is not None and not loss.args:
+        raise constant_root("check", loss)
+    if order not in (1, 2):
+        raise ValueError(f"check: order must be 1 or 2, got {order!r}")
+    require_sample("check", sample)
+    tree = list(parameters) if isinstance(parameters, Iterator) else parameters
+    named = {} if tree is None else require_leaves("check", list(leaves(tree)), paths(tree))
+    with np.errstate(all="ignore"):
+        local = list(by_operation(loss, order, sample, seed, progress, named))
+        whole = list(end_to_end(loss, named, seed))
+    alone = all(row.verdict in ACCEPTED for row in local) and any(row.verdict == WRONG for row in whole)
+    return Report((*local, *whole), "check", (ALONE,) if alone else ())
+
+
+def check_row(operation: Callable[..., Any], *args: Any, order: int = 1, seed: int = 0, **params: Any) -> Report:
+    """Check the rules of one operation, yours or one of the library's, at these arguments; see `check`.
+
+    Floats become Values and arrays of floating-point numbers Tensors; integers, booleans and arrays of them stay
+    constants. Keyword arguments are the operation's own. With `order=2`, the rules of the rules as well.
+
+    >>> import chainrule as cr
+    >>> cube = cr.custom("cube", lambda x: x * x * x, lambda g, y, x: 3.0 * g * x * x)
+    >>> cr.check_row(cube, 2.0, order=2).raise_if_wrong()
+    """
+    parts = iter([x if is_constant(x) else variables(x, "check_row")[0] for x in leaves(args)])
+    with enable_grad():
+        y = operation(*rebuilt(args, parts), **params)
+    if not isinstance(y, Node):
+        raise TypeError(f"check_row: the operation returned a constant, {describe(y)}; give it floats or arrays of them")
+    return replace(check(y, order=order, sample=None, seed=seed), title="check_row")
+
+
+def is_constant(x: Any) -> bool:
+    return not isinstance(x, Node) and np.asarray(constant(x, "check_row")).dtype.kind != "f"
+
+
+def require_sample(name: str, sample: Any) -> None:
+    if sample is not None and (not isinstance(sample, int) or sample < 1):
+        raise ValueError(f"{name}: sample is a number of elements, 1 or more, got {describe(sample)}")
 
 
 def paths(tree: Any, prefix: str = "") -> list[str]:
@@ -179,18 +174,168 @@ def paths(tree: Any, prefix: str = "") -> list[str]:
     return [path for key, part in tree.items() for path in paths(part, f"{prefix}{key}.")]
 
 
-def require_leaves(nodes: Sequence[Any], names: Sequence[str]) -> dict[Node, str]:
+def require_leaves(what: str, nodes: Sequence[Any], names: Sequence[str]) -> dict[Node, str]:
     """The nodes, each once, with their names."""
     for node in nodes:
         if not isinstance(node, Node) or node.op is not None:
-            raise TypeError(f"gradcheck: parameters must be leaf Values and Tensors, got {describe(node)}")
+            raise TypeError(f"{what}: parameters must be leaf Values and Tensors, got {describe(node)}")
     named: dict[Node, str] = {}
     for node, name in zip(nodes, names, strict=True):
         named.setdefault(node, node.name or name)
     return named
 
 
-def compared(f: Callable[[], Any], named: dict[Node, str], sample: int | None, seed: int) -> list[Row]:
+# Each operation by itself.
+
+
+def by_operation(
+    root: Node, order: int, sample: int | None, seed: int, progress: bool, named: dict[Node, str] | None = None
+) -> Iterator[Row]:
+    """The rows of all operations that the root is the result of, in the order of computation."""
+    nodes = ancestry(root)[::-1]
+    ids = numbered(nodes)
+    names = labels(nodes, named or {})
+    try:
+        found = cotangents(root, root.seed(weights_of(np.shape(root._data), seed)))
+    except (RuntimeError, ValueError, TypeError, ArithmeticError):
+        found = {}  # what stops the walk, its own row will say
+    for i, node in enumerate(nodes):
+        if node.op is not None and any(isinstance(arg, Node) for arg in node.args):
+            row = Row("", (), math.nan, math.nan, math.nan, math.nan, RIGHT, node=ids[id(node)], operation=node.op.name)
+            yield from checked(node, found.get(node), row, names, order, sample, seed + i)
+        if progress:
+            print(f"\rcheck: {i + 1} of {len(nodes)} nodes", end="", file=sys.stderr, flush=True)
+    if progress:
+        print(file=sys.stderr)
+
+
+def labels(nodes: Sequence[Node], named: dict[Node, str]) -> dict[Node, str]:
+    """What a report calls the nodes: by their names, or by their numbers."""
+    ids = numbered(nodes)
+    return {node: named.get(node) or node.name or f"node {ids[id(node)]}" for node in nodes}
+
+
+# The whole.
+
+
+def end_to_end(root: Node, named: dict[Node, str], seed: int) -> Iterator[Row]:
+    """The gradient of a whole graph along random directions, at its own dtype and at float64, beside a numeric one."""
+    nodes = ancestry(root)[::-1]
+    names = labels(nodes, named)
+    blank = Row("", (), math.nan, math.nan, math.nan, math.nan, NOT_CONNECTED)
+    yield from (replace(blank, input=name) for node, name in named.items() if node not in names)
+    sources = [node for node in nodes if node.op is None]
+    if not sources:
+        return
+    weights = weights_of(np.shape(root._data), seed)
+    try:
+        own = cotangents(root, root.seed(weights))
+    except (RuntimeError, ValueError, TypeError, ArithmeticError) as error:
+        yield replace(blank, verdict=WRONG, input="all", note=f"{type(error).__name__}: {error}")
+        return
+    twins = twin_graph(nodes)
+    top = twins[root]
+    sharp = cotangents(top, top.seed(weights))
+    noise = SLACK * math.hypot(*(rounding_effect(node, g) for node, g in sharp.items() if node.op is not None))
+    rng = np.random.default_rng(seed)
+    groups = [[x] for x in sources] if len(sources) <= LINES else grouped(sources)
+    for group in groups:
+        row = replace(blank, input=names[group[0]], verdict=RIGHT)
+        if len(group) > 1:
+            row = replace(row, input=f"{names[group[0]]} … {names[group[-1]]}", note=f"{len(group)} variables together")
+        yield along_a_line(group, nodes, twins, root, weights, own, sharp, noise, row, rng)
+
+
+def grouped(nodes: Sequence[Node]) -> list[list[Node]]:
+    """Neighbours together."""
+    cuts = np.linspace(0, len(nodes), LINES + 1).astype(int).tolist()
+    return [list(nodes[i:j]) for i, j in zip(cuts[:-1], cuts[1:], strict=True)]
+
+
+def twin_graph(nodes: Sequence[Node]) -> dict[Node, Node]:
+    """The same graph computed again at float64."""
+    twins: dict[Node, Node] = {}
+    with enable_grad():
+        for node in nodes:
+            if not node.args:
+                twins[node] = fresh(node)
+                continue
+            args = tuple([twins[arg] if isinstance(arg, Node) else arg for arg in node.args])
+            inputs = [arg._data if isinstance(arg, Node) else arg for arg in args]
+            op: Any = node.op
+            params = renewed(node.params)
+            twins[node] = born(computed(op, inputs, params), op, args, params)
+    return twins
+
+
+def along_a_line(
+    group: Sequence[Node],
+    nodes: Sequence[Node],
+    twins: dict[Node, Node],
+    root: Node,
+    weights: Any,
+    own: dict[Node, Any],
+    sharp: dict[Node, Any],
+    noise: float,
+    row: Row,
+    rng: Any,
+) -> Row:
+    """The derivative along one direction of some variables."""
+    xs = {i: np.asarray(twins[x]._data) for i, x in enumerate(group)}
+    v, t = next(directions(xs, rng, kinds=(True,)))
+    if len(group) == 1 and xs[0].ndim == 0:
+        v = {0: np.ones(())}
+    moved = set(group)
+    downstream = []
+    for node in nodes:
+        if node.args and any(isinstance(arg, Node) and arg in moved for arg in node.args):
+            moved.add(node)
+            downstream.append(node)
+
+    def at(step: float) -> Array:
+        data = {node: like_data(twins[node], xs[i] + step * v[i]) for i, node in enumerate(group)}
+        for node in downstream:
+            op: Any = node.op
+            inputs = [data.get(a, twins[a]._data) if isinstance(a, Node) else a for a in node.args]
+            try:
+                data[node] = computed(op, inputs, renewed(node.params))
+            except (ArithmeticError, ValueError, TypeError, RuntimeError, IndexError):
+                return np.array([math.nan])
+        return np.array([float(np.sum(data.get(root, twins[root]._data) * weights))])
+
+    right, left = (np.array([at(s * step) for step in t]) for s in (1.0, -1.0))
+    found = slopes(at(0.0), right, left, t[:, None], t[:, None], float(precision(twins[root]).eps), noise)
+    terms = [np.asarray(gradient(sharp, twins[x])) * v[i] for i, x in enumerate(group)]
+    mine = [np.asarray(gradient(own, x), dtype=float) * v[i] for i, x in enumerate(group)]
+    size = sum(float(np.sum(np.abs(term))) for term in terms)
+    exact, ours = (sum(float(np.sum(term)) for term in side) for side in (terms, mine))
+    part = Compared(
+        np.array([exact]), found.value, found.error, np.minimum(found.left, found.right),
+        np.maximum(found.left, found.right), found.left, found.right, found.kink, found.size,
+        np.array([size]), np.ones(1),
+    )  # fmt: skip
+    row = replace(summed_up(row, [part], False, None), index=())
+    coarse = max(float(precision(node).eps) for node in (*group, root))
+    lost = SLACK * (math.sqrt(coarse) * size + coarse / float(np.finfo(float).eps) * float(found.rounding[0]))
+    if not math.isfinite(ours) and math.isfinite(exact):
+        return replace(row, autograd=ours, verdict=NOT_FINITE)
+    if row.verdict in ACCEPTED and abs(ours - exact) > lost:
+        return replace(row, autograd=ours, verdict=WRONG, tolerance=row.tolerance + lost)
+    return row
+
+
+def like_data(node: Node, data: Any) -> Any:
+    return float(data) if isinstance(node, Value) else np.asarray(data)
+
+
+def gradient(found: dict[Node, Any], node: Node) -> Any:
+    return found[node] if node in found else zeros(node)
+
+
+# Functions, element by element.
+
+
+def compared(f: Callable[[], Any], named: dict[Node, str], sample: int | None, seed: int) -> Iterable[Row]:
     """The rows, in the order of the nodes and their elements."""
     nodes = list(named)
 
@@ -202,7 +347,8 @@ def compared(f: Callable[[], Any], named: dict[Node, str], sample: int | None, s
         coarse, fine = own.precision[node], sharp.precision[node]
         numeric = partial(value, node, index, float(fine.eps), SLACK * sharp.noise)
         tolerance, verdict = judged(by_rule, at_float64, numeric, coarse, fine)
-        return Row(named[node], index, by_rule, numeric.value, numeric.error, tolerance, verdict)
+        left, right = numeric.kink or (None, None)
+        return Row(named[node], index, by_rule, numeric.value, numeric.error, tolerance, verdict, left, right)
 
     own = by_chain_rule(f, nodes, seed)
     with substituted(nodes, widened(nodes)):
@@ -240,7 +386,7 @@ def by_chain_rule(f: Callable[[], Any], nodes: Sequence[Node], seed: int) -> Sid
     return Side(
         value,
         math.hypot(*(rounding_effect(node, g) for node, g in found.items() if node.op is not None)),
-        {node: np.asarray(found[node] if node in found else zeros(node)) for node in nodes},
+        {node: np.asarray(gradient(found, node)) for node in nodes},
         {node: max(of_result, precision(node), key=lambda info: float(info.eps)) for node in nodes},
     )
 
@@ -277,12 +423,17 @@ def judged(
     own: float, sharp: float, numeric: Estimate, coarse: np.finfo[Any], fine: np.finfo[Any]
 ) -> tuple[float, str]:
     """By how much the gradient may differ from the numeric one, and the verdict."""
-    if not all(map(math.isfinite, (own, sharp, numeric.value))):
+    if not (math.isfinite(own) and math.isfinite(sharp) and (numeric.kink or math.isfinite(numeric.value))):
         return math.nan, NOT_FINITE
-    allowed = numeric.error + math.cbrt(fine.eps) * abs(numeric.value)  # what plain central differences attain
+    size = abs(sharp if numeric.kink else numeric.value)
+    allowed = numeric.error + math.cbrt(fine.eps) * size  # what plain central differences attain
+    low, high = sorted(numeric.kink or (numeric.value, numeric.value))
     lost = 0.0
     if coarse.eps > fine.eps:
         rounding = float(coarse.eps / fine.eps) * numeric.rounding
         lost = SLACK * (math.sqrt(coarse.eps) * abs(sharp) + rounding + float(coarse.smallest_subnormal))
-    right = abs(sharp - numeric.value) <= allowed and abs(own - sharp) <= lost
-    return allowed + lost, RIGHT if right else WRONG
+    if not (low - allowed <= sharp <= high + allowed and abs(own - sharp) <= lost):
+        return allowed + lost, WRONG
+    if numeric.kink:
+        return allowed + lost, KINK
+    return allowed + lost, NOISY if sharp and allowed > VAGUE * max(abs(sharp), size) else RIGHT

@@ -17,7 +17,7 @@ from heapq import heappop, heappush
 from itertools import count
 from operator import attrgetter
 from threading import Lock
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from .primitive import Op
@@ -41,6 +41,8 @@ latest_change = [0]
 changing = Lock()
 
 NO_PARAMS: Mapping[str, Any] = {}
+
+Key: TypeAlias = int | tuple[int, int]
 
 
 class Node:
@@ -146,6 +148,23 @@ def ancestry(*roots: Node) -> list[Node]:
                 seen.add(arg)
                 stack.append(arg)
     return sorted(seen, key=attrgetter("birth"), reverse=True)
+
+
+def numbered(nodes: Sequence[Node]) -> dict[Key, int]:
+    """Running numbers from 1; a constant comes just before the first result made from it."""
+    ids: dict[Key, int] = {}
+    for node in nodes:
+        for position, arg in enumerate(node.args):
+            if not isinstance(arg, Node):
+                ids.setdefault(key(node, position), len(ids) + 1)
+        ids[id(node)] = len(ids) + 1
+    return ids
+
+
+def key(node: Node, position: int) -> Key:
+    """What an argument is recognised by: a variable or an array is one thing, a number is another at every use."""
+    arg = node.args[position]
+    return (id(node), position) if isinstance(arg, float | int) else id(arg)
 
 
 def cotangents(

@@ -27,20 +27,42 @@ RATIO = 4  # of one step to the next
 COLUMNS = 6  # of the extrapolation tableau; each removes one more even power of the step
 COARSE = 1e-4  # rounding inside a function, relative to its result, is noticed up to this size
 NOISE_STEPS = 2  # that many smallest steps show the rounding noise of the function itself
+SURE = 4.0  # so many times their errors apart, two slopes are two
+CORNER = 1e-5  # and so far relative to themselves
+UPRIGHT = 4  # that many smallest steps show a slope that grows without end,
+STEEPER = 1.3  # each by at least so much
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A derivative, a bound that its error is expected to keep, and the share of rounding in that bound."""
+    """A derivative, a bound that its error is expected to keep, and the share of rounding in that bound.
+
+    Where the slopes from the left and from the right differ, beyond their own errors, those two are known as well.
+    """
 
     value: float
     error: float
     rounding: float
+    kink: tuple[float, float] | None = None  # left, right; infinite beside a jump
 
 
-UNKNOWN = Estimate(math.nan, math.inf, math.inf)
+@dataclass(frozen=True, slots=True)
+class Slopes:
+    """The derivatives of several results along one line: an `Estimate` in columns."""
+
+    value: Array
+    error: Array
+    rounding: Array
+    left: Array  # equal to `right` but at a kink
+    right: Array
+    kink: NDArray[np.bool]
+    size: Array  # the slope of what changes by all it is over the largest step
+
+    def item(self) -> Estimate:
+        kink = (float(self.left[0]), float(self.right[0])) if self.kink[0] else None
+        return Estimate(float(self.value[0]), float(self.error[0]), float(self.rounding[0]), kink)
 
 
 def derivative(f: Callable[[float], float], x: float, eps: float = EPS, noise: float = 0.0) -> Estimate:
@@ -50,7 +72,8 @@ def derivative(f: Callable[[float], float], x: float, eps: float = EPS, noise: f
     as in Ridders, Adv. Eng. Software 4, 75-76, 1982). Of all entries it takes the one of least error among those that
     agree with every smaller step within both errors (Lepski's rule), so a step that reaches over a kink or past a
     narrow peak is found out. `eps` is the rounding unit of `f`'s result; `noise`, where more is known, how far rounding
-    inside `f` may have moved it.
+    inside `f` may have moved it. One-sided differences, extrapolated likewise, tell a kink from a slope; at the edge of
+    the domain the one side that there is counts.
 
     A trial step at which `f` is not finite, or raises `ValueError` or `ArithmeticError`, has left its domain: it and
     larger steps are not used. Where no step is left, value is NaN.
@@ -60,24 +83,31 @@ def derivative(f: Callable[[float], float], x: float, eps: float = EPS, noise: f
     >>> estimate = derivative(math.exp, 1.0)
     >>> abs(estimate.value - math.e) <= estimate.error < 1e-11
     True
+    >>> derivative(abs, 0.0).kink
+    (-1.0, 1.0)
     """
-    h = steps(x)
+    h = steps(np.array([x]))
+
+    def at(t: float) -> Array:
+        return np.array([trial(f, t)])
+
     with np.errstate(all="ignore"):
-        right, left = (np.array([trial(f, x + s * h_k) for h_k in h]) for s in (1, -1))
-        differences = (right - left) / ((x + h) - (x - h))
-        usable = int(np.argmin(np.append(np.isfinite(differences), False)))
-        if usable < 2:
-            return UNKNOWN
-        h, right, left, differences = h[:usable], right[:usable], left[:usable], differences[:usable]
-        return best(differences, np.maximum(noise, noise_of(h, right, left, eps)) / h)
+        right, left = (np.array([at(x + s * h_k) for h_k in h[:, 0]]) for s in (1, -1))
+        return slopes(at(x), right, left, (x + h) - x, x - (x - h), eps, noise).item()
 
 
-def steps(x: float) -> Array:
-    """Powers of two, smallest first, between what `x` can resolve and what its size, or 1, suggests."""
-    size = abs(x) or 2.0**-10
-    smallest = max(min(size, 1.0) * 2.0**-30, 4 * math.ulp(x))
-    first, last = math.frexp(smallest)[1], math.frexp(max(size, 1.0))[1] - 3
-    return np.ldexp(1.0, np.arange(first, max(last, first + 2) + 1, int(math.log2(RATIO))))
+def steps(x: Array) -> Array:
+    """Powers of two, smallest first, between what each x can resolve and what its size, or 1, suggests.
+
+    One column for each x, ended by NaN where others need more.
+    """
+    size = np.where(x == 0, 2.0**-10, np.abs(x))
+    smallest = np.maximum(np.minimum(size, 1.0) * 2.0**-30, 4 * np.spacing(np.abs(x)))
+    first = np.frexp(smallest)[1]
+    last = np.maximum(np.frexp(np.maximum(size, 1.0))[1] - 3, first + 2)
+    stride = int(math.log2(RATIO))
+    exponents = first + stride * np.arange(1 + int(np.max(last - first, initial=0)) // stride)[:, None]
+    return np.where(exponents <= last, np.ldexp(1.0, exponents), np.nan)
 
 
 def trial(f: Callable[[float], float], x: float) -> float:
@@ -87,41 +117,80 @@ def trial(f: Callable[[float], float], x: float) -> float:
         return math.nan
 
 
+def slopes(here: Array, right: Array, left: Array, ahead: Array, behind: Array, eps: float, noise: Any = 0.0) -> Slopes:
+    """From samples at x, at x + `ahead` and at x - `behind`: one step a row, one result a column."""
+    noise = np.maximum(noise, noise_of(ahead, right, left, eps))
+    value, error, rounding = best((right - left) / (ahead + behind), noise / ahead, power=2)
+    r, r_error, r_rounding = one_sided((right - here) / ahead, 2 * noise / ahead)
+    before, b_error, b_rounding = one_sided((here - left) / behind, 2 * noise / ahead)
+    after, a_error, a_rounding = one_sided((right - here) / ahead, 2 * noise / ahead)
+    for side, side_error, side_rounding in ((before, b_error, b_rounding), (after, a_error, a_rounding)):
+        edge = np.isnan(value) & np.isfinite(side)  # the other side is outside the domain
+        value, error, rounding = (
+            np.where(edge, ours, theirs)
+            for ours, theirs in ((side, value), (side_error, error), (side_rounding, rounding))
+        )
+    upright = np.isinf(before) | np.isinf(after)
+    gap, apart = np.abs(after - before), a_error + b_error
+    between = np.abs(value - before) + np.abs(value - after) <= gap + apart + error
+    apparent = np.isinf(gap) | (between & (gap > CORNER * np.fmax(np.abs(before), np.abs(after))))
+    kink = (gap > SURE * apart) & apparent
+    value, error = np.where(upright, np.nan, value), np.where(kink, apart, np.where(upright, np.inf, error))
+    size = np.fmax.reduce(np.fmax(np.abs(right), np.abs(left)), axis=0) / np.fmax.reduce(ahead, axis=0)
+    return Slopes(value, error, rounding, np.where(kink, before, value), np.where(kink, after, value), kink, size)
+
+
 def noise_of(h: Array, right: Array, left: Array, eps: float) -> Array:
     """How much rounding may have moved the samples: by the type of the result, and by what the smallest steps show."""
-    size = np.maximum.accumulate(np.maximum(np.abs(right), np.abs(left)))
+    size = np.fmax.accumulate(np.fmax(np.abs(right), np.abs(left)))
     moves = right - left
-    slopes = extrapolated(moves / h, 1)  # so that curvature does not pass for noise
-    jitter = (np.abs(np.diff(slopes)) * h[: len(slopes) - 1])[:NOISE_STEPS].max(initial=0.0)
-    first = int(np.argmax(moves != 0))  # a function that rounds coarsely inside stands still, then takes a small step
-    grain = np.abs(moves[first]) if first and np.abs(moves[first]) < COARSE * size[first] else 0.0
-    noise: Array = np.maximum(4 * eps * size, max(4 * jitter, grain))
+    rough = extrapolated(moves / h, 1, power=2)  # so that curvature does not pass for noise
+    jitter = np.fmax.reduce((np.abs(np.diff(rough, axis=0)) * h[: len(h) - 2])[:NOISE_STEPS], initial=0.0)
+    first = np.argmax(moves != 0, axis=0)[None]  # what rounds coarsely inside stands still, then takes a small step
+    grain = np.abs(np.take_along_axis(moves, first, 0))
+    grain = np.where((first > 0) & (grain < COARSE * np.take_along_axis(size, first, 0)), grain, 0.0)
+    noise: Array = np.fmax(4 * eps * size, np.fmax(4 * jitter, grain))
     return noise
 
 
-def extrapolated(column: Array, j: int) -> Array:
-    """The next column of the tableau: of two neighbours, what remains without the error of order 2j in the step."""
-    better: Array = column[:-1] + (column[:-1] - column[1:]) / (RATIO ** (2 * j) - 1)
+def extrapolated(column: Array, j: int, power: int) -> Array:
+    """The next column of the tableau: of two neighbours, what remains without the error of order `power`·j."""
+    better: Array = column[:-1] + (column[:-1] - column[1:]) / (RATIO ** (power * j) - 1)
     return better
 
 
-def best(differences: Array, noise: Array) -> Estimate:
-    """The entry of least error in the tableau that no smaller step contradicts."""
-    jumps = np.abs(np.diff(differences))
-    reach = noise + np.maximum(np.append(jumps, 0.0), np.append(0.0, jumps))
+def best(differences: Array, rounding: Array, power: int) -> tuple[Array, Array, Array]:
+    """The entry of least error in the tableau that no smaller step contradicts, with its error and rounding."""
+    usable = np.logical_and.accumulate(np.isfinite(differences))
+    differences = np.where(usable, differences, np.nan)
+    jumps = np.nan_to_num(np.abs(np.diff(differences, axis=0)), nan=0.0, posinf=np.inf)
+    none = np.zeros_like(jumps[:1])
+    reach = rounding + np.maximum(np.concatenate([jumps, none]), np.concatenate([none, jumps]))
     lowest = np.maximum.accumulate(differences - reach)
     highest = np.minimum.accumulate(differences + reach)
-    found = UNKNOWN
+    value, error, found_rounding = (np.full(differences.shape[1], x) for x in (np.nan, np.inf, np.inf))
     column = differences
     for j in range(1, min(COLUMNS, len(differences))):
-        previous, column = column, extrapolated(column, j)
-        rounding = noise[: len(column)]
-        error = rounding + np.maximum(np.abs(column - previous[:-1]), np.abs(column - previous[1:]))
-        agrees = (column + error >= lowest[: len(column)]) & (column - error <= highest[: len(column)])
-        k = int(np.argmin(np.where(agrees, error, np.inf)))
-        if agrees[k] and error[k] < found.error:
-            found = Estimate(float(column[k]), float(error[k]), float(rounding[k]))
-    return found
+        previous, column = column, extrapolated(column, j, power)
+        n = len(column)
+        errors = rounding[:n] + np.maximum(np.abs(column - previous[:-1]), np.abs(column - previous[1:]))
+        agrees = (column + errors >= lowest[:n]) & (column - errors <= highest[:n])
+        errors = np.where(agrees, errors, np.inf)
+        k = np.argmin(errors, axis=0)[None]
+        entry, its_error, its_rounding = (np.take_along_axis(x, k, 0)[0] for x in (column, errors, rounding))
+        better = its_error < error
+        value, error = np.where(better, entry, value), np.where(better, its_error, error)
+        found_rounding = np.where(better, its_rounding, found_rounding)
+    return value, error, found_rounding
+
+
+def one_sided(differences: Array, rounding: Array) -> tuple[Array, Array, Array]:
+    """The slope on one side; infinite where it only grows as the step shrinks, at a jump or an upright tangent."""
+    value, error, its_rounding = best(differences, rounding, power=1)
+    sizes = np.abs(differences[:UPRIGHT])
+    upright = np.all(sizes[:-1] > STEEPER * sizes[1:], axis=0) & (sizes[0] > SURE * rounding[0])
+    value = np.where(upright, np.copysign(np.inf, differences[0]), value)
+    return value, np.where(upright, 0.0, error), its_rounding
 
 
 @contextmanager

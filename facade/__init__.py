@@ -28,6 +28,8 @@ from chainrule.autograd import astype as astype
 from chainrule.autograd import broadcast_to as broadcast_to
 from chainrule.autograd import cbrt as cbrt
 from chainrule.autograd import ceil as ceil
+from chainrule.autograd import check as check
+from chainrule.autograd import check_row as check_row
 from chainrule.autograd import clip as clip
 from chainrule.autograd import concatenate as concatenate
 from chainrule.autograd import cos as cos

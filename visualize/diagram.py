@@ -10,16 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
-from chainrule.autograd.graph import Node, ancestry
+from chainrule.autograd.graph import Node, ancestry, key, numbered
 
 SMALL = 4  # an array of at most so many elements shows them all
 LONGEST = 24  # characters of a name or of an operation's parameters; the rest is an ellipsis
-
-Key: TypeAlias = int | tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,23 +134,6 @@ def collected(root: Node, max_nodes: int | None) -> list[Node]:
             "print(cr.visualize.diagram(root)) lists a graph of any size."
         )
     return nodes[::-1]
-
-
-def numbered(nodes: Sequence[Node]) -> dict[Key, int]:
-    """Running numbers from 1; a constant comes just before the first result made from it."""
-    ids: dict[Key, int] = {}
-    for node in nodes:
-        for position, arg in enumerate(node.args):
-            if not isinstance(arg, Node):
-                ids.setdefault(key(node, position), len(ids) + 1)
-        ids[id(node)] = len(ids) + 1
-    return ids
-
-
-def key(node: Node, position: int) -> Key:
-    """What an argument is recognised by: a variable or an array is one thing, a number is another at every use."""
-    arg = node.args[position]
-    return (id(node), position) if isinstance(arg, float | int) else id(arg)
 
 
 def local_derivatives(node: Node) -> Sequence[float | None]:
