@@ -18,7 +18,7 @@ import numpy as np
 
 from .derivative import leaves, rebuilt, zeros
 from .graph import Node, ancestry, constant_root, cotangents, enable_grad, no_grad, numbered
-from .local import SLACK, Compared, checked, computed, directions, fresh, renewed, summed_up
+from .local import CALLED_OFF, SLACK, Compared, checked, computed, directions, renewed, sharp, summed_up, twin
 from .numeric import Array, Estimate, data_of, partial, precision, slopes, substituted, variables, widened
 from .ops.reduction import norm
 from .primitive import born, constant, describe
@@ -197,7 +197,7 @@ def by_operation(
     names = labels(nodes, named or {})
     try:
         found = cotangents(root, root.seed(weights_of(np.shape(root._data), seed)))
-    except (RuntimeError, ValueError, TypeError, ArithmeticError):
+    except CALLED_OFF:
         found = {}  # what stops the walk, its own row will say
     for i, node in enumerate(nodes):
         if node.op is not None and any(isinstance(arg, Node) for arg in node.args):
@@ -230,20 +230,20 @@ def end_to_end(root: Node, named: dict[Node, str], seed: int) -> Iterator[Row]:
     weights = weights_of(np.shape(root._data), seed)
     try:
         own = cotangents(root, root.seed(weights))
-    except (RuntimeError, ValueError, TypeError, ArithmeticError) as error:
+    except CALLED_OFF as error:
         yield replace(blank, verdict=WRONG, input="all", note=f"{type(error).__name__}: {error}")
         return
     twins = twin_graph(nodes)
     top = twins[root]
-    sharp = cotangents(top, top.seed(weights))
-    noise = SLACK * math.hypot(*(rounding_effect(node, g) for node, g in sharp.items() if node.op is not None))
+    exact = cotangents(top, top.seed(weights))
+    noise = SLACK * math.hypot(*(rounding_effect(node, g) for node, g in exact.items() if node.op is not None))
     rng = np.random.default_rng(seed)
     groups = [[x] for x in sources] if len(sources) <= LINES else grouped(sources)
     for group in groups:
         row = replace(blank, input=names[group[0]], verdict=RIGHT)
         if len(group) > 1:
             row = replace(row, input=f"{names[group[0]]} … {names[group[-1]]}", note=f"{len(group)} variables together")
-        yield along_a_line(group, nodes, twins, root, weights, own, sharp, noise, row, rng)
+        yield along_a_line(group, nodes, twins, root, weights, own, exact, noise, row, rng)
 
 
 def grouped(nodes: Sequence[Node]) -> list[list[Node]]:
@@ -257,14 +257,8 @@ def twin_graph(nodes: Sequence[Node]) -> dict[Node, Node]:
     twins: dict[Node, Node] = {}
     with enable_grad():
         for node in nodes:
-            if not node.args:
-                twins[node] = fresh(node)
-                continue
-            args = tuple([twins[arg] if isinstance(arg, Node) else arg for arg in node.args])
-            inputs = [arg._data if isinstance(arg, Node) else arg for arg in args]
-            op: Any = node.op
-            params = renewed(node.params)
-            twins[node] = born(computed(op, inputs, params), op, args, params)
+            args = tuple([twins[arg] if isinstance(arg, Node) else sharp(arg) for arg in node.args])
+            twins[node] = twin(node, args) if args else sharp(node)
     return twins
 
 
@@ -275,7 +269,7 @@ def along_a_line(
     root: Node,
     weights: Any,
     own: dict[Node, Any],
-    sharp: dict[Node, Any],
+    exact: dict[Node, Any],
     noise: float,
     row: Row,
     rng: Any,
@@ -293,33 +287,34 @@ def along_a_line(
             downstream.append(node)
 
     def at(step: float) -> Array:
-        data = {node: like_data(twins[node], xs[i] + step * v[i]) for i, node in enumerate(group)}
+        data: dict[Any, Any] = {twins[x]: like_data(twins[x], xs[i] + step * v[i]) for i, x in enumerate(group)}
         for node in downstream:
             op: Any = node.op
-            inputs = [data.get(a, twins[a]._data) if isinstance(a, Node) else a for a in node.args]
+            inputs = [data.get(x, x._data) if isinstance(x, Node) else x for x in twins[node].args]
             try:
-                data[node] = computed(op, inputs, renewed(node.params))
-            except (ArithmeticError, ValueError, TypeError, RuntimeError, IndexError):
+                data[twins[node]] = computed(op, inputs, renewed(node.params))
+            except CALLED_OFF:
                 return np.array([math.nan])
-        return np.array([float(np.sum(data.get(root, twins[root]._data) * weights))])
+        return np.array([float(np.sum(data.get(twins[root], twins[root]._data) * weights))])
 
     right, left = (np.array([at(s * step) for step in t]) for s in (1.0, -1.0))
     found = slopes(at(0.0), right, left, t[:, None], t[:, None], float(precision(twins[root]).eps), noise)
-    terms = [np.asarray(gradient(sharp, twins[x])) * v[i] for i, x in enumerate(group)]
+    terms = [np.asarray(gradient(exact, twins[x])) * v[i] for i, x in enumerate(group)]
     mine = [np.asarray(gradient(own, x), dtype=float) * v[i] for i, x in enumerate(group)]
     size = sum(float(np.sum(np.abs(term))) for term in terms)
-    exact, ours = (sum(float(np.sum(term)) for term in side) for side in (terms, mine))
+    rules, ours = (sum(float(np.sum(term)) for term in side) for side in (terms, mine))
     part = Compared(
-        np.array([exact]), found.value, found.error, np.minimum(found.left, found.right),
+        np.array([rules]), found.value, found.error, np.minimum(found.left, found.right),
         np.maximum(found.left, found.right), found.left, found.right, found.kink, found.size,
         np.array([size]), np.ones(1),
     )  # fmt: skip
-    row = replace(summed_up(row, [part], False, None), index=())
+    unreached = all(twins[x] not in exact for x in group)
+    row = replace(summed_up(row, [part], unreached, None), index=())
     coarse = max(float(precision(node).eps) for node in (*group, root))
     lost = SLACK * (math.sqrt(coarse) * size + coarse / float(np.finfo(float).eps) * float(found.rounding[0]))
-    if not math.isfinite(ours) and math.isfinite(exact):
+    if not math.isfinite(ours) and math.isfinite(rules):
         return replace(row, autograd=ours, verdict=NOT_FINITE)
-    if row.verdict in ACCEPTED and abs(ours - exact) > lost:
+    if row.verdict in ACCEPTED and abs(ours - rules) > lost:
         return replace(row, autograd=ours, verdict=WRONG, tolerance=row.tolerance + lost)
     return row
 

@@ -73,9 +73,26 @@ def like(x: Any, moved: Any) -> Any:
     return float(moved) if type(x) is float else np.asarray(moved)
 
 
-def fresh(node: Node) -> Node:
-    """A variable with the same data, at float64."""
-    return Value(float(node._data)) if isinstance(node, Value) else Tensor(np.array(node._data, dtype=float))
+def sharp(x: Any) -> Any:
+    """An argument at float64: a variable of its own for a node."""
+    if isinstance(x, Value):
+        return Value(float(x._data))
+    if isinstance(x, Node):
+        return Tensor(np.array(x._data, dtype=float))
+    return x.astype(float) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x
+
+
+def data_of(args: Sequence[Any]) -> tuple[Any, ...]:
+    return tuple([arg._data if isinstance(arg, Node) else arg for arg in args])
+
+
+def twin(node: Node, args: tuple[Any, ...] | None = None) -> Node:
+    """The same operation at float64."""
+    op: Any = node.op
+    args = tuple(map(sharp, node.args)) if args is None else args
+    params = renewed(node.params)
+    result: Node = born(computed(op, data_of(args), params), op, args, params)
+    return result
 
 
 def renewed(params: Any) -> dict[str, Any]:
@@ -135,44 +152,34 @@ def same_numbers(a: Any, b: Any, eps: float) -> bool:
 def at_own_precision(node: Node, row: Row, rng: Any) -> Row:
     """The row, unless the rule does worse on the data as it is."""
     weights = rng.choice(SIXTEENTHS, np.shape(node._data))
-    if row.verdict not in ACCEPTED or row.note == "empty" or row.argument is None:
+    if row.verdict not in ACCEPTED or row.argument is None:
         return row
-    arg = node.args[row.argument]
+    arg: Any = node.args[row.argument]
+    if np.asarray(arg._data).dtype.kind != "f" or np.asarray(node._data).dtype.kind != "f":
+        return row
     before = [np.array(x) for x in (*node.inputs, node._data)]
-    mine, sharp = pulled(node, weights)[row.argument], pulled(twin(node), weights)[row.argument]
+    mine, exact = pulled(node, weights)[row.argument], pulled(twin(node), weights)[row.argument]
     if not all(np.array_equal(x, y, equal_nan=True) for x, y in zip(before, (*node.inputs, node._data), strict=True)):
         return replace(row, verdict=WRONG, note="its rule writes into what it was given")
     if mine is None:
         return row
-    if not np.array_equal(np.isfinite(mine), np.isfinite(sharp)):
+    if not np.array_equal(np.isfinite(mine), np.isfinite(exact)):
         return replace(row, verdict=NOT_FINITE, note=f"in {np.asarray(node._data).dtype}, not in float64")
     eps = max(float(precision(x).eps) for x in (node, arg))
-    sharp = np.nan_to_num(sharp, posinf=0.0, neginf=0.0)
-    difference = np.max(np.abs(np.nan_to_num(mine, posinf=0.0, neginf=0.0) - sharp), initial=0.0)
-    if difference <= SLACK * np.sqrt(eps) * np.max(np.abs(sharp), initial=0.0) + float(precision(node).smallest_subnormal):
+    mine, exact = (np.nan_to_num(x, posinf=0.0, neginf=0.0) for x in (mine, exact))
+    difference = np.max(np.abs(mine - exact), initial=0.0)
+    if difference <= SLACK * (np.sqrt(eps) * np.max(np.abs(exact), initial=0.0) + float(precision(node).tiny)):
         return row
     return replace(row, verdict=WRONG, note=f"differs by {difference:.3g} from its rule at float64")
-
-
-def twin(node: Node) -> Node:
-    """The same operation at float64."""
-    op: Any = node.op
-    args = tuple([fresh(arg) if isinstance(arg, Node) else arg for arg in node.args])
-    params = renewed(node.params)
-    result: Node = born(computed(op, [arg._data if isinstance(arg, Node) else arg for arg in args], params), op, args, params)
-    return result
 
 
 def of_node(node: Node) -> Operation:
     """The operation that a node is the result of, with its own rules."""
     op: Any = node.op
-    args = tuple([fresh(arg) if isinstance(arg, Node) else arg for arg in node.args])
-    inputs = tuple([arg._data if isinstance(arg, Node) else arg for arg in args])
-    params = renewed(node.params)
-    result = born(computed(op, inputs, params), op, args, params)
+    result = twin(node)
     return Operation(
-        inputs,
-        tuple([i for i, arg in enumerate(args) if isinstance(arg, Node)]),
+        data_of(result.args),
+        tuple([i for i, arg in enumerate(result.args) if isinstance(arg, Node)]),
         lambda xs: computed(op, xs, renewed(node.params)),
         lambda weights: pulled(result, weights),
         np.shape(result._data),
@@ -195,15 +202,12 @@ def pulled(node: Node, weights: Array) -> dict[int, Any]:
 def of_rule(node: Node, place: int, rng: np.random.Generator) -> Operation | None:
     """The rule of one argument as an operation of its own, of the cotangent and of the inputs; None if it is none."""
     op: Any = node.op
-    args = tuple([fresh(arg) if isinstance(arg, Node) else arg for arg in node.args])
-    xs = [arg._data if isinstance(arg, Node) else arg for arg in args]
-    params = renewed(node.params)
-    result = born(computed(op, xs, params), op, args, params)
-    if precision(result).dtype != np.float64 or np.asarray(result._data).dtype.kind != "f":
+    result = twin(node)
+    args = result.args
+    if np.asarray(result._data).dtype != np.float64:
         return None
-    g = fresh(result)
-    g._data = like(g._data, rng.choice(SIXTEENTHS, np.shape(g._data)))
-    d = op.pull(args, g, result, params)[place]
+    g = fresh_with(result, rng.choice(SIXTEENTHS, np.shape(result._data)))
+    d = op.pull(args, g, result, result.params)[place]
     if d is None:
         return None
 
@@ -215,10 +219,11 @@ def of_rule(node: Node, place: int, rng: np.random.Generator) -> Operation | Non
 
     def pull(weights: Array) -> dict[int, Any]:
         found = cotangents(d, d.seed(weights)) if isinstance(d, Node) else {}
-        return {i: found.get(x, np.zeros(np.shape(x._data))) for i, x in enumerate((g, *args)) if isinstance(x, Node)}
+        zero = {x: np.zeros(np.shape(x._data)) for x in (g, *args) if isinstance(x, Node)}
+        return {i: np.asarray(found.get(x, zero[x])) for i, x in enumerate((g, *args)) if x in zero}
 
     shape = np.shape(d._data if isinstance(d, Node) else d)
-    inputs = (g._data, *xs)
+    inputs = (g._data, *data_of(args))
     places = (0, *[i + 1 for i, arg in enumerate(args) if isinstance(arg, Node)])
     return Operation(
         inputs, places, forward, pull, shape, EPS, op.elementwise and shape == np.shape(result._data)
@@ -226,7 +231,7 @@ def of_rule(node: Node, place: int, rng: np.random.Generator) -> Operation | Non
 
 
 def fresh_with(node: Node, data: Any) -> Node:
-    return Value(data) if isinstance(node, Value) else Tensor(data)
+    return Value(float(data)) if isinstance(node, Value) else Tensor(data)
 
 
 def as_result(y: Any, result: Node) -> Any:
@@ -276,7 +281,7 @@ def of_group(
     if len(group) > 1:
         row = replace(row, input=f"{names[group[0]]} … {names[group[-1]]}", note=f"{len(group)} arguments together")
     if operation.elementwise and len(group) == 1:
-        parts = [by_element(operation, group[0], seeds[0], answers[0][group[0]])]
+        parts = by_element(operation, group[0], seeds, answers)
     else:
         parts = list(by_direction(operation, group, seeds, answers, sample, rng))
     zero_rule = all(answers[0][place] is None for place in group)
@@ -316,20 +321,21 @@ class Compared:
         )
 
 
-def by_element(operation: Operation, place: int, seed: Array, d: Any) -> Compared:
-    """Every element of an argument of an element-wise operation."""
+def by_element(operation: Operation, place: int, seeds: list[Array], answers: list[dict[int, Any]]) -> list[Compared]:
+    """Every element of an argument of an element-wise operation, under every seed."""
     found = operation.of_elements(place)
+    return [elements(operation, place, found, seed.reshape(-1), answer[place]) for seed, answer in zip(seeds, answers, strict=True)]
+
+
+def elements(operation: Operation, place: int, found: Slopes, g: Array, d: Any) -> Compared:
     shape = np.shape(operation.inputs[place])
-    g = seed.reshape(-1)
 
     def gathered(x: Array) -> Array:
         return summed_to(x.reshape(operation.shape), shape).reshape(-1)
 
-    a = np.zeros(shape).reshape(-1) if d is None else d.reshape(-1)
-    unit = g if shape == operation.shape else np.ones(a.shape)
     left, right = g * found.left, g * found.right
     return Compared(
-        a,
+        np.zeros(shape).reshape(-1) if d is None else d.reshape(-1),
         gathered(g * found.value),
         gathered(np.abs(g) * found.error),
         gathered(np.minimum(left, right)),
@@ -339,7 +345,7 @@ def by_element(operation: Operation, place: int, seed: Array, d: Any) -> Compare
         gathered(found.kink) > 0,
         gathered(np.abs(g) * found.size),
         gathered(np.abs(g * np.nan_to_num(found.value))),
-        unit,
+        g if shape == operation.shape else np.ones(int(np.prod(shape))),
         shape,
     )
 

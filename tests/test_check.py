@@ -262,7 +262,9 @@ def test_the_printed_table_has_the_worst_first() -> None:
 
     report = cr.gradcheck(f, np.linspace(0.1, 1.2, 32))
     lines = str(report).splitlines()
-    assert lines[0] == "gradcheck: 30 of 32 right, 2 wrong"
+    assert lines.pop(0) == "gradcheck: 30 of 32 right, 2 wrong"
+    assert [lines.pop(0).split(":")[0] for _ in range(2)] == ["wrong by itself"] * 2
+    lines.insert(0, "")
     assert lines[1].split("  ")[0] == "input"
     assert lines[1].split()[-1] == "verdict"
     assert [line.split()[1] for line in lines[2:4]] == ["30", "31"]

@@ -1,0 +1,425 @@
+"""check and check_row: every planted fault is found and named, and correct code is never called wrong."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from reference import node
+from samples import EACH, SAMPLES, Sample
+
+import chainrule as cr
+from chainrule.autograd.graph import ancestry
+from chainrule.autograd.primitive import Op, table
+
+Spoiler = Callable[[Any, Any], Any]  # (the cotangent of an argument, that of the result) -> a wrong one
+
+
+def in_one_place(d: Any, g: Any) -> Any:
+    """A percent too much, in one element that is not 0."""
+    if np.ndim(d) == 0:
+        return d * 1.01
+    d = np.array(d)
+    places = np.flatnonzero(d)
+    d.reshape(-1)[places[len(places) // 2 : len(places) // 2 + 1]] *= 1.01
+    return d
+
+
+FAULTS: dict[str, Spoiler] = {
+    "sign": lambda d, g: -d,
+    "factor 2": lambda d, g: 2.0 * d,
+    "1 percent in one element": in_one_place,
+    "missing": lambda d, g: 0.0 * d,
+    "next index": lambda d, g: np.roll(d, 1) if np.ndim(d) else 1.5 * d,
+}
+
+
+def spoilt(op: Op, place: int, spoil: Spoiler) -> Op:
+    """The operation with one rule gone wrong."""
+
+    def pull(args: Any, g: Any, y: Any, params: Any) -> Any:
+        found = list(op.pull(args, g, y, params))
+        found[place] = spoil(found[place], g)
+        return found
+
+    return Op(op.name, op.forward, op.rules, pull, op.symbol, op.elementwise, op.alive)
+
+
+def planted(root: Any, name: str, spoil: Spoiler, place: int = 0) -> tuple[int, int] | None:
+    """Spoil a rule of a node of this name in the graph: which argument of which node, if that makes a difference."""
+    numbers = {n.id: n for n in cr.visualize.diagram(root).nodes}
+    ids = iter(sorted(i for i, n in numbers.items() if not n.constant))
+    for n, i in zip(ancestry(root)[::-1], ids, strict=True):
+        if n.op is None or n.op.name != name:
+            continue
+        places = [k for k, arg in enumerate(n.args) if isinstance(arg, cr.Node)]
+        k = places[place % len(places)]
+        g = n.seed(np.random.default_rng(1).uniform(0.5, 1.5, np.shape(n._data)))
+        d = n.op.pull(n.args, g, n._data, n.params)[k]
+        if d is None:
+            continue
+        before, after = (np.asarray(n.args[k].fit(x)) for x in (d, spoil(d, g)))
+        if before.size and not np.allclose(before, after, rtol=1e-6, atol=0.0):
+            n.op = spoilt(n.op, k, spoil)
+            return i, k
+    return None
+
+
+WITHOUT_SLOPE = {"ceil", "floor", "floordiv", "inside", "is_zero", "round", "share", "sign", "step", "ties", "zeros_like"}
+
+
+@pytest.mark.parametrize("name", [name for name in table if name not in WITHOUT_SLOPE])
+def test_a_fault_in_any_rule_of_any_row_is_found_and_named(name: str) -> None:
+    for fault, spoil in FAULTS.items():
+        found = 0
+        for i, sample in enumerate(SAMPLES[name]):
+            y = sample.f(*map(node, sample.args))
+            place = planted(y, name, spoil, i)
+            if place is not None:
+                found += 1
+                report = cr.check(y)
+                where = [(row.node, row.argument) for row in report.wrong if row.node is not None]
+                assert where == [place], f"{fault}, sample {i}\n{report}"
+            if found == 3:
+                break
+        assert found, f"{fault} could not be planted in {name}"
+
+
+@pytest.mark.parametrize("name", sorted(WITHOUT_SLOPE - {"ties"}))
+def test_a_slope_where_there_is_none_is_found(name: str) -> None:
+    y = SAMPLES[name][0].f(*map(node, SAMPLES[name][0].args))
+    n = next(n for n in ancestry(y) if n.op is not None and n.op.name == name)
+    n.op = Op(name, n.op.forward, n.op.rules, lambda args, g, y, params: [g for _ in args], elementwise=True)
+    assert not cr.check(y), name
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
+@pytest.mark.parametrize("name", SAMPLES)
+def test_correct_rows_are_not_called_wrong(name: str, dtype: Any) -> None:
+    stride = {np.float64: 2, np.float32: 4, np.float16: 6}[dtype]
+    for i, sample in enumerate(SAMPLES[name][::stride]):
+        args = [x if type(x) is float else x.astype(dtype) for x in sample.args]
+        y = sample.f(*map(node, args))
+        if isinstance(y, cr.Node) and y.args:
+            assert cr.check(y, seed=i), f"sample {stride * i}\n{cr.check(y, seed=i)}"
+
+
+def deep(x: Any, layers: int = 20) -> Iterator[Any]:
+    rng = np.random.default_rng(0)
+    for i in range(layers):
+        weight = cr.Tensor(rng.normal(size=(10, 10)) / 3.0, name=f"layers.{i}.weight")
+        x = cr.tanh(x @ weight)
+        yield x
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("name", ["matmul", "tanh"])
+def test_a_fault_deep_inside_a_network_is_named(name: str, fault: str) -> None:
+    layers = list(deep(cr.Tensor(np.random.default_rng(1).normal(size=(10, 10)))))
+    loss = cr.mean(cr.square(layers[-1]))
+    assert cr.check(loss, sample=2)
+    place = planted(layers[11], name, FAULTS[fault])
+    assert place is not None
+    assert [(row.node, row.operation) for row in cr.check(loss, sample=2).wrong if row.node is not None] == [
+        (place[0], name)
+    ]
+
+
+def test_one_wrong_element_of_ten_thousand_is_found() -> None:
+    x, w = np.random.default_rng(0).normal(size=(20, 100)), cr.Tensor(np.random.default_rng(1).normal(size=(100, 100)))
+    y = cr.sum(cr.tanh(x @ w))
+    place = planted(y, "matmul", in_one_place)
+    assert [(row.node, row.argument) for row in cr.check(y).wrong if row.node is not None] == [place]
+
+
+SCALES = [1e-12, 1e-6, 1.0, 1e6, 1e12]
+
+
+@pytest.mark.parametrize("of_result", SCALES)
+@pytest.mark.parametrize("of_argument", SCALES)
+def test_no_scale_hides_a_fault_or_makes_one(of_result: float, of_argument: float) -> None:
+    def forward(x: Any) -> Any:
+        return of_result * np.sin(x / of_argument)
+
+    def rule(factor: float) -> Any:
+        return lambda g, y, x: g * factor * (of_result / of_argument) * cr.cos(x / of_argument)
+
+    for x in (0.3 * of_argument, of_argument * np.linspace(-1.4, 1.4, 100)):
+        assert cr.check_row(cr.custom("wave", forward, rule(1.0)), x, order=2)
+        for factor in (2.0, 0.5, 1.01, -1.0, 0.0):
+            report = cr.check_row(cr.custom("wave", forward, rule(factor)), x)
+            assert {row.verdict for row in report} == {"wrong"}, str(report)
+
+
+KINKS: list[tuple[str, Callable[..., Any], Any]] = [
+    ("relu", cr.relu, 0.0),
+    ("relu", cr.relu, np.array([-1.0, 0.0, 2.0])),
+    ("abs", cr.abs, np.zeros(3)),
+    ("max", cr.max, np.ones(4)),
+    ("min", lambda x: cr.min(x, axis=1), np.ones((2, 3))),
+    ("maximum", lambda x: cr.maximum(x, 1.0), np.array([1.0, 2.0])),
+    ("clip", lambda x: cr.clip(x, 0.0, 1.0), np.array([0.0, 0.5, 1.0])),
+    ("norm", cr.norm, np.zeros(3)),
+    ("std", cr.std, np.ones(3)),
+    ("hypot", lambda x: cr.hypot(x, x), 0.0),
+    ("leaky_relu", cr.leaky_relu, 0.0),
+    ("floor", cr.floor, 1.0),
+    ("sort", cr.sort, np.array([1.0, 1.0, 0.0])),
+    ("norm", lambda x: cr.norm(x, 1), np.array([0.0, 1.0])),
+]
+
+
+@pytest.mark.parametrize(("f", "x"), [(f, x) for _, f, x in KINKS], ids=[name for name, _, _ in KINKS])
+def test_a_kink_is_a_kink(f: Any, x: Any) -> None:
+    for report in (cr.gradcheck(f, x), cr.check(cr.sum(f(node(x)))), cr.check_row(f, x)):
+        assert report, str(report)
+        kinks = report.by_verdict("kink")
+        assert kinks, str(report)
+        assert all(row.left != row.right for row in kinks)
+
+
+@pytest.mark.parametrize("near", [1e-300, 1e-15, 1e-9, -1e-9, 1e-3])
+def test_next_to_a_kink_the_slope_is_that_of_its_side(near: float) -> None:
+    for f in (cr.relu, cr.abs, cr.leaky_relu):
+        report = cr.check_row(f, near)
+        assert [row.verdict for row in report if row.node] == ["right"], str(report)
+        wrong = cr.custom("wrong", f, lambda g, y, x, f=f: 2.0 * g + 0.0 * f(x))
+        assert cr.check_row(wrong, near).wrong
+
+
+def test_a_slope_beyond_both_sides_of_a_kink_is_wrong() -> None:
+    for slope in (-0.1, 1.1, 5.0):
+        row = cr.custom("bent", lambda x: np.maximum(x, 0.0), lambda g, y, x, slope=slope: slope * g)
+        assert cr.check_row(row, np.zeros(2)).wrong
+        assert cr.gradcheck(row, np.zeros(2)).wrong
+    between = cr.custom("bent", lambda x: np.maximum(x, 0.0), lambda g, y, x: 0.7 * g)
+    assert cr.check_row(between, np.zeros(2))
+
+
+HARD: list[tuple[Callable[..., Any], Any]] = [
+    (lambda x: cr.sin(1e6 * x), 0.7),
+    (lambda x: cr.sin(1e6 * x), np.linspace(0.1, 0.9, 5)),
+    (lambda x: cr.sum(cr.square(x)), np.array([1e-8, 1.0, 1e8])),
+    (lambda x: cr.prod(x), np.array([1e-100, 1e100, 3.0])),
+    (lambda x: cr.softmax(x), np.array([1000.0, 0.0, -1000.0])),
+    (lambda x: cr.logsumexp(x), np.array([1e4, 1e4, 0.0])),
+    (lambda x: x * 0.0, np.ones(3)),
+    (lambda x: cr.square(x) - cr.square(x), 3.0),
+    (lambda x: cr.sqrt(x), 1e-300),
+    (lambda x: cr.log(x), np.array([1e-300, 1e300])),
+    (lambda x: cr.tanh(x), np.array([0.0, 1e-300, 40.0, 1e300])),
+    (lambda x: cr.norm(x), np.array([1e-200, 2e-200])),
+    (lambda x: cr.sigmoid(x), np.array([-700.0, -30.0, 30.0, 700.0])),
+    (lambda x: cr.var(x), np.array([1e8, 1e8 + 1.0, 1e8 + 2.0])),
+    (lambda x: cr.sum(x, axis=0), np.zeros((3, 0))),
+    (lambda x: cr.exp(-x * x), np.array([5.0, 10.0, 20.0])),
+    (lambda x: cr.where(x > 0.0, cr.log(x), 0.0), np.array([0.0, 2.0])),
+    (lambda x: cr.take(x, np.array([0, 0, 2])), np.array([1.0, 2.0, 3.0])),
+]
+
+
+@pytest.mark.parametrize(("f", "x"), HARD)
+def test_hard_but_correct(f: Any, x: Any) -> None:
+    for dtype in ("d", "f"):
+        with np.errstate(all="ignore"):
+            y = f(node(x if isinstance(x, float) else x.astype(dtype)))
+        assert not cr.check(y).wrong, str(cr.check(y))
+
+
+def test_an_infinite_slope_is_not_finite_and_not_wrong() -> None:
+    report = cr.check_row(cr.sqrt, np.array([0.0, 1.0]))
+    assert not report
+    assert not report.wrong
+    assert report.by_verdict("not finite")
+
+
+def test_what_cannot_be_told_is_too_noisy() -> None:
+    coarse = cr.custom("coarse", lambda x: 1e6 + 1e-12 * x, lambda g, y, x: 2e-12 * g)
+    report = cr.check_row(coarse, 1.0)
+    assert {row.verdict for row in report} == {"too noisy"}, str(report)
+    assert all(row.digits < 3 for row in report)
+    assert "too noisy (" in str(report)
+
+
+def test_the_whole_is_wrong_where_every_operation_is_right() -> None:
+    x = cr.Tensor([1.0, -2.0, 3.0])
+    y = cr.tanh(x)
+    y.op = Op("tanh", y.op.forward, y.op.rules, y.op.pull, elementwise=True, alive=lambda x: [x > 0])  # a false mask
+    report = cr.check(cr.sum(y))
+    assert [row.node for row in report.wrong] == [None]
+    assert "every operation is right by itself, and the whole is wrong" in str(report)
+    detached = cr.gradcheck(lambda x: cr.sum(x * x.detach()), np.ones(2))
+    assert not detached.culprits
+    assert "every operation is right by itself, and the whole is wrong" in str(detached)
+
+
+def test_data_written_to_in_place_is_found() -> None:
+    w = cr.Tensor([1.0, 2.0], name="w")
+    loss = cr.sum(cr.exp(w) * 2.0)
+    assert cr.check(loss)
+    w.data[0] = 5.0
+    rows = [row for row in cr.check(loss).wrong if row.node is not None]
+    assert [(row.operation, row.note.split(":")[1]) for row in rows] == [("exp", " data was written to in place")]
+
+
+def test_data_changed_after_use_is_found() -> None:
+    w = cr.Value(1.0, name="w")
+    loss = cr.exp(w) * 2.0
+    w.data = 3.0
+    report = cr.check(loss)
+    assert not report
+    assert "w was given new data" in str(report)
+
+
+def test_a_rule_that_writes_into_its_arguments_is_found() -> None:
+    def rule(g: Any, y: Any, x: Any) -> Any:
+        x *= 2.0
+        return g
+
+    report = cr.check_row(cr.custom("rude", lambda x: 1.0 * x, rule), np.ones(3))
+    assert report.wrong
+
+
+def test_a_rule_that_raises_is_wrong() -> None:
+    report = cr.check(cr.custom("raises", lambda x: 2.0 * x, lambda g, y, x: g[0, 0, 0])(cr.Tensor([1.0, 2.0])))
+    assert "its rule raised IndexError" in str(report)
+    assert not report
+
+
+def test_parameters_have_names_and_are_to_be_reached() -> None:
+    w, b, spare = cr.Tensor(np.ones((2, 3))), cr.Tensor(np.zeros(2)), cr.Value(1.0)
+    loss = cr.sum(cr.tanh(cr.linear(np.ones((4, 3)), w, b)))
+    report = cr.check(loss, parameters={"layer": {"w": w, "b": b}, "spare": spare})
+    assert [(row.input, row.verdict) for row in report.by_parameter()] == [
+        ("spare", "not connected"), ("layer.w", "right"), ("layer.b", "right")
+    ]  # fmt: skip
+    assert not report
+    assert {row.input for row in report if row.operation == "linear"} == {"layer.w", "layer.b"}
+    assert cr.check(loss, parameters=[w, b])
+
+
+def test_gradcheck_names_the_culprit() -> None:
+    double = cr.custom("double", lambda x: 2.0 * x, lambda g, y, x: g)
+    report = cr.gradcheck(lambda x: cr.sum(cr.tanh(double(cr.sin(x)))), np.array([0.3, 0.4]))
+    assert [(row.operation, row.node, row.argument) for row in report.culprits] == [("double", 3, 0)]
+    assert str(report).splitlines()[1].startswith("wrong by itself: node 3, double, argument 0: ")
+    assert "double" in report._repr_html_()
+    assert not cr.gradcheck(cr.sin, 0.3).culprits
+
+
+@pytest.mark.parametrize("name", ["exp", "mul", "tanh", "matmul", "sum", "softmax", "pow", "norm", "where", "prod", "linear"])
+def test_rules_of_rules(name: str) -> None:
+    for sample in SAMPLES[name][:3]:
+        y = sample.f(*map(node, sample.args))
+        report = cr.check(y, order=2)
+        assert report, str(report)
+        assert name in {row.operation for row in report if row.order == 2} or not report.rows
+
+
+def plain(x: Any) -> Any:
+    return x.data if isinstance(x, cr.Node) else x
+
+
+def test_a_rule_that_freezes_data_is_wrong_at_order_2() -> None:
+    cube = cr.custom("cube", lambda x: x * x * x, lambda g, y, x: 3.0 * g * plain(x) ** 2)
+    for x in (2.0, np.array([1.0, 2.0])):
+        assert cr.check_row(cube, x)
+        assert [(row.operation, row.order, row.input) for row in cr.check_row(cube, x, order=2).wrong] == [
+            ("cube", 2, "node 1")
+        ]
+
+
+def test_a_row_with_parameters_and_constants() -> None:
+    assert cr.check_row(cr.softmax_cross_entropy, np.eye(3), np.array([0, 2, 1]), reduction="sum")
+    assert cr.check_row(cr.concatenate, [np.ones(2), np.zeros(3)])
+    assert len(cr.check_row(cr.mul, 2.0, 3).rows) == 2
+
+
+def test_a_report_is_data() -> None:
+    report = cr.check(cr.tanh(cr.Value(0.5, name="<x>")) * FAULTY(cr.Value(2.0)))
+    data = json.loads(json.dumps(report.to_dict()))
+    assert data["right"] is False
+    assert {"node", "operation", "argument", "order", "verdict", "note"} <= data["rows"][0].keys()
+    assert report.worst_first()[0].verdict == "wrong"
+    assert report.wrong == report.by_verdict("wrong")
+    assert report.by_verdict("kink") == []
+    assert "&lt;x&gt;" in report._repr_html_()
+    with pytest.raises(AssertionError, match="faulty"):
+        report.raise_if_wrong()
+    with pytest.raises(ValueError, match="by_verdict: the verdicts are wrong.*got 'bad'"):
+        report.by_verdict("bad")
+    cr.check(cr.tanh(cr.Value(0.5))).raise_if_wrong()
+
+
+FAULTY = cr.custom("faulty", lambda x: x * x, lambda g, y, x: g * x)
+
+
+def test_checking_leaves_everything_as_it_was() -> None:
+    w = cr.Tensor([1.0, -2.0])
+    loss = cr.sum(cr.tanh(w) * w)
+    loss.backward()
+    before = (w.data.tobytes(), w.birth, w.grad.tobytes(), id(w.data), loss.data)
+    assert repr(cr.check(loss, seed=3)) == repr(cr.check(loss, seed=3))
+    assert (w.data.tobytes(), w.birth, w.grad.tobytes(), id(w.data), loss.data) == before
+    loss.backward()
+
+
+def test_progress_is_printed_where_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    cr.check(cr.tanh(cr.Value(0.5)), progress=True)
+    assert "check: 2 of 2 nodes" in capsys.readouterr().err
+    cr.check(cr.tanh(cr.Value(0.5)))
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_long_chain_takes_linear_time_and_no_recursion() -> None:
+    def seconds(n: int) -> float:
+        y: Any = cr.Value(0.3)
+        for _ in range(n):
+            y = cr.sin(y)
+        start = time.perf_counter()
+        assert len(cr.check(y)) == n + 1
+        return time.perf_counter() - start
+
+    assert seconds(1500) < 30 * seconds(150)
+
+
+def test_a_network_for_digits_in_seconds() -> None:
+    rng = np.random.default_rng(0)
+    sizes, x = (784, 16, 16, 10), rng.random((32, 784))
+    parameters: dict[str, Any] = {}
+    for i in range(3):
+        parameters[f"{i}.weight"] = cr.Tensor(rng.normal(size=(sizes[i + 1], sizes[i])) / math.sqrt(sizes[i]))
+        parameters[f"{i}.bias"] = cr.Tensor(np.zeros(sizes[i + 1]))
+        x = cr.linear(x, parameters[f"{i}.weight"], parameters[f"{i}.bias"])
+        x = cr.relu(x) if i < 2 else x
+    start = time.perf_counter()
+    report = cr.check(cr.softmax_cross_entropy(x, rng.integers(0, 10, 32)), parameters=parameters)
+    assert time.perf_counter() - start < 5.0
+    assert report, str(report)
+    assert [row.input for row in report.by_parameter()] == list(parameters)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: cr.check(1.0), TypeError, "check: expected the Value or Tensor to start from, got 1.0"),
+        (lambda: cr.check(cr.Value(1.0) * 2.0, order=3), ValueError, "check: order must be 1 or 2, got 3"),
+        (lambda: cr.check(cr.Value(1.0) * 2.0, sample=0), ValueError, "check: sample is a number of elements"),
+        (lambda: cr.check(cr.Value(1.0), parameters=[1.0]), TypeError, "leaf Values and Tensors, got 1.0"),
+        (lambda: cr.check_row(lambda x: 1.0, 2.0), TypeError, "check_row: the operation returned a constant"),
+        (lambda: cr.check_row(cr.sin, "1"), TypeError, "check_row: expected a number.*'1'"),
+    ],
+)
+def test_bad_input(call: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_samples_are_many() -> None:
+    assert len(EACH) > 500
+    assert all(isinstance(sample, Sample) for _, _, sample in EACH)
