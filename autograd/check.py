@@ -12,20 +12,34 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from itertools import pairwise
+from typing import Any, final
 
 import numpy as np
 
 from .derivative import leaves, rebuilt, zeros
 from .graph import Node, ancestry, constant_root, cotangents, enable_grad, no_grad, numbered
-from .local import CALLED_OFF, SLACK, Compared, checked, computed, directions, renewed, sharp, summed_up, twin
-from .numeric import Array, Estimate, data_of, partial, precision, slopes, substituted, variables, widened
+from .local import (
+    CALLED_OFF,
+    SIXTEENTHS,
+    SLACK,
+    Compared,
+    checked,
+    computed,
+    directions,
+    like,
+    renewed,
+    sharp,
+    summed_up,
+    twin,
+)
+from .numeric import Array, Estimate, Slopes, data_of, partial, precision, slopes, substituted, variables, widened
 from .ops.reduction import norm
-from .primitive import born, constant, describe
+from .primitive import constant, describe
 from .report import ACCEPTED, KINK, NOISY, NOT_CONNECTED, NOT_FINITE, RIGHT, WRONG, Report, Row
-from .value import Value
 
 SAMPLE = 8  # elements of an argument that are moved alone
+ASIDE = 2.0**-10  # how far beside a kink the whole is checked, relative to each variable
 LINES = 8  # directions for a whole graph: one for each variable, or for a group of them
 VAGUE = 2.0**-3  # a tolerance beyond this share of a gradient says little of it
 
@@ -133,7 +147,7 @@ def check(
     named = {} if tree is None else require_leaves("check", list(leaves(tree)), paths(tree))
     with np.errstate(all="ignore"):
         local = list(by_operation(loss, order, sample, seed, progress, named))
-        whole = list(end_to_end(loss, named, seed))
+        whole = list(end_to_end(loss, named, seed, any(row.verdict == KINK for row in local)))
     alone = all(row.verdict in ACCEPTED for row in local) and any(row.verdict == WRONG for row in whole)
     return Report((*local, *whole), "check", (ALONE,) if alone else ())
 
@@ -152,7 +166,9 @@ def check_row(operation: Callable[..., Any], *args: Any, order: int = 1, seed: i
     with enable_grad():
         y = operation(*rebuilt(args, parts), **params)
     if not isinstance(y, Node):
-        raise TypeError(f"check_row: the operation returned a constant, {describe(y)}; give it floats or arrays of them")
+        raise TypeError(
+            f"check_row: the operation returned a constant, {describe(y)}; give it floats or arrays of them"
+        )
     return replace(check(y, order=order, sample=None, seed=seed), title="check_row")
 
 
@@ -218,109 +234,123 @@ def labels(nodes: Sequence[Node], named: dict[Node, str]) -> dict[Node, str]:
 # The whole.
 
 
-def end_to_end(root: Node, named: dict[Node, str], seed: int) -> Iterator[Row]:
+def end_to_end(root: Node, named: dict[Node, str], seed: int, kinked: bool) -> Iterator[Row]:
     """The gradient of a whole graph along random directions, at its own dtype and at float64, beside a numeric one."""
     nodes = ancestry(root)[::-1]
     names = labels(nodes, named)
     blank = Row("", (), math.nan, math.nan, math.nan, math.nan, NOT_CONNECTED)
     yield from (replace(blank, input=name) for node, name in named.items() if node not in names)
-    sources = [node for node in nodes if node.op is None]
-    if not sources:
-        return
     weights = weights_of(np.shape(root._data), seed)
     try:
         own = cotangents(root, root.seed(weights))
     except CALLED_OFF as error:
         yield replace(blank, verdict=WRONG, input="all", note=f"{type(error).__name__}: {error}")
         return
-    twins = twin_graph(nodes)
-    top = twins[root]
-    exact = cotangents(top, top.seed(weights))
-    noise = SLACK * math.hypot(*(rounding_effect(node, g) for node, g in exact.items() if node.op is not None))
+    whole = Whole(nodes, weights, None)
+    beside = Whole(nodes, weights, np.random.default_rng(seed)) if kinked else None
     rng = np.random.default_rng(seed)
-    groups = [[x] for x in sources] if len(sources) <= LINES else grouped(sources)
-    for group in groups:
+    for group in grouped([node for node in nodes if node.op is None]):
         row = replace(blank, input=names[group[0]], verdict=RIGHT)
         if len(group) > 1:
             row = replace(row, input=f"{names[group[0]]} … {names[group[-1]]}", note=f"{len(group)} variables together")
-        yield along_a_line(group, nodes, twins, root, weights, own, exact, noise, row, rng)
+        found = whole.along(group, own, row, rng)
+        if found.verdict == WRONG and beside is not None:  # what conventions add up to may lie between no two slopes
+            found = replace(beside.along(group, None, row, rng), note="next to the kink")
+        yield found
 
 
 def grouped(nodes: Sequence[Node]) -> list[list[Node]]:
-    """Neighbours together."""
-    cuts = np.linspace(0, len(nodes), LINES + 1).astype(int).tolist()
-    return [list(nodes[i:j]) for i, j in zip(cuts[:-1], cuts[1:], strict=True)]
+    """One by one, or neighbours together if they are many."""
+    cuts = np.linspace(0, len(nodes), min(len(nodes), LINES) + 1).astype(int).tolist()
+    return [list(nodes[i:j]) for i, j in pairwise(cuts)]
 
 
-def twin_graph(nodes: Sequence[Node]) -> dict[Node, Node]:
-    """The same graph computed again at float64."""
-    twins: dict[Node, Node] = {}
-    with enable_grad():
-        for node in nodes:
-            args = tuple([twins[arg] if isinstance(arg, Node) else sharp(arg) for arg in node.args])
-            twins[node] = twin(node, args) if args else sharp(node)
-    return twins
+@final
+class Whole:
+    """A graph computed again at float64, at the same point or beside it, with its gradient."""
 
+    def __init__(self, nodes: Sequence[Node], weights: Any, aside: np.random.Generator | None) -> None:
+        self.nodes, self.weights = nodes, weights
+        self.twins: dict[Node, Node] = {}
+        with enable_grad():
+            for node in nodes:
+                args = tuple([self.twins[arg] if isinstance(arg, Node) else sharp(arg) for arg in node.args])
+                self.twins[node] = twin(node, args) if args else sharp(node)
+                if node.op is None and aside is not None:
+                    self.twins[node]._data = moved_aside(self.twins[node]._data, aside)
+        self.root = self.twins[nodes[-1]]
+        self.gradients = cotangents(self.root, self.root.seed(weights))
+        effects = (rounding_effect(node, g) for node, g in self.gradients.items() if node.op is not None)
+        self.noise = SLACK * math.hypot(*effects)
 
-def along_a_line(
-    group: Sequence[Node],
-    nodes: Sequence[Node],
-    twins: dict[Node, Node],
-    root: Node,
-    weights: Any,
-    own: dict[Node, Any],
-    exact: dict[Node, Any],
-    noise: float,
-    row: Row,
-    rng: Any,
-) -> Row:
-    """The derivative along one direction of some variables."""
-    xs = {i: np.asarray(twins[x]._data) for i, x in enumerate(group)}
-    v, t = next(directions(xs, rng, kinds=(True,)))
-    if len(group) == 1 and xs[0].ndim == 0:
-        v = {0: np.ones(())}
-    moved = set(group)
-    downstream = []
-    for node in nodes:
-        if node.args and any(isinstance(arg, Node) and arg in moved for arg in node.args):
-            moved.add(node)
-            downstream.append(node)
+    def along(self, group: Sequence[Node], own: dict[Node, Any] | None, row: Row, rng: np.random.Generator) -> Row:
+        """The derivative along one direction of some variables."""
+        twins = [self.twins[node] for node in group]
+        xs = {i: np.asarray(x._data) for i, x in enumerate(twins)}
+        v, t = next(directions(xs, rng, kinds=(True,)))
+        if len(group) == 1 and xs[0].ndim == 0:
+            v = {0: np.ones(())}
+        downstream = self.downstream(set(twins))
 
-    def at(step: float) -> Array:
-        data: dict[Any, Any] = {twins[x]: like_data(twins[x], xs[i] + step * v[i]) for i, x in enumerate(group)}
+        def at(step: float) -> Array:
+            return self.value({x: like(x._data, xs[i] + step * v[i]) for i, x in enumerate(twins)}, downstream)
+
+        right, left = (np.array([at(s * step) for step in t]) for s in (1.0, -1.0))
+        found = slopes(at(0.0), right, left, t[:, None], t[:, None], float(precision(self.root).eps), self.noise)
+        terms = [np.asarray(gradient(self.gradients, x)) * v[i] for i, x in enumerate(twins)]
+        rules, size = (sum(float(np.sum(f(term))) for term in terms) for f in (np.asarray, np.abs))
+        unreached = all(x not in self.gradients for x in twins)
+        row = replace(summed_up(row, [on_a_line(found, rules, size)], unreached, None), index=())
+        if own is None:
+            return row
+        ours = sum(float(np.sum(np.asarray(gradient(own, x), float) * v[i])) for i, x in enumerate(group))
+        coarse = max(float(precision(node).eps) for node in (*group, self.nodes[-1]))
+        lost = SLACK * (math.sqrt(coarse) * size + coarse / float(np.finfo(float).eps) * float(found.rounding[0]))
+        return as_it_is(row, rules, ours, lost)
+
+    def downstream(self, moved: set[Node]) -> list[Node]:
+        """What has to be computed again when these move, in order."""
+        found = []
+        for node in self.nodes:
+            x = self.twins[node]
+            if x.args and any(isinstance(arg, Node) and arg in moved for arg in x.args):
+                moved.add(x)
+                found.append(x)
+        return found
+
+    def value(self, data: dict[Node, Any], downstream: Sequence[Node]) -> Array:
+        """The result where some variables hold other data; NaN outside the domain."""
         for node in downstream:
             op: Any = node.op
-            inputs = [data.get(x, x._data) if isinstance(x, Node) else x for x in twins[node].args]
+            inputs = [data.get(x, x._data) if isinstance(x, Node) else x for x in node.args]
             try:
-                data[twins[node]] = computed(op, inputs, renewed(node.params))
+                data[node] = computed(op, inputs, renewed(node.params))
             except CALLED_OFF:
                 return np.array([math.nan])
-        return np.array([float(np.sum(data.get(twins[root], twins[root]._data) * weights))])
+        return np.array([float(np.sum(data.get(self.root, self.root._data) * self.weights))])
 
-    right, left = (np.array([at(s * step) for step in t]) for s in (1.0, -1.0))
-    found = slopes(at(0.0), right, left, t[:, None], t[:, None], float(precision(twins[root]).eps), noise)
-    terms = [np.asarray(gradient(exact, twins[x])) * v[i] for i, x in enumerate(group)]
-    mine = [np.asarray(gradient(own, x), dtype=float) * v[i] for i, x in enumerate(group)]
-    size = sum(float(np.sum(np.abs(term))) for term in terms)
-    rules, ours = (sum(float(np.sum(term)) for term in side) for side in (terms, mine))
-    part = Compared(
-        np.array([rules]), found.value, found.error, np.minimum(found.left, found.right),
-        np.maximum(found.left, found.right), found.left, found.right, found.kink, found.size,
+
+def moved_aside(x: Any, rng: np.random.Generator) -> Any:
+    """A little beside, in every element."""
+    size = np.where(x == 0, min(float(np.max(np.abs(x), initial=0.0)) or 1.0, 1.0), np.abs(x))
+    return like(x, x + rng.choice(SIXTEENTHS, np.shape(x)) * size * ASIDE)
+
+
+def on_a_line(found: Slopes, rules: float, size: float) -> Compared:
+    low, high = np.minimum(found.left, found.right), np.maximum(found.left, found.right)
+    return Compared(
+        np.array([rules]), found.value, found.error, low, high, found.left, found.right, found.kink, found.size,
         np.array([size]), np.ones(1),
     )  # fmt: skip
-    unreached = all(twins[x] not in exact for x in group)
-    row = replace(summed_up(row, [part], unreached, None), index=())
-    coarse = max(float(precision(node).eps) for node in (*group, root))
-    lost = SLACK * (math.sqrt(coarse) * size + coarse / float(np.finfo(float).eps) * float(found.rounding[0]))
+
+
+def as_it_is(row: Row, rules: float, ours: float, lost: float) -> Row:
+    """The row, unless the gradient at the dtype of the data is not what the rules give at float64."""
     if not math.isfinite(ours) and math.isfinite(rules):
         return replace(row, autograd=ours, verdict=NOT_FINITE)
     if row.verdict in ACCEPTED and abs(ours - rules) > lost:
         return replace(row, autograd=ours, verdict=WRONG, tolerance=row.tolerance + lost)
     return row
-
-
-def like_data(node: Node, data: Any) -> Any:
-    return float(data) if isinstance(node, Value) else np.asarray(data)
 
 
 def gradient(found: dict[Node, Any], node: Node) -> Any:

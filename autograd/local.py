@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .derivative import zeros
 from .graph import Node, cotangents
 from .numeric import EPS, Array, Slopes, precision, slopes, steps
 from .primitive import FAILURES, Op, born
@@ -25,6 +26,7 @@ SLACK = 4.0  # how many times the usual rounding error a correct gradient may ha
 ROUNDING = 2.0**-34  # of a rule at float64, relative to the sum of the sizes of its terms
 TELLING = 2.0**-8  # a tolerance above this share of the derivative could hide an error of a percent
 GROUPS = 8  # the arguments of an operation are moved one by one up to that many, else in so many groups
+ALIKE = 2.0**10  # so many times its size an element is moved at most to be moved like the others
 RANDOM = 2  # cotangents, and directions of each kind
 
 SIXTEENTHS = np.r_[-24:-7, 8:25] / 16  # random weights: none near 0, and every floating-point type holds them
@@ -50,7 +52,7 @@ class Operation:
             result = np.asarray(self.forward(inputs), dtype=float)
         except CALLED_OFF:
             return np.full(self.shape, np.nan).reshape(-1)
-        return np.array(np.broadcast_to(result, self.shape)).reshape(-1)
+        return np.array(result if result.shape == self.shape else np.broadcast_to(result, self.shape)).reshape(-1)
 
     def along(self, moves: dict[int, Any], t: Array) -> Slopes:
         """The derivatives of all results along a direction, from steps t."""
@@ -168,7 +170,8 @@ def at_own_precision(node: Node, row: Row, rng: Any) -> Row:
     eps = max(float(precision(x).eps) for x in (node, arg))
     mine, exact = (np.nan_to_num(x, posinf=0.0, neginf=0.0) for x in (mine, exact))
     difference = np.max(np.abs(mine - exact), initial=0.0)
-    if difference <= SLACK * (np.sqrt(eps) * np.max(np.abs(exact), initial=0.0) + float(precision(node).tiny)):
+    coarse = eps * np.nansum(np.abs(weights * node._data)) / np.max(np.abs(arg._data), initial=1.0)  # y was rounded
+    if difference <= SLACK * (np.sqrt(eps) * np.max(np.abs(exact), initial=0.0) + coarse + float(precision(node).tiny)):
         return row
     return replace(row, verdict=WRONG, note=f"differs by {difference:.3g} from its rule at float64")
 
@@ -219,15 +222,13 @@ def of_rule(node: Node, place: int, rng: np.random.Generator) -> Operation | Non
 
     def pull(weights: Array) -> dict[int, Any]:
         found = cotangents(d, d.seed(weights)) if isinstance(d, Node) else {}
-        zero = {x: np.zeros(np.shape(x._data)) for x in (g, *args) if isinstance(x, Node)}
-        return {i: np.asarray(found.get(x, zero[x])) for i, x in enumerate((g, *args)) if x in zero}
+        variables = {i: x for i, x in enumerate((g, *args)) if isinstance(x, Node)}
+        return {i: np.asarray(found[x] if x in found else zeros(x)) for i, x in variables.items()}
 
     shape = np.shape(d._data if isinstance(d, Node) else d)
     inputs = (g._data, *data_of(args))
     places = (0, *[i + 1 for i, arg in enumerate(args) if isinstance(arg, Node)])
-    return Operation(
-        inputs, places, forward, pull, shape, EPS, op.elementwise and shape == np.shape(result._data)
-    )
+    return Operation(inputs, places, forward, pull, shape, EPS, op.elementwise and shape == np.shape(result._data))
 
 
 def fresh_with(node: Node, data: Any) -> Node:
@@ -253,7 +254,7 @@ def compared(
         nan = float("nan")
         yield replace(row, autograd=nan, verdict=WRONG, note=f"its rule raised {type(error).__name__}: {error}")
         return
-    places = [place for place in operation.places]
+    places = operation.places
     groups = [[place] for place in places] if len(places) <= GROUPS else np.array_split(places, GROUPS)
     for group in groups:
         group = [int(place) for place in group]
@@ -324,7 +325,10 @@ class Compared:
 def by_element(operation: Operation, place: int, seeds: list[Array], answers: list[dict[int, Any]]) -> list[Compared]:
     """Every element of an argument of an element-wise operation, under every seed."""
     found = operation.of_elements(place)
-    return [elements(operation, place, found, seed.reshape(-1), answer[place]) for seed, answer in zip(seeds, answers, strict=True)]
+    return [
+        elements(operation, place, found, seed.reshape(-1), answer[place])
+        for seed, answer in zip(seeds, answers, strict=True)
+    ]
 
 
 def elements(operation: Operation, place: int, found: Slopes, g: Array, d: Any) -> Compared:
@@ -359,7 +363,12 @@ def summed_to(x: Array, shape: tuple[int, ...]) -> Array:
 
 
 def by_direction(
-    operation: Operation, group: list[int], seeds: list[Array], answers: list[dict[int, Any]], sample: int | None, rng: Any
+    operation: Operation,
+    group: list[int],
+    seeds: list[Array],
+    answers: list[dict[int, Any]],
+    sample: int | None,
+    rng: Any,
 ) -> Iterator[Compared]:
     """Along random directions of some inputs together, then of single elements, under every seed."""
     xs = {place: np.asarray(operation.inputs[place]) for place in group}
@@ -376,7 +385,8 @@ def by_direction(
 def directions(
     xs: dict[int, Array], rng: Any, kinds: Sequence[bool] = (True, False)
 ) -> Iterator[tuple[dict[int, Array], Array]]:
-    """Random directions and steps: such as move every element in proportion to its size, and such as move all alike."""
+    """Random directions and steps: such as move every element in proportion to its size, and such as move all alike, as far
+    as one step can suit them all."""
     largest = max((float(np.max(np.abs(x), initial=0.0)) for x in xs.values()), default=0.0)
     if not np.isfinite(largest):
         largest = 1.0
@@ -384,11 +394,10 @@ def directions(
     whole = power_of_two(np.array(largest)) if largest else np.array(1.0)
     for _ in range(RANDOM):
         for relative in kinds:
-            v = {
-                place: rng.choice(SIXTEENTHS, x.shape)
-                * (np.where((x != 0) & np.isfinite(x), power_of_two(x), whole) / whole if relative else 1.0)
-                for place, x in xs.items()
-            }
+            v = {}
+            for place, x in xs.items():
+                sizes = np.where((x != 0) & np.isfinite(x), power_of_two(x), np.minimum(whole, 1.0)) / whole
+                v[place] = rng.choice(SIXTEENTHS, x.shape) * (sizes if relative else np.minimum(1.0, ALIKE * sizes))
             yield v, t
 
 

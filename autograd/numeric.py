@@ -106,7 +106,7 @@ def steps(x: Array) -> Array:
     first = np.frexp(smallest)[1]
     last = np.maximum(np.frexp(np.maximum(size, 1.0))[1] - 3, first + 2)
     stride = int(math.log2(RATIO))
-    exponents = first + stride * np.arange(1 + int(np.max(last - first, initial=0)) // stride)[:, None]
+    exponents = first + stride * np.arange(1 + int(np.max(last - first, initial=2)) // stride)[:, None]
     return np.where(exponents <= last, np.ldexp(1.0, exponents), np.nan)
 
 
@@ -119,33 +119,44 @@ def trial(f: Callable[[float], float], x: float) -> float:
 
 def slopes(here: Array, right: Array, left: Array, ahead: Array, behind: Array, eps: float, noise: Any = 0.0) -> Slopes:
     """From samples at x, at x + `ahead` and at x - `behind`: one step a row, one result a column."""
-    noise = np.maximum(noise, noise_of(ahead, right, left, eps))
-    value, error, rounding = best((right - left) / (ahead + behind), noise / ahead, power=2)
-    r, r_error, r_rounding = one_sided((right - here) / ahead, 2 * noise / ahead)
-    before, b_error, b_rounding = one_sided((here - left) / behind, 2 * noise / ahead)
-    after, a_error, a_rounding = one_sided((right - here) / ahead, 2 * noise / ahead)
-    for side, side_error, side_rounding in ((before, b_error, b_rounding), (after, a_error, a_rounding)):
-        edge = np.isnan(value) & np.isfinite(side)  # the other side is outside the domain
-        value, error, rounding = (
-            np.where(edge, ours, theirs)
-            for ours, theirs in ((side, value), (side_error, error), (side_rounding, rounding))
-        )
-    upright = np.isinf(before) | np.isinf(after)
-    gap, apart = np.abs(after - before), a_error + b_error
+    sizes = np.fmax(np.abs(right), np.abs(left))
+    found_noise = np.fmax(noise, noise_of(right - left, sizes, ahead, eps, power=2))
+    central = best((right - left) / (ahead + behind), found_noise / ahead, power=2)
+    before, after, sides = one_sided(here, right, left, ahead, behind, eps, noise)
+    value, error, rounding = central
+    for side in sides:
+        edge = np.isnan(value) & np.isfinite(side[0])  # the other side is outside the domain
+        value, error, rounding = (np.where(edge, own, x) for own, x in zip(side, (value, error, rounding), strict=True))
+    gap, apart = np.abs(after - before), sides[0][1] + sides[1][1]
     between = np.abs(value - before) + np.abs(value - after) <= gap + apart + error
-    apparent = np.isinf(gap) | (between & (gap > CORNER * np.fmax(np.abs(before), np.abs(after))))
-    kink = (gap > SURE * apart) & apparent
-    value, error = np.where(upright, np.nan, value), np.where(kink, apart, np.where(upright, np.inf, error))
-    size = np.fmax.reduce(np.fmax(np.abs(right), np.abs(left)), axis=0) / np.fmax.reduce(ahead, axis=0)
+    corner = between & (gap > CORNER * np.fmax(np.abs(before), np.abs(after)))
+    kink = (gap > SURE * apart) & (corner | np.isinf(gap))
+    endless = np.isinf(before) | np.isinf(after)
+    value, error = np.where(endless, np.nan, value), np.where(kink, apart, np.where(endless, np.inf, error))
+    size = np.fmax.reduce(sizes, axis=0) / np.fmax.reduce(ahead, axis=0)
     return Slopes(value, error, rounding, np.where(kink, before, value), np.where(kink, after, value), kink, size)
 
 
-def noise_of(h: Array, right: Array, left: Array, eps: float) -> Array:
+def one_sided(
+    here: Array, right: Array, left: Array, ahead: Array, behind: Array, eps: float, noise: Any
+) -> tuple[Array, Array, list[tuple[Array, Array, Array]]]:
+    """The slopes before and after, and again with error and rounding; both in one go, as columns side by side."""
+    moves = np.concatenate([here - left, right - here], axis=1)
+    h = np.concatenate([np.broadcast_to(step, right.shape) for step in (behind, ahead)], axis=1)
+    sizes = np.fmax(np.concatenate([np.abs(left), np.abs(right)], axis=1), np.tile(np.abs(here), 2))
+    found_noise = np.fmax(noise, noise_of(moves, sizes, h, eps, power=1))
+    steep = upright(moves, h, np.fmax(COARSE * sizes[0], SURE * noise))
+    value, error, rounding = best(moves / h, 2 * found_noise / h, power=1)
+    value, error = np.where(steep, np.copysign(np.inf, moves[0]), value), np.where(steep, 0.0, error)
+    sides = list(zip(*(np.split(x, 2) for x in (value, error, rounding)), strict=True))
+    return sides[0][0], sides[1][0], sides
+
+
+def noise_of(moves: Array, sizes: Array, h: Array, eps: float, power: int) -> Array:
     """How much rounding may have moved the samples: by the type of the result, and by what the smallest steps show."""
-    size = np.fmax.accumulate(np.fmax(np.abs(right), np.abs(left)))
-    moves = right - left
-    rough = extrapolated(moves / h, 1, power=2)  # so that curvature does not pass for noise
-    jitter = np.fmax.reduce((np.abs(np.diff(rough, axis=0)) * h[: len(h) - 2])[:NOISE_STEPS], initial=0.0)
+    size = np.fmax.accumulate(sizes)
+    rough = extrapolated(moves / h, 1, power)  # so that curvature does not pass for noise
+    jitter = np.fmax.reduce((np.abs(rough[1:] - rough[:-1]) * h[: len(h) - 2])[:NOISE_STEPS], initial=0.0)
     first = np.argmax(moves != 0, axis=0)[None]  # what rounds coarsely inside stands still, then takes a small step
     grain = np.abs(np.take_along_axis(moves, first, 0))
     grain = np.where((first > 0) & (grain < COARSE * np.take_along_axis(size, first, 0)), grain, 0.0)
@@ -162,35 +173,31 @@ def extrapolated(column: Array, j: int, power: int) -> Array:
 def best(differences: Array, rounding: Array, power: int) -> tuple[Array, Array, Array]:
     """The entry of least error in the tableau that no smaller step contradicts, with its error and rounding."""
     usable = np.logical_and.accumulate(np.isfinite(differences))
-    differences = np.where(usable, differences, np.nan)
-    jumps = np.nan_to_num(np.abs(np.diff(differences, axis=0)), nan=0.0, posinf=np.inf)
-    none = np.zeros_like(jumps[:1])
-    reach = rounding + np.maximum(np.concatenate([jumps, none]), np.concatenate([none, jumps]))
-    lowest = np.maximum.accumulate(differences - reach)
-    highest = np.minimum.accumulate(differences + reach)
-    value, error, found_rounding = (np.full(differences.shape[1], x) for x in (np.nan, np.inf, np.inf))
-    column = differences
+    column = np.where(usable, differences, np.nan)
+    jumps = np.zeros((len(column) + 1, *column.shape[1:]))
+    jumps[1:-1] = np.nan_to_num(np.abs(column[1:] - column[:-1]), nan=0.0, posinf=np.inf)
+    reach = rounding + np.maximum(jumps[:-1], jumps[1:])
+    lowest, highest = np.maximum.accumulate(column - reach), np.minimum.accumulate(column + reach)
+    entries, errors, rows = [], [], []
     for j in range(1, min(COLUMNS, len(differences))):
         previous, column = column, extrapolated(column, j, power)
-        n = len(column)
-        errors = rounding[:n] + np.maximum(np.abs(column - previous[:-1]), np.abs(column - previous[1:]))
-        agrees = (column + errors >= lowest[:n]) & (column - errors <= highest[:n])
-        errors = np.where(agrees, errors, np.inf)
-        k = np.argmin(errors, axis=0)[None]
-        entry, its_error, its_rounding = (np.take_along_axis(x, k, 0)[0] for x in (column, errors, rounding))
-        better = its_error < error
-        value, error = np.where(better, entry, value), np.where(better, its_error, error)
-        found_rounding = np.where(better, its_rounding, found_rounding)
-    return value, error, found_rounding
+        entries.append(column)
+        errors.append(np.maximum(np.abs(column - previous[:-1]), np.abs(column - previous[1:])))
+        rows += range(len(column))
+    tableau, its_rounding = np.concatenate(entries), rounding[rows]
+    error = np.concatenate(errors) + its_rounding
+    agrees = (tableau + error >= lowest[rows]) & (tableau - error <= highest[rows])
+    error = np.where(agrees, error, np.inf)
+    k = np.argmin(error, axis=0), np.arange(error.shape[1])
+    found = np.isfinite(error[k])
+    return np.where(found, tableau[k], np.nan), error[k], np.where(found, its_rounding[k], np.inf)
 
 
-def one_sided(differences: Array, rounding: Array) -> tuple[Array, Array, Array]:
-    """The slope on one side; infinite where it only grows as the step shrinks, at a jump or an upright tangent."""
-    value, error, its_rounding = best(differences, rounding, power=1)
-    sizes = np.abs(differences[:UPRIGHT])
-    upright = np.all(sizes[:-1] > STEEPER * sizes[1:], axis=0) & (sizes[0] > SURE * rounding[0])
-    value = np.where(upright, np.copysign(np.inf, differences[0]), value)
-    return value, np.where(upright, 0.0, error), its_rounding
+def upright(moves: Array, h: Array, noise: Array) -> NDArray[np.bool]:
+    """Whether a slope on one side only grows as the step shrinks: at a jump, or at an upright tangent."""
+    slopes = np.abs(moves / h)[:UPRIGHT]
+    grows: NDArray[np.bool] = np.all(slopes[:-1] > STEEPER * slopes[1:], axis=0)
+    return grows & (np.abs(moves[0]) > noise)
 
 
 @contextmanager

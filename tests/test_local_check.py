@@ -70,7 +70,19 @@ def planted(root: Any, name: str, spoil: Spoiler, place: int = 0) -> tuple[int, 
     return None
 
 
-WITHOUT_SLOPE = {"ceil", "floor", "floordiv", "inside", "is_zero", "round", "share", "sign", "step", "ties", "zeros_like"}
+WITHOUT_SLOPE = {
+    "ceil",
+    "floor",
+    "floordiv",
+    "inside",
+    "is_zero",
+    "round",
+    "share",
+    "sign",
+    "step",
+    "ties",
+    "zeros_like",
+}
 
 
 @pytest.mark.parametrize("name", [name for name in table if name not in WITHOUT_SLOPE])
@@ -149,7 +161,7 @@ def test_no_scale_hides_a_fault_or_makes_one(of_result: float, of_argument: floa
     def rule(factor: float) -> Any:
         return lambda g, y, x: g * factor * (of_result / of_argument) * cr.cos(x / of_argument)
 
-    for x in (0.3 * of_argument, of_argument * np.linspace(-1.4, 1.4, 100)):
+    for x in (0.3 * of_argument, of_argument * np.linspace(-1.4, 1.4, 10)):
         assert cr.check_row(cr.custom("wave", forward, rule(1.0)), x, order=2)
         for factor in (2.0, 0.5, 1.01, -1.0, 0.0):
             report = cr.check_row(cr.custom("wave", forward, rule(factor)), x)
@@ -312,7 +324,9 @@ def test_gradcheck_names_the_culprit() -> None:
     assert not cr.gradcheck(cr.sin, 0.3).culprits
 
 
-@pytest.mark.parametrize("name", ["exp", "mul", "tanh", "matmul", "sum", "softmax", "pow", "norm", "where", "prod", "linear"])
+@pytest.mark.parametrize(
+    "name", ["exp", "mul", "tanh", "matmul", "sum", "softmax", "pow", "norm", "where", "prod", "linear"]
+)
 def test_rules_of_rules(name: str) -> None:
     for sample in SAMPLES[name][:3]:
         y = sample.f(*map(node, sample.args))
@@ -351,7 +365,7 @@ def test_a_report_is_data() -> None:
     assert "&lt;x&gt;" in report._repr_html_()
     with pytest.raises(AssertionError, match="faulty"):
         report.raise_if_wrong()
-    with pytest.raises(ValueError, match="by_verdict: the verdicts are wrong.*got 'bad'"):
+    with pytest.raises(ValueError, match=r"by_verdict: the verdicts are wrong.*got 'bad'"):
         report.by_verdict("bad")
     cr.check(cr.tanh(cr.Value(0.5))).raise_if_wrong()
 
