@@ -2,7 +2,6 @@
 
 from .anomaly import AnomalyError as AnomalyError
 from .anomaly import detect_anomaly as detect_anomaly
-from .check import Report as Report
 from .check import check as check
 from .check import check_row as check_row
 from .check import gradcheck as gradcheck

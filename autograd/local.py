@@ -137,7 +137,7 @@ def stale(node: Node) -> str:
         return f"{changed[0].name or 'an argument'} was given new data after this was computed from it"
     again = [np.asarray(computed(node.op, node.inputs, renewed(node.params))) for _ in range(2)]  # type: ignore[arg-type]
     recorded = np.asarray(node._data)
-    if not np.array_equal(*again, equal_nan=True) or same_numbers(again[0], recorded, float(precision(node).eps)):
+    if not np.array_equal(again[0], again[1], equal_nan=True) or same_numbers(again[0], recorded, float(precision(node).eps)):
         return ""
     return "computed again, it is not what was recorded: data was written to in place"
 
@@ -334,7 +334,7 @@ def by_element(operation: Operation, place: int, seeds: list[Array], answers: li
 def elements(operation: Operation, place: int, found: Slopes, g: Array, d: Any) -> Compared:
     shape = np.shape(operation.inputs[place])
 
-    def gathered(x: Array) -> Array:
+    def gathered(x: NDArray[Any]) -> Array:
         return summed_to(x.reshape(operation.shape), shape).reshape(-1)
 
     left, right = g * found.left, g * found.right
@@ -434,7 +434,8 @@ def contracted(found: Slopes, v: dict[int, Array], seeds: list[Array], answers: 
     g = np.array([seed.reshape(-1) for seed in seeds])
 
     def under_seeds(values: Array) -> Array:
-        return np.sum(np.where(g == 0, 0.0, values), axis=1)
+        sums: Array = np.sum(np.where(g == 0, 0.0, values), axis=1)
+        return sums
 
     left, right = g * found.left, g * found.right
     products = [[d * v_i for i, v_i in v.items() if (d := answer[i]) is not None] for answer in answers]

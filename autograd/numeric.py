@@ -178,7 +178,9 @@ def best(differences: Array, rounding: Array, power: int) -> tuple[Array, Array,
     jumps[1:-1] = np.nan_to_num(np.abs(column[1:] - column[:-1]), nan=0.0, posinf=np.inf)
     reach = rounding + np.maximum(jumps[:-1], jumps[1:])
     lowest, highest = np.maximum.accumulate(column - reach), np.minimum.accumulate(column + reach)
-    entries, errors, rows = [], [], []
+    entries: list[Array] = []
+    errors: list[Array] = []
+    rows: list[int] = []
     for j in range(1, min(COLUMNS, len(differences))):
         previous, column = column, extrapolated(column, j, power)
         entries.append(column)
@@ -196,8 +198,8 @@ def best(differences: Array, rounding: Array, power: int) -> tuple[Array, Array,
 def upright(moves: Array, h: Array, noise: Array) -> NDArray[np.bool]:
     """Whether a slope on one side only grows as the step shrinks: at a jump, or at an upright tangent."""
     slopes = np.abs(moves / h)[:UPRIGHT]
-    grows: NDArray[np.bool] = np.all(slopes[:-1] > STEEPER * slopes[1:], axis=0)
-    return grows & (np.abs(moves[0]) > noise)
+    grows: NDArray[np.bool] = np.all(slopes[:-1] > STEEPER * slopes[1:], axis=0) & (np.abs(moves[0]) > noise)
+    return grows
 
 
 @contextmanager
