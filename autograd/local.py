@@ -137,7 +137,9 @@ def stale(node: Node) -> str:
         return f"{changed[0].name or 'an argument'} was given new data after this was computed from it"
     again = [np.asarray(computed(node.op, node.inputs, renewed(node.params))) for _ in range(2)]  # type: ignore[arg-type]
     recorded = np.asarray(node._data)
-    if not np.array_equal(again[0], again[1], equal_nan=True) or same_numbers(again[0], recorded, float(precision(node).eps)):
+    if not np.array_equal(again[0], again[1], equal_nan=True) or same_numbers(
+        again[0], recorded, float(precision(node).eps)
+    ):
         return ""
     return "computed again, it is not what was recorded: data was written to in place"
 
