@@ -432,8 +432,7 @@ def weights_of(shape: tuple[int, ...], seed: int) -> Any:
     """1 for a number; for an array random weights of either sign, that float16 holds exactly."""
     if shape == ():
         return 1.0
-    sixteenths = np.r_[-24:-7, 8:25]
-    return np.random.default_rng(seed).choice(sixteenths, shape) / 16
+    return np.random.default_rng(seed).choice(SIXTEENTHS, shape)
 
 
 def chosen(nodes: Sequence[Node], sample: int | None, seed: int) -> list[tuple[Node, tuple[int, ...]]]:

@@ -186,7 +186,7 @@ class GradientFlow:
         axes.set_xticks(places, [row.name for row in self.rows], rotation=90, fontsize=8)
         if finite:
             axes.set_ylim(min(finite) / 10.0, 3.0 * max(positive(row.largest) or 0.0 for row in self.rows))
-        axes.set(ylabel="|gradient|")
+        axes.set(xlabel="parameter or layer, in order of definition", ylabel="|gradient|")
         axes.grid(axis="y", alpha=0.3)
         axes.legend(fontsize=8)
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,33 +10,24 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scripts import example
 
 import chainrule as cr
-
-EXAMPLES = Path(__file__).parents[1] / "examples"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def examples_found() -> Iterator[None]:
-    """Examples import one another as scripts do, from their own folder."""
-    sys.path.insert(0, str(EXAMPLES))
-    yield
-    sys.path.remove(str(EXAMPLES))
 
 
 @pytest.fixture(scope="module")
 def small() -> ModuleType:
-    return importlib.import_module("digits_13002")
+    return example("digits_13002")
 
 
 @pytest.fixture(scope="module")
 def relu() -> ModuleType:
-    return importlib.import_module("digits_relu")
+    return example("digits_relu")
 
 
 @pytest.fixture(scope="module")
 def digits() -> Any:
-    return importlib.import_module("_digits").enlarged()
+    return example("_digits").enlarged()
 
 
 # 784-16-16-10

@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 import math
-import sys
 from itertools import pairwise
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scripts import example
 
 import chainrule as cr
-
-EXAMPLES = Path(__file__).parent.parent / "examples"
-
-
-def example(name: str) -> ModuleType:
-    """An example as a module; its helpers are found beside it, as when it is run."""
-    if str(EXAMPLES) not in sys.path:
-        sys.path.insert(0, str(EXAMPLES))
-    return importlib.import_module(name)
-
 
 # descents.py
 
