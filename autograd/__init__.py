@@ -120,5 +120,8 @@ from .ops.shape import triu as triu
 from .primitive import Op as Op
 from .primitive import custom as custom
 from .report import Report as Report
+from .source import Line as Line
+from .source import line_of as line_of
+from .source import record_lines as record_lines
 from .tensor import Tensor as Tensor
 from .value import Value as Value

@@ -7,37 +7,18 @@ such blocks nothing is done at all: a watcher is asked for only where the engine
 
 from __future__ import annotations
 
-import linecache
 import math
-import sys
 from collections.abc import Container, Mapping
 from contextlib import ContextDecorator
-from typing import Any, NamedTuple, Self, final
+from typing import Any, Self, final
 
 import numpy as np
 
 from .graph import Node, Watcher, cotangents, enable_grad, suspended, watched, watching
 from .primitive import Op, born
+from .source import Line, LocatedOp, line_of, users_line
 
-PASSED = ("chainrule", "numpy")  # packages whose frames are passed over on the way to the user's line
 SHOWN = 4  # arguments that a message shows at most
-
-
-class Line(NamedTuple):
-    """A line of the user's code."""
-
-    file: str
-    number: int
-    function: str
-
-    @property
-    def code(self) -> str:
-        """Its text; empty where the file cannot be read."""
-        return linecache.getline(self.file, self.number).strip()
-
-    def __str__(self) -> str:
-        place = f"{self.file}:{self.number}, in {self.function}"
-        return f"{place}: {self.code}" if self.code else place
 
 
 @final
@@ -57,17 +38,6 @@ class AnomalyError(FloatingPointError):
     def __reduce__(self) -> tuple[type[FloatingPointError], tuple[str]]:
         """To another process goes what it says: a graph cannot."""
         return FloatingPointError, (str(self),)
-
-
-@final
-class LocatedOp(Op):
-    """An operation that remembers the line that called it."""
-
-    __slots__ = ("line",)
-
-    def __init__(self, op: Op, line: Line | None) -> None:
-        super().__init__(op.name, op.forward, op.rules, op.pull, op.symbol, op.elementwise, op.alive, op.exact)
-        self.line = line
 
 
 class detect_anomaly(ContextDecorator):
@@ -165,7 +135,7 @@ def made_forward(data: Any, op: LocatedOp, args: tuple[Any, ...], params: Mappin
             node: Node = born(data, op, args, params)
     finally:
         watching.reset(token)
-    lines = [f"{op.name} made {bad_part(data)} out of finite numbers", called(op), *given(node, data)]
+    lines = [f"{op.name} made {bad_part(data)} out of finite numbers", called(node), *given(node, data)]
     return AnomalyError("\n  ".join(lines), node, False, None, op.line)
 
 
@@ -179,11 +149,11 @@ def made_backward(node: Node, g: Any, arg: Node, total: Any) -> AnomalyError:
     else:
         what = f"backward of {op.name} made {bad_part(plain(total))} out of a finite cotangent"
         about = f"for argument {position + 1}"
-    lines = [what, f"{about} of {len(node.args)}", called(op), *given(node, plain(total))]
+    lines = [what, f"{about} of {len(node.args)}", called(node), *given(node, plain(total))]
     place = place_of(op, plain(total))
     for name, data in ("result", node._data), ("cotangent", plain(g)):
         lines.append(f"{name}: {shown(data, place, np.shape(node._data))}")
-    return AnomalyError("\n  ".join(lines), node, True, position, line_of(op))
+    return AnomalyError("\n  ".join(lines), node, True, position, line_of(node))
 
 
 def culprit(node: Node, g: Any, arg: Node) -> int | None:
@@ -194,12 +164,9 @@ def culprit(node: Node, g: Any, arg: Node) -> int | None:
     return next(bad, None)
 
 
-def line_of(op: Op | None) -> Line | None:
-    return op.line if isinstance(op, LocatedOp) else None
-
-
-def called(op: Op) -> str:
-    line = line_of(op)
+def called(node: Node) -> str:
+    op: Any = node.op
+    line = line_of(node)
     return f"at {line}" if line else f"{op.name} was called outside detect_anomaly(), so its line is not known"
 
 
@@ -252,13 +219,3 @@ def plain(x: Any) -> Any:
 
 def finite(x: Any) -> bool:
     return x is None or (math.isfinite(x) if type(x) is float else bool(np.all(np.isfinite(x))))
-
-
-def users_line() -> Line | None:
-    """The innermost line on the way here that belongs to neither this package nor NumPy."""
-    frame = sys._getframe(1)
-    while frame is not None:
-        if frame.f_globals.get("__name__", "").partition(".")[0] not in PASSED:
-            return Line(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
-        frame = frame.f_back  # type: ignore[assignment]
-    return None

@@ -17,7 +17,7 @@ from heapq import heappop, heappush
 from itertools import count
 from operator import attrgetter
 from threading import Lock
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Self, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from .primitive import Op
@@ -45,10 +45,18 @@ NO_PARAMS: Mapping[str, Any] = {}
 Key: TypeAlias = int | tuple[int, int]
 
 
+class Call(NamedTuple):
+    """A module's call that a node is a result of. What it computed is younger than `start`."""
+
+    module: Any
+    start: int  # a birth
+    inner: Call | None  # the last call inside it that has the same result
+
+
 class Node:
     """A variable: data, and the operation and arguments it was made from. `Value` and `Tensor` are its two kinds."""
 
-    __slots__ = ("__weakref__", "_data", "args", "birth", "grad", "name", "op", "params")
+    __slots__ = ("__weakref__", "_data", "args", "birth", "call", "grad", "name", "op", "params")
 
     _data: Any
     args: tuple[Any, ...]  # what the operation was given: nodes and plain data
@@ -57,6 +65,7 @@ class Node:
     birth: int
     grad: Any
     name: str | None
+    call: Call | None  # not set on most nodes, which costs nothing: ask `call_of`
 
     @property
     def inputs(self) -> tuple[Any, ...]:
@@ -117,6 +126,11 @@ class Node:
                 node.grad = g
             if type(g) is not float:
                 held.add(id(g))
+
+
+def call_of(node: Node) -> Call | None:
+    """The outermost call of a module that the node is a result of, if any."""
+    return getattr(node, "call", None)
 
 
 class Watcher:

@@ -10,6 +10,7 @@ from chainrule import nn as nn
 from chainrule import visualize as visualize
 from chainrule.autograd import AnomalyError as AnomalyError
 from chainrule.autograd import Explanation as Explanation
+from chainrule.autograd import Line as Line
 from chainrule.autograd import Node as Node
 from chainrule.autograd import Op as Op
 from chainrule.autograd import Report as Report
@@ -66,6 +67,7 @@ from chainrule.autograd import inner as inner
 from chainrule.autograd import jacobian as jacobian
 from chainrule.autograd import jvp as jvp
 from chainrule.autograd import leaky_relu as leaky_relu
+from chainrule.autograd import line_of as line_of
 from chainrule.autograd import linear as linear
 from chainrule.autograd import log as log
 from chainrule.autograd import log1p as log1p
@@ -93,6 +95,7 @@ from chainrule.autograd import pow as pow
 from chainrule.autograd import prod as prod
 from chainrule.autograd import ravel as ravel
 from chainrule.autograd import reciprocal as reciprocal
+from chainrule.autograd import record_lines as record_lines
 from chainrule.autograd import relu as relu
 from chainrule.autograd import repeat as repeat
 from chainrule.autograd import reshape as reshape

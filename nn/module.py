@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.autograd import Tensor, Value
+from chainrule.autograd.graph import Call, Node, call_of, next_birth
 from chainrule.autograd.primitive import constant, describe
 
 Parameter = Value | Tensor
@@ -55,7 +56,12 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} has no forward(); define one")
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
-        return self.forward(*inputs, **options)
+        start = next_birth()
+        result = self.forward(*inputs, **options)
+        for y in result if type(result) in (list, tuple) else (result,):
+            if isinstance(y, Node) and y.birth > start and y.args:
+                y.call = Call(self, start, call_of(y))
+        return result
 
     def named_state(self) -> Iterator[tuple[str, Parameter | NDArray[Any]]]:
         """Every parameter and buffer once, with the path of attributes and indices that leads to it, in order of

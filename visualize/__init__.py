@@ -6,6 +6,7 @@
 from .diagram import Diagram as Diagram
 from .diagram import DiagramEdge as DiagramEdge
 from .diagram import DiagramNode as DiagramNode
+from .diagram import Fold as Fold
 from .diagram import Quantity as Quantity
 from .diagram import diagram as diagram
 from .dot import draw as draw

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.autograd.graph import Node, ancestry, key, numbered
+from chainrule.autograd.source import line_of
 
 SMALL = 4  # an array of at most so many elements shows them all
 LONGEST = 24  # characters of a name or of an operation's parameters; the rest is an ellipsis
@@ -41,8 +42,21 @@ class Quantity:
 
 
 @dataclass(frozen=True, slots=True)
+class Fold:
+    """What a box that stands for a part of the graph holds."""
+
+    title: str  # as in "Linear", or "chain"
+    path: str  # what opens it, as in "layers.0"
+    times: int  # how many parts of the same structure are drawn as this one
+    nodes: int  # variables and results, in all of them
+    operations: tuple[tuple[str, int], ...]  # how many of each, the most frequent first
+    parameters: int = 0  # how many numbers its parameters hold
+    grad_norm: float | None = None  # the norm of all gradients of its parameters; None if none has been computed
+
+
+@dataclass(frozen=True, slots=True)
 class DiagramNode:
-    """A value or a constant, with the operation that it is the result of."""
+    """A value or a constant, with the operation that it is the result of; or a fold, with its result."""
 
     id: int
     name: str
@@ -53,6 +67,9 @@ class DiagramNode:
     params: str = ""
     constant: bool = False  # plain data among the arguments
     changed: bool = False  # since the graph was computed from it
+    line: str = ""  # of the user's code that made it, where lines were recorded
+    verdict: str = ""  # what a check found of the operation, or of the variable
+    fold: Fold | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +185,18 @@ def described(node: Node, number: int, changed: bool) -> DiagramNode:
     name = node.name or ""
     if node.op is None or not node.args:
         return DiagramNode(number, name, data, grad, changed=changed)
-    return DiagramNode(number, name, data, grad, node.op.symbol, node.op.name, parameters(node.params), changed=changed)
+    line = line_of(node)
+    return DiagramNode(
+        number,
+        name,
+        data,
+        grad,
+        node.op.symbol,
+        node.op.name,
+        parameters(node.params),
+        changed=changed,
+        line=str(line) if line else "",
+    )
 
 
 def quantity(x: Any) -> Quantity:

@@ -1,0 +1,108 @@
+"""Where in the user's code a node comes from: the line that called its operation, recorded on request.
+
+Looking for the line costs more than most operations do, so it is done only inside `record_lines()` and the blocks that
+build on it. The line lives and dies with its node: it is kept by the operation that the node remembers.
+"""
+
+from __future__ import annotations
+
+import linecache
+import sys
+from collections.abc import Container, Mapping
+from contextlib import ContextDecorator
+from typing import Any, NamedTuple, Self, final
+
+from .graph import Node, Watcher, cotangents, suspended, watched, watching
+from .primitive import Op
+
+PASSED = ("chainrule", "numpy")  # packages whose frames are passed over on the way to the user's line
+
+
+class Line(NamedTuple):
+    """A line of the user's code."""
+
+    file: str
+    number: int
+    function: str
+
+    @property
+    def code(self) -> str:
+        """Its text; empty where the file cannot be read."""
+        return linecache.getline(self.file, self.number).strip()
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.number}, in {self.function}"
+        return f"{place}: {self.code}" if self.code else place
+
+
+@final
+class LocatedOp(Op):
+    """An operation that remembers the line that called it."""
+
+    __slots__ = ("line",)
+
+    def __init__(self, op: Op, line: Line | None) -> None:
+        super().__init__(op.name, op.forward, op.rules, op.pull, op.symbol, op.elementwise, op.alive, op.exact)
+        self.line = line
+
+
+def line_of(node: Node) -> Line | None:
+    """The line of the user's code that called the operation a node is the result of, if that was recorded."""
+    return node.op.line if isinstance(node.op, LocatedOp) else None
+
+
+def users_line() -> Line | None:
+    """The innermost line on the way here that belongs to neither this package nor NumPy."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").partition(".")[0] not in PASSED:
+            return Line(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
+        frame = frame.f_back  # type: ignore[assignment]
+    return None
+
+
+class record_lines(ContextDecorator):
+    """A block in which every operation remembers the line of your code that called it.
+
+    Checks (`check`, `gradcheck`) and drawings then say the line beside the node. Also a decorator, `@record_lines()`. Per
+    thread and per task; blocks may be nested. An operation costs a few times as much inside, and the same as ever outside.
+
+    >>> import chainrule as cr
+    >>> with cr.record_lines():
+    ...     y = cr.Value(2.0) * 3.0
+    >>> cr.line_of(y).number
+    2
+    """
+
+    def __enter__(self) -> Self:
+        # The block around this one hangs on the context, not on `self`, which a decorated function shares with every
+        # thread that calls it.
+        watching.set(LineWatcher(watching.get()))
+        watched.append(None)
+        suspended.append(None)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        suspended.pop()
+        watched.pop()
+        watcher = watching.get()
+        assert isinstance(watcher, LineWatcher)
+        watching.set(watcher.outer)
+
+
+@final
+class LineWatcher(Watcher):
+    """What notes the lines of one block; what watches around it, goes on watching."""
+
+    def __init__(self, outer: Watcher | None) -> None:
+        self.outer = outer
+
+    def made(self, data: Any, op: Op, args: tuple[Any, ...], params: Mapping[str, Any]) -> Op:
+        if self.outer is not None:
+            op = self.outer.made(data, op, args, params)
+        return op if isinstance(op, LocatedOp) else LocatedOp(op, users_line())
+
+    def walk(self, root: Node, seed: Any, wanted: Container[Node] | None, create_graph: bool) -> dict[Node, Any]:
+        if self.outer is not None:
+            return self.outer.walk(root, seed, wanted, create_graph)
+        return cotangents(root, seed, wanted, create_graph=create_graph, pending={})
