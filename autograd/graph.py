@@ -46,10 +46,10 @@ Key: TypeAlias = int | tuple[int, int]
 
 
 class Call(NamedTuple):
-    """A module's call that a node is a result of. What it computed is younger than `start`."""
+    """A module's call that a node is a result of."""
 
     module: Any
-    start: int  # a birth
+    start: int  # a birth: what the call computed is younger
     inner: Call | None  # the last call inside it that has the same result
 
 
@@ -65,7 +65,7 @@ class Node:
     birth: int
     grad: Any
     name: str | None
-    call: Call | None  # not set on most nodes, which costs nothing: ask `call_of`
+    call: Call | None
 
     @property
     def inputs(self) -> tuple[Any, ...]:
@@ -90,7 +90,7 @@ class Node:
             raise TypeError(f"name must be a string or None, got {name!r}")
         self._data, self.name = data, name
         self.op, self.args, self.params = None, (), NO_PARAMS
-        self.grad = None
+        self.grad = self.call = None
         self.birth = next_birth()
 
     def require_leaf(self, what: str) -> None:
@@ -130,7 +130,7 @@ class Node:
 
 def call_of(node: Node) -> Call | None:
     """The outermost call of a module that the node is a result of, if any."""
-    return getattr(node, "call", None)
+    return node.call
 
 
 class Watcher:

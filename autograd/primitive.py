@@ -195,7 +195,7 @@ def born(data: Any, op: Op, args: tuple[Any, ...], params: Mapping[str, Any]) ->
     node.op = op
     node.args = args
     node.params = params
-    node.grad = node.name = None
+    node.grad = node.name = node.call = None
     node.birth = next_birth()
     return node
 
