@@ -23,6 +23,7 @@ from .optimizer import Group, Optimizer, Parameters, check_keys, count
 
 Array: TypeAlias = NDArray[Any]
 Slots: TypeAlias = dict[str, float]  # the arrays to remember, by name, and what they are filled with at first
+AtStep: TypeAlias = dict[int, tuple[Any, ...]]  # the coefficients at each parameter's step: mostly all are at the same
 
 BLOCK = 524288  # elements: of longer arrays, scratch for the whole would cost memory and gain no time
 
@@ -59,11 +60,12 @@ class Elementwise(Optimizer):
                 memory.require_fit()  # all are looked at before anything moves
         try:
             for group, memories in zip(self.param_groups, self.memories, strict=True):
-                slots, at_step = self.slots(group), AtStep(self, group)
+                slots = self.slots(group)
+                at_step: AtStep = {}
                 for memory in memories:
                     if memory.slots != slots:
                         memory.remember(slots)
-                    memory.advance(self, at_step)
+                    memory.advance(self, group, at_step)
         finally:
             note_change()
         return loss
@@ -100,17 +102,6 @@ class Elementwise(Optimizer):
         self.memories = states
 
 
-class AtStep(dict[int, tuple[Any, ...]]):
-    """The coefficients of a group at the steps of its parameters, which are mostly the same one."""
-
-    def __init__(self, rule: Elementwise, group: Group) -> None:
-        self.rule, self.group = rule, group
-
-    def __missing__(self, t: int) -> tuple[Any, ...]:
-        self[t] = self.rule.coefficients(self.group, t)
-        return self[t]
-
-
 class Memory(ABC):
     """Parameters, and the arrays that are remembered of them."""
 
@@ -145,8 +136,8 @@ class Memory(ABC):
                 raise ValueError(f"step: expected a gradient of shape {p.shape} for {describe(p)}, got {given}")
 
     @abstractmethod
-    def advance(self, rule: Elementwise, at_step: AtStep) -> None:
-        """Move the parameters that have a gradient by one step of the rule, whose coefficients `at_step` gives."""
+    def advance(self, rule: Elementwise, group: Group, at_step: AtStep) -> None:
+        """Move the parameters that have a gradient by one step of the rule; `at_step` is filled on the way."""
 
     def to_dict(self, i: int) -> dict[str, Any]:
         return {"step": self.steps[i], **{name: np.array(self.own(i, x)) for name, x in self.state.items()}}
@@ -180,13 +171,13 @@ class OfTensor(Memory):
         if not (isinstance(g, np.ndarray) and g.shape == self.tensor._data.shape):
             super().require_fit()
 
-    def advance(self, rule: Elementwise, at_step: AtStep) -> None:
+    def advance(self, rule: Elementwise, group: Group, at_step: AtStep) -> None:
         tensor = self.tensor
         data, g = tensor._data, tensor.grad
         if g is None:
             return
-        self.steps[0] += 1
-        c, state = at_step[self.steps[0]], self.arrays
+        self.steps[0] = t = self.steps[0] + 1
+        c, state = at_step.get(t) or at_step.setdefault(t, rule.coefficients(group, t)), self.arrays
         if not isinstance(data, np.ndarray):  # an array of another library knows best how to cut itself
             rule.update(data, g, state, np.empty_like(data), np.empty_like(data), c)
         elif data.size <= BLOCK:
@@ -226,17 +217,18 @@ class OfValues(Memory):
         if not all(type(value.grad) is float for value in self.parameters):
             super().require_fit()
 
-    def advance(self, rule: Elementwise, at_step: AtStep) -> None:
+    def advance(self, rule: Elementwise, group: Group, at_step: AtStep) -> None:
         moving: dict[int, list[int]] = {}  # by step: those without a gradient stay behind
         for i, value in enumerate(self.parameters):
             if value.grad is not None:
                 self.steps[i] += 1
                 moving.setdefault(self.steps[i], []).append(i)
         for t, rows in moving.items():
+            c = at_step.get(t) or at_step.setdefault(t, rule.coefficients(group, t))
             values = [self.parameters[i] for i in rows]
             p, g = np.array([value._data for value in values]), np.array([float(value.grad) for value in values])
             state = [x[rows] for x in self.arrays]
-            rule.update(p, g, state, np.empty_like(p), np.empty_like(p), at_step[t])
+            rule.update(p, g, state, np.empty_like(p), np.empty_like(p), c)
             for x, moved in zip(self.arrays, state, strict=True):
                 x[rows] = moved
             for value, number in zip(values, p.tolist(), strict=True):

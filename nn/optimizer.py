@@ -90,8 +90,7 @@ class Optimizer(ABC):
 
     def require_known_groups(self) -> None:
         """Raise an error if parameters came or went by another way than `add_param_group`."""
-        groups = self.param_groups
-        if len(groups) != len(self.known) or any(g["params"] is not k for g, k in zip(groups, self.known, strict=True)):
+        if list(map(id, self.known)) != [id(group["params"]) for group in self.param_groups]:
             raise ValueError(
                 f"{type(self).__name__}: param_groups have other parameters than the optimizer knows; add some with "
                 "add_param_group(), or make a new optimizer"
