@@ -1,6 +1,7 @@
 """Drawings of what happened: every value with its data and gradient, every operation with its local derivatives.
 
-`diagram` describes a graph in plain immutable data, `draw` turns that into Graphviz, `render` into a picture.
+`diagram` describes a graph in plain immutable data, `draw` turns that into Graphviz, `mermaid` into a flowchart for
+Markdown, `render` into a picture or a file of text.
 """
 
 from .diagram import Diagram as Diagram
@@ -11,3 +12,4 @@ from .diagram import Quantity as Quantity
 from .diagram import diagram as diagram
 from .dot import draw as draw
 from .dot import render as render
+from .mermaid import mermaid as mermaid

@@ -10,12 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import numpy as np
 
 from chainrule.autograd.graph import Node, ancestry, key, numbered
+from chainrule.autograd.report import Report
 from chainrule.autograd.source import line_of
+
+from .verdicts import marked
 
 SMALL = 4  # an array of at most so many elements shows them all
 LONGEST = 24  # characters of a name or of an operation's parameters; the rest is an ellipsis
@@ -70,6 +74,8 @@ class DiagramNode:
     line: str = ""  # of the user's code that made it, where lines were recorded
     verdict: str = ""  # what a check found of the operation, or of the variable
     fold: Fold | None = None
+    finding: str = ""  # the numbers that the verdict rests on, in words
+    old_grad: bool = False  # its gradient is not of this result, or not of this data
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,8 @@ class DiagramEdge:
     target: int
     position: int  # among the arguments, from 0
     derivative: float | None  # of the result with respect to this argument; None where that is not a single number
+    verdict: str = ""  # what a check found of this derivative
+    finding: str = ""  # the numbers that the verdict rests on, in words
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,17 +105,22 @@ class Diagram:
         incoming: dict[int, list[DiagramEdge]] = {node.id: [] for node in self.nodes}
         for edge in self.edges:
             incoming[edge.target].append(edge)
-        return table([HEADER, *(row(node, incoming[node.id]) for node in self.nodes)])
+        rows = [HEADER, *(row(node, incoming[node.id]) for node in self.nodes)]
+        filled = [any(cells) for cells in zip(*rows[1:], strict=True)]
+        return table([tuple(compress(cells, (*[True] * ALWAYS, *filled[ALWAYS:]))) for cells in rows])
 
 
-HEADER = ("id", "name", "op", "args", "∂", "data", "grad")
+HEADER = ("id", "name", "op", "args", "∂", "data", "grad", "check", "line")
+ALWAYS = 7  # columns that are there even if nothing stands in them
 
 
-def diagram(root: Node, *, max_nodes: int | None = None) -> Diagram:
+def diagram(root: Node, *, max_nodes: int | None = None, check: Report | None = None) -> Diagram:
     """The plain description of the graph that `root` is the result of.
 
-    An array of up to four elements shows them, a larger one its root mean square ("rms").
-    Raises `TypeError` if `root` is not a Value or Tensor, `ValueError` if the graph has more than `max_nodes` of them.
+    An array of up to four elements shows them, a larger one its root mean square ("rms"). With the report of a check of
+    the same graph as `check`, every operation and variable gets its verdict.
+    Raises `TypeError` if `root` is not a Value or Tensor, `ValueError` if the graph has more than `max_nodes` of them
+    or the report is of another graph.
 
     >>> import chainrule as cr
     >>> a, b = cr.Value(2.0, name="a"), cr.Value(3.0, name="b")
@@ -133,8 +146,9 @@ def diagram(root: Node, *, max_nodes: int | None = None) -> Diagram:
                 if not isinstance(arg, Node) and source > len(shown):
                     shown.append(DiagramNode(source, "", quantity(arg), None, constant=True))
                 edges.append(DiagramEdge(source, target, position, derivative))
-            shown.append(described(node, target, id(node) in changed))
-    return Diagram(ids[id(root)], tuple(shown), tuple(edges))
+            shown.append(described(node, target, id(node) in changed, root.grad is None))
+    drawn = Diagram(ids[id(root)], tuple(shown), tuple(edges))
+    return drawn if check is None else marked(drawn, check)
 
 
 def collected(root: Node, max_nodes: int | None) -> list[Node]:
@@ -179,12 +193,13 @@ def size(data: Any) -> int:
     return 1 if type(data) is float else math.prod(data.shape)
 
 
-def described(node: Node, number: int, changed: bool) -> DiagramNode:
+def described(node: Node, number: int, changed: bool, before_backward: bool) -> DiagramNode:
     data = quantity(node._data)
     grad = None if node.grad is None else quantity(node.grad)
+    old = grad is not None and (changed or before_backward)
     name = node.name or ""
     if node.op is None or not node.args:
-        return DiagramNode(number, name, data, grad, changed=changed)
+        return DiagramNode(number, name, data, grad, changed=changed, old_grad=old)
     line = line_of(node)
     return DiagramNode(
         number,
@@ -196,6 +211,7 @@ def described(node: Node, number: int, changed: bool) -> DiagramNode:
         parameters(node.params),
         changed=changed,
         line=str(line) if line else "",
+        old_grad=old,
     )
 
 
@@ -268,8 +284,16 @@ def row(node: DiagramNode, args: Sequence[DiagramEdge]) -> tuple[str, ...]:
         if has_slope(args)
         else "",
         written_out(node.data) + (" (changed since)" if node.changed else ""),
-        "" if node.constant else "–" if node.grad is None else written_out(node.grad, typed=False),
+        "" if node.constant else gradient(node),
+        f"{node.verdict}: {node.finding}" if node.finding else node.verdict,
+        node.line,
     )
+
+
+def gradient(node: DiagramNode) -> str:
+    if node.grad is None:
+        return "–"
+    return written_out(node.grad, typed=False) + (" (old)" if node.old_grad else "")
 
 
 def has_slope(args: Sequence[DiagramEdge]) -> bool:

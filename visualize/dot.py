@@ -1,20 +1,15 @@
-"""From the plain description to Graphviz's DOT language, and from there to a picture.
+"""From the plain description to Graphviz's DOT language.
 
-The same description gives the same bytes. Every text that came from outside is escaped here and nowhere else.
-A picture is written whole or not at all.
+The same description gives the same bytes. Every text that came from outside is escaped here and nowhere else. What a
+drawing shares is decided once, in its `Look`; everything else follows from one node or one edge.
 """
 
 from __future__ import annotations
 
-import html
 import math
 import os
-import shutil
-import subprocess
-import sys
-import sysconfig
-import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -22,61 +17,99 @@ from pathlib import Path
 import graphviz  # type: ignore[import-untyped]
 
 from chainrule.autograd.graph import Node
+from chainrule.autograd.report import RIGHT, WRONG, Report
 
-from .diagram import Diagram, DiagramEdge, DiagramNode, Quantity, diagram, number, shortened
+from .boxes import Look, alarming, constant, escaped, inside_quotes, lines_of, look_of, quoted, small, value
+from .diagram import Diagram, DiagramEdge, DiagramNode, diagram, number, shortened
+from .legend import caption
+from .mermaid import mermaid
+from .picture import picture as picture
+from .picture import write_whole as write_whole
+from .theme import Mark, theme_named
 
 MAX_NODES = 500
-TIMEOUT = 120  # seconds for the layout of one picture
-
-INK, GREY, LINE, BLUE, RED = "#1f2933", "#4b5563", "#8a94a6", "#1d5f9e", "#c1121f"
-WHITE, ORANGE = (255, 255, 255), (253, 184, 99)  # one hue, told apart by lightness alone; dark text is readable on all
+FORMATS = ("svg", "png", "pdf")  # that a program has to draw
+SUFFIXES = (".svg", ".png", ".pdf", ".dot", ".gv", ".mmd", ".txt")
 
 # Where edges leave a box, and where the first and the second of two arguments come in.
 PORTS = {"LR": ("e", "nw", "sw"), "RL": ("w", "ne", "se"), "TB": ("s", "nw", "ne"), "BT": ("n", "sw", "se")}
 COMMUTATIVE = {"add", "mul", "maximum", "minimum", "hypot", "logaddexp"}
+CALM = ("", RIGHT)  # verdicts that leave an arrow its local derivative
+UNMARKED = Mark("", "")
 
-STYLE = f"""\
-	graph [bgcolor=white, fontcolor="{GREY}", fontname=Arial, fontsize=9, nodesep=0.2, pad=0.15, ranksep=0.28]
-	node [color="{LINE}", fillcolor=white, fontcolor="{INK}", fontname=Arial, fontsize=12, height=0, margin=0, \
+STYLE = """\
+	graph [bgcolor="{paper}", fontcolor="{quiet}", fontname=Arial, fontsize=9, nodesep=0.2, pad=0.15, ranksep={rank}]
+	node [color="{line}", fillcolor="{box}", fontcolor="{ink}", fontname=Arial, fontsize=12, height=0, margin=0, \
 shape=box, style="rounded,filled", width=0]
-	edge [arrowsize=0.6, color="{LINE}", fontcolor="{BLUE}", fontname=Arial, fontsize=10]
+	edge [arrowsize=0.6, color="{line}", fontcolor="{slope}", fontname=Arial, fontsize=10]
 """
-
-PROGRAMS = {"dot": ("svg", "png", "pdf"), "graphviz-pure": ("svg", "png")}  # in order of preference
-SUFFIXES = (".svg", ".png", ".pdf", ".dot")
 
 
 class Drawing(graphviz.Digraph):  # type: ignore[misc]
     """A `graphviz.Digraph` that a notebook can show wherever `render` works, also without Graphviz's own `dot`."""
 
+    described: Diagram | None = None
+
     def _repr_mimebundle_(self, include: object = None, exclude: object = None, **_: object) -> dict[str, str]:
-        return {"image/svg+xml": picture(self.source, "svg").decode()}
+        text = self.source if self.described is None else str(self.described)
+        try:
+            return {"image/svg+xml": picture(self.source, "svg").decode(), "text/plain": text}
+        except RuntimeError as error:
+            return {"text/plain": f"{text}\n\nThis is the text of a drawing that could not be made: {error}"}
 
 
-def draw(root: Node, *, direction: str = "LR", title: str | None = None, max_nodes: int | None = MAX_NODES) -> Drawing:
+def draw(
+    root: Node,
+    *,
+    direction: str = "LR",
+    title: str | None = None,
+    max_nodes: int | None = MAX_NODES,
+    check: Report | None = None,
+    theme: str = "light",
+    legend: bool = True,
+    engine: str = "dot",
+    graph_attr: Mapping[str, str] | None = None,
+    node_attr: Mapping[str, str] | None = None,
+    edge_attr: Mapping[str, str] | None = None,
+) -> Drawing:
     """The graph that `root` is the result of, as a `graphviz.Digraph`; a notebook shows it as a picture.
 
     A box is a value: its name, data and gradient ("–": not computed), the darker the larger |gradient|. A round node is
     an operation, its arguments coming in in order; the number on an edge is the local derivative, of the operation's
-    result with respect to that argument. Grey boxes are constants, red ones hold a NaN or an infinity. The heavy border
-    marks `root`. Of arrays with more than four elements the root mean square stands for data and gradient.
+    result with respect to that argument. Grey boxes are constants; a double red border means NaN or infinity, a dashed
+    one data changed since, or a gradient of an earlier pass. The heavy border marks `root`. Of arrays with more than four
+    elements the root mean square stands for data and gradient.
 
-    `direction` is "LR" (left to right), "RL", "TB" or "BT"; `title` stands below.
-    Raises `TypeError` if `root` is not a Value or Tensor, `ValueError` for a graph of more than `max_nodes` of them
-    (None: no limit) or another direction.
+    With `check`, the report of `cr.check(root)` or of a `cr.gradcheck` of the same graph, colours and borders show
+    verdicts instead, and an operation whose rule is wrong says so with both numbers.
+
+    `direction` is "LR" (left to right), "RL", "TB" or "BT"; `title` stands below, and under it, unless `legend` is
+    false, what the signs mean. `theme` is "light" or "dark". `engine` is one of Graphviz's layouts; but for "dot", they
+    do not show the direction. `graph_attr`, `node_attr` and `edge_attr` are Graphviz's attributes, as in the package
+    graphviz: `graph_attr={"bgcolor": "transparent"}`. They are defaults, which the drawing's own meanings override.
+
+    Raises `TypeError` if `root` is not a Value or Tensor or an option is not of its type, `ValueError` for a graph of
+    more than `max_nodes` of them (None: no limit), an unknown option, or the report of another graph.
 
     >>> import chainrule as cr
     >>> x = cr.Value(3.0, name="x")
     >>> picture = cr.visualize.draw(x * x)
     >>> picture.source.count(" -> ")  # x into ×, x into × again, and × into the result
     3
+    >>> cr.visualize.draw(x * x, check=cr.check(x * x), theme="dark").source.count("WRONG")
+    0
     """
-    if direction not in PORTS:
-        raise ValueError(f"visualize: direction must be one of {', '.join(PORTS)}, got {direction!r}")
-    if not isinstance(title, str | None):
-        raise TypeError(f"visualize: title must be a string or None, got {type(title).__name__}")
-    description = diagram(root, max_nodes=max_nodes)
-    return Drawing(body=list(statements(description, direction, title)))
+    require_options(direction, title, engine)
+    colours = theme_named(theme)
+    given = [attributes(*pair) for pair in (("graph", graph_attr), ("node", node_attr), ("edge", edge_attr))]
+    drawn = diagram(root, max_nodes=max_nodes, check=check)
+    look = look_of(drawn, colours, direction, engine == "dot", check is not None)
+    drawing = Drawing(engine=engine, body=[*opening(drawn, look, engine, title, legend)])
+    for kind, attrs in zip(("graph", "node", "edge"), given, strict=True):
+        drawing.attr(kind, _attributes=attrs)
+    drawing.body += statements(drawn, look)
+    drawing.described = drawn
+    return drawing
 
 
 def render(
@@ -86,12 +119,20 @@ def render(
     direction: str = "LR",
     title: str | None = None,
     max_nodes: int | None = MAX_NODES,
+    check: Report | None = None,
+    theme: str = "light",
+    legend: bool = True,
+    engine: str = "dot",
+    graph_attr: Mapping[str, str] | None = None,
+    node_attr: Mapping[str, str] | None = None,
+    edge_attr: Mapping[str, str] | None = None,
 ) -> Path:
-    """Write the drawing of `draw` to `path`, as the suffix says: .svg, .png, .pdf or .dot (the text). Returns the path.
+    """Write the drawing of `draw` to `path`, in the format that the suffix says. Returns the path.
 
+    .svg, .png and .pdf are pictures, .dot and .gv Graphviz's text, .mmd is `mermaid`, .txt the table of `diagram`.
     The layout is made by Graphviz's program `dot`, or by `graphviz-pure` (svg and png) where that is missing.
-    Raises `ValueError` for another suffix, `FileNotFoundError` if the folder does not exist, and `RuntimeError` if there
-    is no program or it fails: then the text is saved beside the missing picture.
+    Raises what `draw` raises, `ValueError` for another suffix, `FileNotFoundError` if the folder does not exist, and
+    `RuntimeError` if there is no program or it fails: then the text is saved beside the missing picture.
 
     >>> import chainrule as cr, tempfile
     >>> x = cr.Value(3.0, name="x")
@@ -107,43 +148,99 @@ def render(
         raise FileNotFoundError(
             f"render: there is no folder {str(path.parent)!r} to write {path.name!r} in; make it first"
         )
-    text = draw(root, direction=direction, title=title, max_nodes=max_nodes).source
-    if suffix == ".dot":
-        write_whole(path, text.encode())
-        return path
+    if suffix == ".mmd":
+        text = mermaid(root, direction=direction, title=title, max_nodes=max_nodes, check=check, theme=theme)
+        return written(path, text)
+    drawing = draw(
+        root,
+        direction=direction,
+        title=title,
+        max_nodes=max_nodes,
+        check=check,
+        theme=theme,
+        legend=legend,
+        engine=engine,
+        graph_attr=graph_attr,
+        node_attr=node_attr,
+        edge_attr=edge_attr,
+    )
+    if suffix == ".txt":
+        return written(path, f"{drawing.described}\n")
+    if suffix[1:] not in FORMATS:
+        return written(path, drawing.source)
     try:
-        image = picture(text, suffix[1:])
+        image = picture(drawing.source, suffix[1:])
     except RuntimeError as error:
-        saved = path.with_suffix(".dot")
-        write_whole(saved, text.encode())
+        saved = written(path.with_suffix(".dot"), drawing.source)
         raise RuntimeError(f"render: {path} was not drawn: {error} The drawing's text is saved in {saved}.") from error
     write_whole(path, image)
     return path
 
 
-def statements(drawn: Diagram, direction: str, title: str | None) -> Iterator[str]:
-    """The lines of the DOT text between the braces."""
-    yield STYLE
-    yield f"\trankdir={direction} labelloc=b label=<{caption(drawn, title)}>\n"
-    # The root's own gradient is the seed, often far larger than all that it leads to: it would wash the others out.
-    gradients = [node.grad for node in drawn.nodes if node.id != drawn.root and node.grad and node.grad.finite]
-    largest = max((grad.magnitude for grad in gradients), default=0.0)
+def written(path: Path, text: str) -> Path:
+    write_whole(path, text.encode())
+    return path
+
+
+def require_options(direction: str, title: str | None, engine: str) -> None:
+    if direction not in PORTS:
+        raise ValueError(f"visualize: direction must be one of {', '.join(PORTS)}, got {direction!r}")
+    if not isinstance(title, str | None):
+        raise TypeError(f"visualize: title must be a string or None, got {type(title).__name__}")
+    if engine not in graphviz.ENGINES:
+        raise ValueError(f"visualize: engine must be one of {', '.join(sorted(graphviz.ENGINES))}, got {engine!r}")
+
+
+def attributes(kind: str, attrs: Mapping[str, str] | None) -> dict[str, str]:
+    """What the user wants of Graphviz, fit to be quoted."""
+    if not isinstance(attrs, Mapping | None):
+        raise TypeError(f"visualize: {kind}_attr must be a mapping of strings, got {type(attrs).__name__}")
+    for text in (text for pair in (attrs or {}).items() for text in pair):
+        if not isinstance(text, str):
+            raise TypeError(f"visualize: {kind}_attr must be a mapping of strings, with {text!r} as '{text}'")
+        if "\0" in text or re.search(r"(?<!\\)(\\\\)*\\$", text):
+            raise ValueError(f"visualize: Graphviz cannot read the text {text!r} in {kind}_attr; double the last \\")
+    return dict(attrs or {})
+
+
+def opening(drawn: Diagram, look: Look, engine: str, title: str | None, legend: bool) -> Iterator[str]:
+    """The statements that hold for all."""
+    theme = look.theme
+    yield STYLE.format(
+        paper=theme.paper, quiet=theme.quiet, line=theme.line, box=theme.box, ink=theme.ink, slope=theme.slope,
+        rank="0.28" if look.direction in ("LR", "RL") else "0.22",
+    )  # fmt: skip
+    layout = "" if look.layered else f' layout={engine} overlap=false splines=true sep="+6"'
+    below = caption(drawn, look, title, legend)
+    yield f"\trankdir={look.direction}{layout} labelloc=b{below and f' label=<{below}>'}\n"
+
+
+def statements(drawn: Diagram, look: Look) -> Iterator[str]:
+    """The boxes, then the operations with their arrows."""
     for node in drawn.nodes:
-        yield constant(node) if node.constant else value(node, largest, node.id == drawn.root)
+        yield constant(node, look) if node.constant else value(node, look)
     nodes = {node.id: node for node in drawn.nodes}
     for target, edges in groupby(drawn.edges, key=attrgetter("target")):
-        yield from operation(nodes[target], list(edges), nodes, direction)
+        yield from operation(nodes[target], list(edges), nodes, look)
 
 
 def operation(
-    node: DiagramNode, edges: Sequence[DiagramEdge], nodes: Mapping[int, DiagramNode], direction: str
+    node: DiagramNode, edges: Sequence[DiagramEdge], nodes: Mapping[int, DiagramNode], look: Look
 ) -> Iterator[str]:
     """The round node, what goes into it, and what comes out."""
-    yield symbol(node)
-    out = PORTS[direction][0]
-    for edge, port in zip(edges, entrances(node, edges, direction), strict=True):
-        yield f"\tn{edge.source}:{out} -> op{node.id}{port}{slope(edge, node, nodes[edge.source])}\n"
+    yield symbol(node, look)
+    out = f":{PORTS[look.direction][0]}" if look.layered else ""
+    for edge, port in zip(edges, entrances(node, edges, look.direction), strict=True):
+        source = nodes[edge.source]
+        options = finding(edge, look) if edge.verdict not in CALM else label(edge, node, source, look)
+        options += stroke(edge, look) if look.checked else ""
+        options += ", weight=3" if source.operation else ""
+        yield f"\tn{edge.source}{out} -> op{node.id}{port}{bracketed(options)}\n"
     yield f"\top{node.id} -> n{node.id} [weight=4]\n"
+
+
+def bracketed(options: str) -> str:
+    return options and f" [{options[2:]}]"
 
 
 def entrances(node: DiagramNode, edges: Sequence[DiagramEdge], direction: str) -> Sequence[str]:
@@ -152,164 +249,69 @@ def entrances(node: DiagramNode, edges: Sequence[DiagramEdge], direction: str) -
     return [f":{port}" for port in PORTS[direction][1:]] if len(edges) == 2 and told_apart else [""] * len(edges)
 
 
-def caption(drawn: Diagram, title: str | None) -> str:
-    values = [node for node in drawn.nodes if not node.constant]
-    notes = {
-        "on an edge: local derivative ∂result/∂argument": any(edge.derivative is not None for edge in drawn.edges),
-        "darker: larger |grad|": any(node.grad is not None for node in values),
-        "–: not computed": any(node.grad is None for node in values),
-        "rms: root mean square": any(node.data.numbers is None for node in drawn.nodes),
-    }
-    legend = "; ".join(note for note, needed in notes.items() if needed)
-    heading = "" if title is None else f"{strong(shortened(title, 200))}<br/>"
-    return f'<font point-size="6"> </font><br/>{heading}{legend}'
-
-
-def strong(text: str) -> str:
-    return f'<font point-size="14" color="{INK}"><b>{escaped(text)}</b></font>'
-
-
-def value(node: DiagramNode, largest: float, root: bool) -> str:
-    cells = [heading(node)] if node.name or node.data.shape is not None else []
-    cells += [field("data", node.data, node.changed), field("grad", node.grad)]
-    bad = not (node.data.finite and (node.grad is None or node.grad.finite))
-    border = f', color="{RED}", penwidth=2.5' if bad else f', color="{INK}", penwidth=2' if root else ""
-    return f'\tn{node.id} [label=<{record(cells)}>, fillcolor="{tint(node.grad, largest)}"{border}, tooltip={hint(node)}]\n'
-
-
-def constant(node: DiagramNode) -> str:
-    border = "" if node.data.finite else f', color="{RED}", penwidth=2.5'
-    text = node.data.text if node.data.finite else red(node.data.text)
-    if node.data.shape is not None:
-        text = f"{small(kind(node.data))}<br/>{small('rms ') if node.data.numbers is None else ''}{text}"
-    return (
-        f'\tn{node.id} [label=<{record([text])}>, color="#c4ccd6", fillcolor="#eef1f5", fontcolor="{GREY}", '
-        f'fontsize=11, style=filled{border}, tooltip="constant"]\n'
-    )
-
-
-def symbol(node: DiagramNode) -> str:
-    sign, below = escaped(shortened(node.symbol)), node.params and f"<br/>{small(escaped(node.params))}"
+def symbol(node: DiagramNode, look: Look) -> str:
+    sign = escaped(shortened(node.symbol))
+    below = [small(escaped(node.params), look.theme)] if node.params else []
+    if node.verdict == WRONG:
+        return culprit(node, sign, look)
+    if node.verdict not in ("", RIGHT):
+        below.append(small(f"<b>{escaped(node.verdict)}</b>", look.theme))
+    mark = look.theme.marks.get(node.verdict, UNMARKED)
     big = len(node.symbol) <= 2
     shape = "circle" if len(node.symbol) <= 4 and not below else "ellipse"
     return (
-        f'\top{node.id} [label=<{sign}{below}>, fillcolor=white, fontsize={15 if big else 11}, margin="0.03,0.02", '
-        f"ordering=in, shape={shape}, style=filled, width=0.36, height=0.36, tooltip={quoted(node.operation)}]\n"
+        f"\top{node.id} [label=<{'<br/>'.join([sign, *below])}>{drawn_as(mark, look)}, fontsize={15 if big else 11}, "
+        f'margin="0.03,0.02", ordering=in, shape={shape}, width=0.36, height=0.36, tooltip={about(node)}]\n'
     )
 
 
-def slope(edge: DiagramEdge, result: DiagramNode, argument: DiagramNode) -> str:
+def culprit(node: DiagramNode, sign: str, look: Look) -> str:
+    """An operation that is wrong: like a stop sign, also in black and white."""
+    theme = look.theme
+    below = f'<br/><font point-size="10">{escaped(node.params)}</font>' if node.params else ""
+    return (
+        f'\top{node.id} [label=<<font point-size="17"><b>{sign}</b></font>{below}<br/><b>WRONG</b>>, '
+        f'color="{theme.alarm}", fillcolor="{theme.alarm}", fontcolor="{theme.on_alarm}", fontsize=13, margin=0.06, '
+        f"ordering=in, penwidth=3, peripheries=2, shape=octagon, style=filled, tooltip={about(node)}]\n"
+    )
+
+
+def drawn_as(mark: Mark, look: Look) -> str:
+    if mark is UNMARKED:
+        return f', fillcolor="{look.theme.box}", style=filled'
+    style = "filled" if mark.style == "solid" else f'"filled,{mark.style}"'
+    double = ", peripheries=2" if mark.double else ""
+    return f', color="{mark.border}", fillcolor="{mark.fill}", penwidth={mark.width:g}, style={style}{double}'
+
+
+def about(node: DiagramNode) -> str:
+    """What the mouse finds at an operation."""
+    return quoted("\n".join(filter(None, [node.operation, node.verdict, node.finding, node.line])))
+
+
+def label(edge: DiagramEdge, result: DiagramNode, argument: DiagramNode, look: Look) -> str:
+    """The local derivative."""
     if edge.derivative is None:
         return ""
     text = number(edge.derivative)
-    label = f'" {text} "' if math.isfinite(edge.derivative) else f"<{red(text)}>"
-    of, by = shortened(result.name) or "result", shortened(argument.name) or "argument"
-    return f" [label={label}, labeltooltip={quoted(f'∂{of}/∂{by} = {edge.derivative:.12g}')}]"
+    shown = f'" {text} "' if math.isfinite(edge.derivative) else f"<{alarming(text, look.theme)}>"
+    of = inside_quotes(shortened(result.name)) if result.name else "result"
+    by = inside_quotes(shortened(argument.name)) if argument.name else "argument"
+    return f', label={shown}, labeltooltip="∂{of}/∂{by} = {edge.derivative:.12g}"'
 
 
-def heading(node: DiagramNode) -> str:
-    name = f"<b>{escaped(shortened(node.name))}</b>" if node.name else ""
-    return name if node.data.shape is None else f"{name}{name and '<br/>'}{small(kind(node.data))}"
+def finding(edge: DiagramEdge, look: Look) -> str:
+    """What a check found in place of the local derivative."""
+    text = "<br/>".join(filter(None, [f"<b>{escaped(edge.verdict)}</b>", lines_of(edge.finding)]))
+    wrong = edge.verdict == WRONG
+    colour, size = (look.theme.alarm, 12) if wrong else (look.theme.ink, 9)
+    cell = f'<td><font point-size="{size}" color="{colour}">{text}</font></td>'
+    return f', label=<<table border="0" cellpadding="5"><tr>{cell}</tr></table>>'
 
 
-def field(what: str, x: Quantity | None, changed: bool = False) -> str:
-    if x is None:
-        return f"{small(what)}<br/>–"
-    above = what + (" rms" if x.numbers is None else "") + (", changed since" if changed else "")
-    return f"{small(above)}<br/>{x.text if x.finite else red(x.text)}"
-
-
-def kind(x: Quantity) -> str:
-    return escaped(f"{x.dtype} {x.shape}")  # a dtype may be called >f4
-
-
-def record(cells: Iterable[str]) -> str:
-    inside = "<vr/>".join(f'<td width="34">{cell}</td>' for cell in cells)
-    return f'<table border="0" cellborder="0" cellpadding="5" cellspacing="0"><tr>{inside}</tr></table>'
-
-
-def small(text: str) -> str:
-    return f'<font point-size="8" color="{GREY}">{text}</font>'
-
-
-def red(text: str) -> str:
-    return f'<font color="{RED}"><b>{text}</b></font>'
-
-
-def tint(grad: Quantity | None, largest: float) -> str:
-    """From white for 0 to full colour for the largest |gradient| here: in proportion when small, then like its log."""
-    if grad is None or not grad.finite or grad.magnitude == 0.0:
-        return "white"
-    share = grad.magnitude / largest if grad.magnitude < largest else 1.0
-    depth = math.log1p(100.0 * share) / math.log1p(100.0)
-    mixed = [round(a + (b - a) * depth) for a, b in zip(WHITE, ORANGE, strict=True)]
-    return "#{:02x}{:02x}{:02x}".format(*mixed)
-
-
-def hint(node: DiagramNode) -> str:
-    """More digits, for the mouse to find."""
-    lines = [shortened(node.name, 200)] if node.name else []
-    lines += [f"{what} = {exactly(x)}" for what, x in (("data", node.data), ("grad", node.grad))]
-    return quoted("\n".join(lines))
-
-
-def exactly(x: Quantity | None) -> str:
-    if x is None:
-        return "not computed"
-    return f"rms {x.magnitude:.12g}" if x.numbers is None else ", ".join(f"{n:.12g}" for n in x.numbers) or "empty"
-
-
-def escaped(text: str) -> str:
-    """Text inside an HTML-like label, where a backslash would have a meaning too."""
-    return html.escape(text).replace("\\", "\\\\")
-
-
-def quoted(text: str) -> str:
-    """A tooltip of exactly this text. Graphviz reads escapes in a tooltip twice, hence four backslashes for one."""
-    text = text.replace("\\", "\\" * 4).replace('"', '\\"').replace("&", "&amp;").replace("\n", "\\n")
-    return f'"{text}"'
-
-
-def picture(text: str, form: str) -> bytes:
-    """Have the layout made and drawn. Raises `RuntimeError` where that is impossible."""
-    program = renderer(form)
-    command = [program, f"-T{form}", *(["-Gdpi=192"] if form == "png" else [])]
-    try:
-        done = subprocess.run(command, input=text.encode(), capture_output=True, timeout=TIMEOUT, check=False)
-    except subprocess.TimeoutExpired as error:
-        raise RuntimeError(f"{program} took more than {TIMEOUT} seconds; draw a smaller part.") from error
-    except OSError as error:
-        raise RuntimeError(f"{program} could not be run: {error}.") from error
-    if done.returncode != 0 or not done.stdout:
-        said = done.stderr.decode(errors="replace").strip() or "nothing"
-        raise RuntimeError(f"{program} failed with exit status {done.returncode} and said: {said[-500:]}.")
-    return done.stdout
-
-
-def renderer(form: str) -> str:
-    """The program that makes pictures of this format: on PATH, or among the scripts of this Python."""
-    scripts = (str(Path(sys.executable).parent), sysconfig.get_path("scripts"), user_scripts())
-    for name, forms in PROGRAMS.items():
-        found = shutil.which(name) or shutil.which(name, path=os.pathsep.join(scripts))
-        if found and form in forms:
-            return found
-    wheel = ", or `pip install graphviz-pure`" if form in PROGRAMS["graphviz-pure"] else " (graphviz-pure cannot)"
-    raise RuntimeError(
-        f"no program that makes a {form} was found. Install Graphviz (`apt install graphviz`, `brew install graphviz`, "
-        f"`winget install graphviz`){wheel}."
-    )
-
-
-def user_scripts() -> str:
-    return sysconfig.get_path("scripts", sysconfig.get_preferred_scheme("user"))
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Replace the file in one step, so that nobody ever sees half of it."""
-    temporary = path.with_name(f".{path.name[-64:]}.{uuid.uuid4().hex}.tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+def stroke(edge: DiagramEdge, look: Look) -> str:
+    if not edge.verdict:
+        return ""
+    mark = look.theme.marks[edge.verdict]
+    width = 4.0 if edge.verdict == WRONG else mark.width
+    return f', color="{mark.border}", penwidth={width:g}{"" if mark.style == "solid" else f", style={mark.style}"}'

@@ -1,0 +1,200 @@
+"""The boxes of a drawing in Graphviz's HTML-like labels, and the text in them.
+
+Every text that came from outside is escaped here and nowhere else. What the boxes of one drawing share is decided once,
+in its `Look`.
+"""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass
+from typing import final
+
+from chainrule.autograd.report import WRONG
+
+from .diagram import Diagram, DiagramNode, Quantity, shortened
+from .theme import Theme
+
+ROW = '<table border="0" cellborder="0" cellpadding="5" cellspacing="0"><tr>'
+STACK = '<table border="0" cellborder="0" cellpadding="2" cellspacing="0">'
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What all boxes and arrows of one drawing share."""
+
+    theme: Theme
+    direction: str
+    layered: bool  # every arrow points along `direction`
+    root: int
+    largest: float  # |gradient|
+    checked: bool
+    named: bool  # an operation is known to be wrong: what else is wrong follows from that
+
+    @property
+    def sideways(self) -> bool:
+        return self.direction in ("LR", "RL")
+
+
+def look_of(drawn: Diagram, theme: Theme, direction: str, layered: bool, checked: bool) -> Look:
+    # The root's own gradient is the seed, often far larger than all that it leads to: it would wash the others out.
+    gradients = [node.grad for node in drawn.nodes if node.id != drawn.root and node.grad and node.grad.finite]
+    largest = max((grad.magnitude for grad in gradients), default=0.0)
+    named = any(node.verdict == WRONG and node.operation for node in drawn.nodes)
+    return Look(theme, direction, layered, drawn.root, largest, checked, named)
+
+
+def value(node: DiagramNode, look: Look) -> str:
+    """The box of a variable or of a result."""
+    stacked = look.sideways and node.data.shape is not None
+    label = (stack if stacked else record)(node, look.theme, verdict_line(node, look))
+    colours = alarm(look.theme) if is_bad(node) else f'fillcolor="{fill(node, look)}"{border(node, look)}'
+    return f"\tn{node.id} [label=<{label}>, {colours}, tooltip={hint(node)}]\n"
+
+
+def constant(node: DiagramNode, look: Look) -> str:
+    theme, bad = look.theme, not node.data.finite
+    text = alarming(node.data.text, theme) if bad else node.data.text
+    if node.data.shape is not None:
+        text = f"{small(kind(node.data), theme)}<br/>{small('rms ', theme) if node.data.numbers is None else ''}{text}"
+    colours = alarm(theme) if bad else f'color="{theme.constant_line}", fillcolor="{theme.constant}"'
+    return (
+        f'\tn{node.id} [label=<{ROW}<td width="34">{text}</td></tr></table>>, '
+        f'{colours}, fontcolor="{theme.quiet}", fontsize=11, style=filled, tooltip="constant"]\n'
+    )
+
+
+def record(node: DiagramNode, theme: Theme, below: str) -> str:
+    """Name, data and gradient side by side."""
+    cells = [heading(node, theme)] if node.name or node.data.shape is not None else []
+    cells += [field("data", node.data, theme, node.changed, "changed since")]
+    cells += [field("grad", node.grad, theme, node.old_grad, "old")]
+    inside = "<vr/>".join([f'<td width="34">{cell}</td>' for cell in cells])
+    last = below and f'</tr><hr/><tr><td colspan="{2 * len(cells) - 1}">{below}</td>'
+    return f"{ROW}{inside}{last}</tr></table>"
+
+
+def stack(node: DiagramNode, theme: Theme, below: str) -> str:
+    """Name, data and gradient one above the other."""
+    lines = [f'<tr><td colspan="2" cellpadding="3">{heading(node, theme)}</td></tr><hr/>']
+    for what, x, marked, mark in (
+        ("data", node.data, node.changed, "changed since"),
+        ("grad", node.grad, node.old_grad, "old"),
+    ):
+        above = small(caption_of(what, x, marked, mark), theme)
+        cells = (
+            f'<td align="right" width="34">&#160;{above}</td><td align="left" width="40">{shown(x, theme)}&#160;</td>'
+        )
+        lines.append(f"<tr>{cells}</tr>")
+    last = below and f'<hr/><tr><td colspan="2" cellpadding="3">{below}</td></tr>'
+    return f"{STACK}{''.join(lines)}{last}</table>"
+
+
+def heading(node: DiagramNode, theme: Theme) -> str:
+    name = f"<b>{escaped(shortened(node.name))}</b>" if node.name else ""
+    return name if node.data.shape is None else f"{name}{name and '<br/>'}{small(kind(node.data), theme)}"
+
+
+def field(what: str, x: Quantity | None, theme: Theme, marked: bool, mark: str) -> str:
+    return f"{small(caption_of(what, x, marked, mark), theme)}<br/>{shown(x, theme)}"
+
+
+def caption_of(what: str, x: Quantity | None, marked: bool, mark: str) -> str:
+    if x is not None and x.numbers is None:
+        what += " rms"
+    return f"{what}, {mark}" if marked else what
+
+
+def shown(x: Quantity | None, theme: Theme) -> str:
+    return "–" if x is None else x.text if x.finite else alarming(x.text, theme)
+
+
+def verdict_line(node: DiagramNode, look: Look) -> str:
+    """What a check found of a variable, unless it is right; what it found of an operation stands there."""
+    if node.operation or not node.finding:
+        return ""
+    return small(f"{escaped(node.verdict)}: {lines_of(node.finding)}", look.theme)
+
+
+def lines_of(finding: str) -> str:
+    """A finding in short lines."""
+    return "<br/>".join(escaped(shortened(part, 48)) for part in finding.replace("; ", ", ").split(", "))
+
+
+def alarm(theme: Theme) -> str:
+    """A value that is not finite."""
+    return f'color="{theme.alarm}", fillcolor="{theme.alarm_box}", penwidth=2.5, peripheries=2'
+
+
+def fill(node: DiagramNode, look: Look) -> str:
+    if not look.checked:
+        return tint(node.grad, look)
+    return look.theme.marks[node.verdict].fill if node.verdict else look.theme.box
+
+
+def tint(grad: Quantity | None, look: Look) -> str:
+    if grad is None or not grad.finite or grad.magnitude == 0.0:
+        return look.theme.tint(0.0)
+    return look.theme.tint(grad.magnitude / look.largest if grad.magnitude < look.largest else 1.0)
+
+
+def border(node: DiagramNode, look: Look) -> str:
+    """The line around a box: nothing to add for one that has nothing to say."""
+    theme = look.theme
+    if node.verdict and not node.operation:
+        mark = theme.marks[node.verdict]
+        calm = node.verdict == WRONG and look.named
+        return outline(mark.border, 1.5 if calm else mark.width, "dashed" if calm else mark.style, mark.double)
+    style = "dashed" if node.changed or node.old_grad else "solid"
+    if node.id == look.root:
+        return outline(theme.ink, 2.5, style, False)
+    return outline(theme.ink, 1.5, style, False) if style == "dashed" else ""
+
+
+def outline(colour: str, width: float, style: str, double: bool) -> str:
+    dashes = "" if style == "solid" else f', style="rounded,filled,{style}"'
+    return f', color="{colour}", penwidth={width:g}{dashes}{", peripheries=2" if double else ""}'
+
+
+def is_bad(node: DiagramNode) -> bool:
+    return not (node.data.finite and (node.grad is None or node.grad.finite))
+
+
+def hint(node: DiagramNode) -> str:
+    """More digits, for the mouse to find."""
+    name = f"{inside_quotes(shortened(node.name, 200))}\\n" if node.name else ""
+    return f'"{name}data = {exactly(node.data)}\\ngrad = {exactly(node.grad)}"'
+
+
+def exactly(x: Quantity | None) -> str:
+    if x is None:
+        return "not computed"
+    return f"rms {x.magnitude:.12g}" if x.numbers is None else ", ".join([f"{n:.12g}" for n in x.numbers]) or "empty"
+
+
+def kind(x: Quantity) -> str:
+    return escaped(f"{x.dtype} {x.shape}")  # a dtype may be called >f4
+
+
+def small(text: str, theme: Theme) -> str:
+    return f'<font point-size="8" color="{theme.quiet}">{text}</font>'
+
+
+def alarming(text: str, theme: Theme) -> str:
+    return f'<font color="{theme.alarm}"><b>{text}</b></font>'
+
+
+def escaped(text: str) -> str:
+    """Text inside an HTML-like label, where a backslash would have a meaning too."""
+    return html.escape(text).replace("\\", "\\\\")
+
+
+def quoted(text: str) -> str:
+    """A tooltip of exactly this text."""
+    return f'"{inside_quotes(text)}"'
+
+
+def inside_quotes(text: str) -> str:
+    """Part of a tooltip. Graphviz reads escapes in a tooltip twice, hence four backslashes for one."""
+    return text.replace("\\", "\\" * 4).replace('"', '\\"').replace("&", "&amp;").replace("\n", "\\n")
