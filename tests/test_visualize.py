@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -61,6 +62,8 @@ DRAWINGS: dict[str, Callable[[], Any]] = {
     "before_backward": lambda: visualize.draw(neuron()),
     "square": lambda: visualize.draw(after(square), direction="TB"),
     "tensors": lambda: visualize.draw(after(tensors)),
+    "tensors_down": lambda: visualize.draw(after(tensors), direction="TB", theme="dark", legend=False),
+    "neuron_neato": lambda: visualize.draw(after(neuron), engine="neato", graph_attr={"bgcolor": "transparent"}),
 }
 
 
@@ -209,7 +212,7 @@ def test_size_of_arrays(data: Any, text: str, magnitude: float) -> None:
 
 def fills(root: Any) -> list[str]:
     lines = visualize.draw(root).source.splitlines()
-    return [line.split('fillcolor="')[1][:7] for line in lines if line.startswith("\tn") and 'fillcolor="#' in line]
+    return [line.split('fillcolor="')[1][:7] for line in lines if re.match(r"\tn\d+ \[", line)]
 
 
 def test_tint_grows_with_the_gradient_and_is_relative() -> None:
@@ -224,13 +227,15 @@ def test_tint_grows_with_the_gradient_and_is_relative() -> None:
     assert fills(weighted(1e3))[3] == fills(weighted(1.0))[3] == "#fdb863"
 
 
-def test_nan_and_infinity_are_red() -> None:
+def test_nan_and_infinity_have_a_double_border_and_a_word() -> None:
     x = cr.Value(0.0, name="x")
     root = after(lambda: 1.0 / x)
     source = visualize.draw(root).source
-    assert source.count('color="#c1121f", penwidth=2.5') == 2
-    assert '<font color="#c1121f"><b>-inf</b></font>' in source
-    assert "c1121f" not in visualize.draw(after(neuron)).source
+    assert source.count('color="#b3001b", fillcolor="#fff0f0", penwidth=2.5, peripheries=2') == 2
+    assert '<font color="#b3001b"><b>-inf</b></font>' in source
+    assert "<b>NaN or infinity</b>" in source
+    plain = visualize.draw(after(neuron)).source
+    assert not any(sign in plain for sign in ("b3001b", "peripheries", "NaN"))
 
 
 def test_a_variable_changed_since_is_marked() -> None:
@@ -306,7 +311,10 @@ def test_the_symbol_parameters_and_dtype_are_shown_as_text(program: str, tmp_pat
     assert {"Σ", "axis=0", "[ ]", "index=:2", ">f4 (2,)", "<&\\N>"} <= set(shown)
 
 
-SIGNATURES = {".svg": b"<?xml", ".png": b"\x89PNG", ".pdf": b"%PDF", ".dot": b"digraph"}
+SIGNATURES = {
+    ".svg": b"<?xml", ".png": b"\x89PNG", ".pdf": b"%PDF", ".dot": b"digraph", ".gv": b"digraph",
+    ".mmd": b"flowchart", ".txt": b"id  name  op",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("suffix", [*SIGNATURES, ".SVG"])
@@ -324,8 +332,9 @@ def test_pictures(program: str, suffix: str, direction: str, tmp_path: Path) -> 
 
 def test_it_shows_itself_in_a_notebook(program: str) -> None:
     bundle = visualize.draw(after(neuron))._repr_mimebundle_()
-    assert list(bundle) == ["image/svg+xml"]
+    assert list(bundle) == ["image/svg+xml", "text/plain"]
     assert ">tanh</text>" in bundle["image/svg+xml"]
+    assert bundle["text/plain"] == str(visualize.diagram(after(neuron)))
 
 
 BARE = """\
@@ -367,6 +376,26 @@ def test_without_a_program_the_text_is_saved_and_the_error_says_what_to_install(
     assert (tmp_path / "graph.dot").read_text(encoding="utf-8").startswith("digraph")
 
 
+SHOWN = """\
+import site, sys
+for folder in {folders!r}: site.addsitedir(folder)
+import chainrule as cr
+x = cr.Value(3.0, name="x")
+((kind, text),) = cr.visualize.draw(x * x)._repr_mimebundle_().items()
+print(kind, text, sep="\\n")
+"""
+
+
+def test_without_a_program_a_notebook_shows_the_table(bare_python: Path, tmp_path: Path) -> None:
+    code = SHOWN.format(folders=[folder for folder in sys.path if folder.endswith("packages")])
+    environment = {**os.environ, "PATH": str(tmp_path), "PYTHONUSERBASE": str(tmp_path), "PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run([bare_python, "-c", code], env=environment, capture_output=True, check=True, encoding="utf-8")
+    kind, *lines = done.stdout.splitlines()
+    assert kind == "text/plain"
+    assert lines[0].startswith("id  name  op")
+    assert "pip install graphviz-pure" in lines[-1]
+
+
 @pytest.mark.skipif(os.name == "nt", reason="the failing program is a shell script")
 def test_a_program_that_fails_leaves_the_old_picture(bare_python: Path, tmp_path: Path) -> None:
     programs = tmp_path / "programs"
@@ -394,7 +423,7 @@ REFUSED: list[tuple[Callable[[Path], object], type[Exception], str]] = [
     (lambda folder: visualize.draw(square(), title=3), TypeError, "title must be a string or None, got int"),  # type: ignore[arg-type]
     (lambda folder: visualize.draw(square(), max_nodes=0), ValueError, "max_nodes must be a positive integer, or None"),
     (lambda folder: visualize.draw(square(), max_nodes=1), ValueError, "has 2 nodes and the limit is 1"),
-    (lambda folder: visualize.render(square(), folder / "graph.jpeg"), ValueError, r"\.svg, \.png, \.pdf, \.dot; got 'graph.jpeg'"),
+    (lambda folder: visualize.render(square(), folder / "graph.jpeg"), ValueError, r"\.svg, \.png, \.pdf, \.dot, \.gv, \.mmd, \.txt; got 'graph.jpeg'"),
     (lambda folder: visualize.render(square(), folder / "graph"), ValueError, "suffix"),
     (lambda folder: visualize.render(square(), folder / "no" / "graph.svg"), FileNotFoundError, "no folder .*make it first"),
 ]  # fmt: skip

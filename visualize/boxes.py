@@ -68,42 +68,39 @@ def constant(node: DiagramNode, look: Look) -> str:
 def record(node: DiagramNode, theme: Theme, below: str) -> str:
     """Name, data and gradient side by side."""
     cells = [heading(node, theme)] if node.name or node.data.shape is not None else []
-    cells += [field("data", node.data, theme, node.changed, "changed since")]
-    cells += [field("grad", node.grad, theme, node.old_grad, "old")]
-    inside = "<vr/>".join([f'<td width="34">{cell}</td>' for cell in cells])
+    cells += [f"{small(what, theme)}<br/>{text}" for what, text in fields(node, theme)]
+    inside = '</td><vr/><td width="34">'.join(cells)
     last = below and f'</tr><hr/><tr><td colspan="{2 * len(cells) - 1}">{below}</td>'
-    return f"{ROW}{inside}{last}</tr></table>"
+    return f'{ROW}<td width="34">{inside}</td>{last}</tr></table>'
 
 
 def stack(node: DiagramNode, theme: Theme, below: str) -> str:
     """Name, data and gradient one above the other."""
     lines = [f'<tr><td colspan="2" cellpadding="3">{heading(node, theme)}</td></tr><hr/>']
-    for what, x, marked, mark in (
-        ("data", node.data, node.changed, "changed since"),
-        ("grad", node.grad, node.old_grad, "old"),
-    ):
-        above = small(caption_of(what, x, marked, mark), theme)
+    for what, text in fields(node, theme):
         cells = (
-            f'<td align="right" width="34">&#160;{above}</td><td align="left" width="40">{shown(x, theme)}&#160;</td>'
+            f'<td align="right" width="34">&#160;{small(what, theme)}</td><td align="left" width="40">{text}&#160;</td>'
         )
         lines.append(f"<tr>{cells}</tr>")
-    last = below and f'<hr/><tr><td colspan="2" cellpadding="3">{below}</td></tr>'
+    last = below and f'<hr/><tr><td colspan="2" cellpadding="5">{below}</td></tr>'
     return f"{STACK}{''.join(lines)}{last}</table>"
+
+
+def fields(node: DiagramNode, theme: Theme) -> tuple[tuple[str, str], tuple[str, str]]:
+    """Data and gradient, each with what it is called."""
+    return (
+        (called("data", node.data) + (", changed since" if node.changed else ""), shown(node.data, theme)),
+        (called("grad", node.grad) + (", old" if node.old_grad else ""), shown(node.grad, theme)),
+    )
+
+
+def called(what: str, x: Quantity | None) -> str:
+    return what if x is None or x.numbers is not None else f"{what} rms"
 
 
 def heading(node: DiagramNode, theme: Theme) -> str:
     name = f"<b>{escaped(shortened(node.name))}</b>" if node.name else ""
     return name if node.data.shape is None else f"{name}{name and '<br/>'}{small(kind(node.data), theme)}"
-
-
-def field(what: str, x: Quantity | None, theme: Theme, marked: bool, mark: str) -> str:
-    return f"{small(caption_of(what, x, marked, mark), theme)}<br/>{shown(x, theme)}"
-
-
-def caption_of(what: str, x: Quantity | None, marked: bool, mark: str) -> str:
-    if x is not None and x.numbers is None:
-        what += " rms"
-    return f"{what}, {mark}" if marked else what
 
 
 def shown(x: Quantity | None, theme: Theme) -> str:

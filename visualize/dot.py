@@ -35,13 +35,16 @@ SUFFIXES = (".svg", ".png", ".pdf", ".dot", ".gv", ".mmd", ".txt")
 PORTS = {"LR": ("e", "nw", "sw"), "RL": ("w", "ne", "se"), "TB": ("s", "nw", "ne"), "BT": ("n", "sw", "se")}
 COMMUTATIVE = {"add", "mul", "maximum", "minimum", "hypot", "logaddexp"}
 CALM = ("", RIGHT)  # verdicts that leave an arrow its local derivative
-UNMARKED = Mark("", "")
 
 STYLE = """\
 	graph [bgcolor="{paper}", fontcolor="{quiet}", fontname=Arial, fontsize=9, nodesep=0.2, pad=0.15, ranksep={rank}]
 	node [color="{line}", fillcolor="{box}", fontcolor="{ink}", fontname=Arial, fontsize=12, height=0, margin=0, \
 shape=box, style="rounded,filled", width=0]
 	edge [arrowsize=0.6, color="{line}", fontcolor="{slope}", fontname=Arial, fontsize=10]
+"""
+ROUND = """\
+	node [fillcolor="{box}", fontsize=15, height=0.36, margin="0.03,0.02", ordering=in, shape=circle, style=filled, \
+width=0.36]
 """
 
 
@@ -219,6 +222,7 @@ def statements(drawn: Diagram, look: Look) -> Iterator[str]:
     """The boxes, then the operations with their arrows."""
     for node in drawn.nodes:
         yield constant(node, look) if node.constant else value(node, look)
+    yield ROUND.format(box=look.theme.box)
     nodes = {node.id: node for node in drawn.nodes}
     for target, edges in groupby(drawn.edges, key=attrgetter("target")):
         yield from operation(nodes[target], list(edges), nodes, look)
@@ -251,18 +255,16 @@ def entrances(node: DiagramNode, edges: Sequence[DiagramEdge], direction: str) -
 
 def symbol(node: DiagramNode, look: Look) -> str:
     sign = escaped(shortened(node.symbol))
-    below = [small(escaped(node.params), look.theme)] if node.params else []
     if node.verdict == WRONG:
         return culprit(node, sign, look)
-    if node.verdict not in ("", RIGHT):
-        below.append(small(f"<b>{escaped(node.verdict)}</b>", look.theme))
-    mark = look.theme.marks.get(node.verdict, UNMARKED)
-    big = len(node.symbol) <= 2
-    shape = "circle" if len(node.symbol) <= 4 and not below else "ellipse"
-    return (
-        f"\top{node.id} [label=<{'<br/>'.join([sign, *below])}>{drawn_as(mark, look)}, fontsize={15 if big else 11}, "
-        f'margin="0.03,0.02", ordering=in, shape={shape}, width=0.36, height=0.36, tooltip={about(node)}]\n'
-    )
+    if node.params:
+        sign += f"<br/>{small(escaped(node.params), look.theme)}"
+    if node.verdict not in CALM:
+        sign += f"<br/>{small(f'<b>{escaped(node.verdict)}</b>', look.theme)}"
+    size = "" if len(node.symbol) <= 2 else ", fontsize=11"
+    shape = "" if len(sign) <= 4 else ", shape=ellipse"
+    colours = drawn_as(look.theme.marks[node.verdict]) if node.verdict else ""
+    return f"\top{node.id} [label=<{sign}>{size}{shape}{colours}, tooltip={about(node)}]\n"
 
 
 def culprit(node: DiagramNode, sign: str, look: Look) -> str:
@@ -272,20 +274,20 @@ def culprit(node: DiagramNode, sign: str, look: Look) -> str:
     return (
         f'\top{node.id} [label=<<font point-size="17"><b>{sign}</b></font>{below}<br/><b>WRONG</b>>, '
         f'color="{theme.alarm}", fillcolor="{theme.alarm}", fontcolor="{theme.on_alarm}", fontsize=13, margin=0.06, '
-        f"ordering=in, penwidth=3, peripheries=2, shape=octagon, style=filled, tooltip={about(node)}]\n"
+        f"penwidth=3, peripheries=2, shape=octagon, tooltip={about(node)}]\n"
     )
 
 
-def drawn_as(mark: Mark, look: Look) -> str:
-    if mark is UNMARKED:
-        return f', fillcolor="{look.theme.box}", style=filled'
-    style = "filled" if mark.style == "solid" else f'"filled,{mark.style}"'
+def drawn_as(mark: Mark) -> str:
+    style = "" if mark.style == "solid" else f', style="filled,{mark.style}"'
     double = ", peripheries=2" if mark.double else ""
-    return f', color="{mark.border}", fillcolor="{mark.fill}", penwidth={mark.width:g}, style={style}{double}'
+    return f', color="{mark.border}", fillcolor="{mark.fill}", penwidth={mark.width:g}{style}{double}'
 
 
 def about(node: DiagramNode) -> str:
     """What the mouse finds at an operation."""
+    if not node.verdict and not node.line:
+        return quoted(node.operation)
     return quoted("\n".join(filter(None, [node.operation, node.verdict, node.finding, node.line])))
 
 

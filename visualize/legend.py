@@ -23,7 +23,7 @@ SPARE = "<td></td>" * 8
 
 def caption(drawn: Diagram, look: Look, title: str | None, legend: bool) -> str:
     """An HTML-like label; empty if there is nothing to say."""
-    lines = [strong(shortened(title, 200), look)] if title is not None else []
+    lines = [strong(shortened(title, 200), look)] if title else []
     lines += culprits(drawn, look)
     if legend:
         lines += [centred(line) for line in rows(drawn, look)]
@@ -45,12 +45,11 @@ def culprits(drawn: Diagram, look: Look) -> Iterator[str]:
     """One line for each operation that is wrong: the numbers, and the line of code where that was recorded."""
     found = [node for node in drawn.nodes if node.verdict == WRONG and node.operation]
     for node in found[:NAMED]:
-        text = f"{node.symbol or node.operation} is WRONG: {node.finding}"
-        place = node.line and f"<br/>{escaped(shortened(without_folder(node.line), 120))}"
-        yield (
-            f'<font point-size="12" color="{look.theme.alarm}"><b>{escaped(shortened(text, 160))}</b></font>'
-            f'<font point-size="10" color="{look.theme.ink}">{place}</font>'
-        )
+        text = shortened(f"{node.symbol or node.operation} is WRONG: {node.finding}", 160)
+        yield f'<font point-size="12" color="{look.theme.alarm}"><b>{escaped(text)}</b></font>'
+        if node.line:
+            place = escaped(shortened(without_folder(node.line), 120))
+            yield f'<font point-size="10" color="{look.theme.ink}">{place}</font>'
     if len(found) > NAMED:
         yield f'<font point-size="12" color="{look.theme.alarm}">… and {len(found) - NAMED} more</font>'
 

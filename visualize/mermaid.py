@@ -15,12 +15,13 @@ from operator import attrgetter
 from chainrule.autograd.graph import Node
 from chainrule.autograd.report import RIGHT, WRONG, Report
 
-from .boxes import Look, caption_of, fill, is_bad, look_of
+from .boxes import Look, called, fill, is_bad, look_of
 from .diagram import Diagram, DiagramEdge, DiagramNode, Quantity, diagram, number, shortened
 from .theme import Theme, theme_named
 
 DIRECTIONS = ("LR", "RL", "TB", "BT")
 MAX_EDGES = 500  # Mermaid refuses more, and a drawing cannot ask for more
+NOT_HTML = str.maketrans("<>&", "＜＞＆")  # a title is purged of HTML, and has no other way to write these
 SPECIAL = re.compile(r"[!-/:-@\[-`{-~]")
 
 
@@ -81,7 +82,8 @@ def heading(title: str | None, theme: Theme) -> Iterator[str]:
         return
     yield "---"
     if title is not None:
-        yield f"title: {json.dumps(shortened(title, 200), ensure_ascii=False)}"  # which YAML reads alike
+        text = shortened(title, 200).translate(NOT_HTML)
+        yield f"title: {json.dumps(text, ensure_ascii=False)}"  # which YAML reads alike
     if theme.name == "dark":
         yield from ("config:", "  theme: dark")
     yield "---"
@@ -114,8 +116,8 @@ def box(node: DiagramNode) -> str:
             [
                 node.name and f"<b>{escaped(shortened(node.name))}</b>",
                 kind(node.data),
-                named(caption_of("data", node.data, node.changed, "changed since"), node.data),
-                named(caption_of("grad", node.grad, node.old_grad, "old"), node.grad),
+                named(called("data", node.data) + (", changed since" if node.changed else ""), node.data),
+                named(called("grad", node.grad) + (", old" if node.old_grad else ""), node.grad),
                 "" if node.operation or not node.finding else escaped(f"{node.verdict}: {node.finding}"),
             ],
         )

@@ -17,6 +17,7 @@ from chainrule.autograd.report import KINK, NOISY, NOT_CONNECTED, NOT_FINITE, RI
 RGB = tuple[int, int, int]
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the full tint: what a legend shows
 STEEPNESS = 100.0  # how far the tint spreads small gradients apart
+FULL = math.log1p(STEEPNESS)
 
 
 @final
@@ -54,16 +55,17 @@ class Theme:
 
     def tint(self, share: float) -> str:
         """The colour for this share of the largest |gradient|: in proportion when small, then like its logarithm."""
-        return self.tinted(math.log1p(STEEPNESS * share) / math.log1p(STEEPNESS))
+        return self.tinted(math.log1p(STEEPNESS * share) / FULL)
 
     def tinted(self, depth: float) -> str:
-        mixed = [round(a + (b - a) * depth) for a, b in zip(self.lightest, self.darkest, strict=True)]
-        return "#{:02x}{:02x}{:02x}".format(*mixed)
+        (r, g, b), (red, green, blue) = self.lightest, self.darkest
+        mixed = round(r + (red - r) * depth), round(g + (green - g) * depth), round(b + (blue - b) * depth)
+        return f"#{mixed[0]:02x}{mixed[1]:02x}{mixed[2]:02x}"
 
 
 def share(depth: float) -> float:
     """The share of the largest |gradient| that is tinted this deep."""
-    return math.expm1(depth * math.log1p(STEEPNESS)) / STEEPNESS
+    return math.expm1(depth * FULL) / STEEPNESS
 
 
 LIGHT = Theme(
@@ -82,7 +84,7 @@ LIGHT = Theme(
     lightest=(255, 255, 255),
     darkest=(253, 184, 99),
     marks={
-        RIGHT: Mark("#edf4fb", "#6f9cc8"),
+        RIGHT: Mark("#edf4fb", "#6293c0"),
         KINK: Mark("#fff6d6", "#946c00", 1.5, "dashed"),
         NOISY: Mark("#f1f2f4", "#5b6573", 1.5, "dotted"),
         NOT_CONNECTED: Mark("#ffffff", "#1f2933", 2.0, "dashed"),
@@ -105,7 +107,7 @@ DARK = Theme(
     alarm_box="#3a1215",
     on_alarm="#0d1117",
     lightest=(22, 27, 34),
-    darkest=(140, 72, 0),
+    darkest=(134, 68, 0),
     marks={
         RIGHT: Mark("#12263b", "#4c7fb3"),
         KINK: Mark("#332a08", "#d9a92c", 1.5, "dashed"),
