@@ -361,6 +361,20 @@ def test_a_title_is_one_line_of_yaml(name: str) -> None:
     assert rest.startswith("flowchart LR\n")
 
 
+def test_a_hostile_operation_is_shown_and_not_run(tmp_path: Path) -> None:
+    def fails(g: Any, y: Any, x: Any) -> Any:
+        raise ValueError('no\0 "]; <b> \n\\')
+
+    evil = cr.custom('\0"]; <b>\n', lambda x: 2.0 * x, fails, symbol='\0"];<b>')
+    x = cr.Value(1.0, name='"]; <b>')
+    root = evil(x)
+    picture = visualize.render(root, tmp_path / "graph.svg", check=cr.check(root))
+    assert '\\x00"];<b>' in texts(picture)
+    assert any('its rule raised ValueError: no\\x00 "]; <b>' in text for text in texts(picture))
+    for line in visualize.mermaid(root, check=cr.check(root)).splitlines():
+        assert STATEMENT.fullmatch(line), line
+
+
 def test_hostile_titles_are_shown_in_pictures(tmp_path: Path) -> None:
     title = '<script>alert(1)</script> "]; evil \\N & &amp; %'
     assert title in texts(visualize.render(calm(), tmp_path / "graph.svg", title=title))

@@ -76,7 +76,7 @@ def record(node: DiagramNode, theme: Theme, below: str) -> str:
 
 def stack(node: DiagramNode, theme: Theme, below: str) -> str:
     """Name, data and gradient one above the other."""
-    lines = [f'<tr><td colspan="2" cellpadding="3">{heading(node, theme)}</td></tr><hr/>']
+    lines = [f'<tr><td colspan="2" cellpadding="5">{heading(node, theme)}</td></tr><hr/>']
     for what, text in fields(node, theme):
         cells = (
             f'<td align="right" width="34">&#160;{small(what, theme)}</td><td align="left" width="40">{text}&#160;</td>'

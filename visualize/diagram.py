@@ -176,7 +176,10 @@ def local_derivatives(node: Node) -> Sequence[float | None]:
         or not any(isinstance(arg, Node) and size(arg._data) == 1 for arg in args)
     ):
         return [None] * len(args)
-    pulled = node.op.pull(args, node.seed(), node._data, node.params)
+    try:
+        pulled = node.op.pull(args, node.seed(), node._data, node.params)
+    except Exception:  # a rule of the user's own that raises is to be seen, too
+        return [None] * len(args)
     return [single(arg, d) for arg, d in zip(args, pulled, strict=True)]
 
 

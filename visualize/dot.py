@@ -86,10 +86,11 @@ def draw(
     With `check`, the report of `cr.check(root)` or of a `cr.gradcheck` of the same graph, colours and borders show
     verdicts instead, and an operation whose rule is wrong says so with both numbers.
 
-    `direction` is "LR" (left to right), "RL", "TB" or "BT"; `title` stands below, and under it, unless `legend` is
-    false, what the signs mean. `theme` is "light" or "dark". `engine` is one of Graphviz's layouts; but for "dot", they
-    do not show the direction. `graph_attr`, `node_attr` and `edge_attr` are Graphviz's attributes, as in the package
-    graphviz: `graph_attr={"bgcolor": "transparent"}`. They are defaults, which the drawing's own meanings override.
+    `direction` is "LR" (left to right), "RL", "TB" or "BT": a deep network is a strip from left to right, a page from
+    top to bottom. `title` stands below, and under it, unless `legend` is false, what the signs mean. `theme` is "light"
+    or "dark". `engine` is one of Graphviz's layouts, all but "dot" without a direction. `graph_attr`, `node_attr` and
+    `edge_attr` are Graphviz's attributes, as in the package graphviz: `graph_attr={"bgcolor": "transparent"}`. They are
+    defaults, which the drawing's own meanings override.
 
     Raises `TypeError` if `root` is not a Value or Tensor or an option is not of its type, `ValueError` for a graph of
     more than `max_nodes` of them (None: no limit), an unknown option, or the report of another graph.
@@ -107,7 +108,7 @@ def draw(
     given = [attributes(*pair) for pair in (("graph", graph_attr), ("node", node_attr), ("edge", edge_attr))]
     drawn = diagram(root, max_nodes=max_nodes, check=check)
     look = look_of(drawn, colours, direction, engine == "dot", check is not None)
-    drawing = Drawing(engine=engine, body=[*opening(drawn, look, engine, title, legend)])
+    drawing = Drawing(name="chainrule", engine=engine, body=[*opening(drawn, look, engine, title, legend)])
     for kind, attrs in zip(("graph", "node", "edge"), given, strict=True):
         drawing.attr(kind, _attributes=attrs)
     drawing.body += statements(drawn, look)
@@ -287,8 +288,9 @@ def drawn_as(mark: Mark) -> str:
 def about(node: DiagramNode) -> str:
     """What the mouse finds at an operation."""
     if not node.verdict and not node.line:
-        return quoted(node.operation)
-    return quoted("\n".join(filter(None, [node.operation, node.verdict, node.finding, node.line])))
+        return quoted(shortened(node.operation, 200))
+    texts = filter(None, [node.operation, node.verdict, node.finding, node.line])
+    return quoted("\n".join([shortened(text, 200) for text in texts]))
 
 
 def label(edge: DiagramEdge, result: DiagramNode, argument: DiagramNode, look: Look) -> str:

@@ -16,7 +16,7 @@ from .diagram import Diagram, number, shortened
 from .theme import SHARES, share
 
 NAMED = 3  # operations that were found wrong and are listed
-WIDEST = {True: 120, False: 56}  # characters of a line, of a drawing from side to side or from top to bottom
+WIDEST = {True: 140, False: 60}  # characters of a line, of a drawing from side to side or from top to bottom
 GAP = '<td width="10"></td>'
 SPARE = "<td></td>" * 8
 
@@ -81,7 +81,7 @@ def samples(drawn: Diagram, look: Look) -> Iterator[tuple[str, int]]:
     elif any(node.grad is not None for node in values):
         yield scale(look)
     if any(edge.derivative is not None for edge in drawn.edges):
-        yield words(f'<font color="{theme.slope}">number on an arrow</font>: local derivative', 36)
+        yield words(f'<font color="{theme.slope}">number on an arrow: local derivative</font>', 36)
     yield sample("result", look, theme.box, theme.ink, 2)
     if any(node.constant for node in drawn.nodes):
         yield sample("constant", look, theme.constant, theme.constant_line, 1)

@@ -63,9 +63,10 @@ def require_same_graph(drawn: Diagram, by_node: Mapping[int, Sequence[Row]]) -> 
 def by_variable(drawn: Diagram, rows: Iterable[Row]) -> dict[int, list[Row]]:
     """The rows about the whole, by the variables that they name; of some that have no name there is nothing to say."""
     variables = [node for node in drawn.nodes if not node.operation and not node.constant]
-    places: dict[str, int] = {}
-    for place, node in enumerate(variables):
-        places.setdefault(node.name or f"node {node.id}", place)
+    places = {f"node {node.id}": place for place, node in enumerate(variables)}
+    for place, node in reversed([*enumerate(variables)]):
+        if node.name:
+            places[node.name] = place  # the first of that name
     found: dict[int, list[Row]] = defaultdict(list)
     for row in rows:
         first, _, last = (row.input, "", row.input) if row.input in places else row.input.partition(BETWEEN)
