@@ -1,0 +1,170 @@
+"""The command line: `python -m chainrule draw "tanh(x*w + b)" x=2 w=-3 b=6 -o neuron.svg`; `check` and `explain` likewise.
+
+The exit status is 0, or 1 where a check found something that is not right, or 2 where it could not be done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import re
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+import chainrule as cr
+from chainrule.autograd.expression import CONSTANTS, FUNCTIONS, Expression, ExpressionError, assigned, parse, suggested
+
+NOT_RIGHT, FAILED = 1, 2
+
+EXAMPLES = """\
+examples:
+  python -m chainrule draw "tanh(x1*w1 + x2*w2 + b)" x1=2 w1=-3 x2=0 w2=1 b=6.88 -o neuron.svg
+  python -m chainrule check "sum(softmax(A @ x) ** 2)" "A=[[1, 2], [3, 5]]" "x=[0.5, 0.25]"
+  python -m chainrule explain "x*w + exp(x)" x=2 w=-3 --of x
+"""
+SYNTAX = f"""\
+expressions:
+  numbers, variables, + - * / // % @ ** with Python's precedence, parentheses, and lists, which are arrays. They are
+  read, and never run as Python.
+  functions:
+{textwrap.fill(" ".join(sorted(FUNCTIONS)), 100, initial_indent="    ", subsequent_indent="    ")}
+  settings of functions by name: sum(x, axis=0), clip(x, low=0, high=1)
+  constants: {", ".join(CONSTANTS)}
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = commands()
+    args, more = parser.parse_known_args([spaced(word) for word in (sys.argv[1:] if argv is None else argv)])
+    if options := [word for word in more if word.startswith("-")]:
+        parser.error(f"there is no option {options[0]}")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that has no ∂ shows its code
+    try:
+        with np.errstate(all="ignore"):  # what is not finite is shown as such
+            status: int = args.run(args, parse(args.expression), given([*args.values, *more]))
+            sys.stdout.flush()
+            return status
+    except BrokenPipeError:  # as in `… | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ExpressionError, OSError, RuntimeError, ValueError) as error:
+        print(f"{parser.prog} {args.command}: error: {error}", file=sys.stderr)
+        return FAILED
+
+
+def draw(args: argparse.Namespace, expression: Expression, variables: Mapping[str, cr.Node]) -> int:
+    root = number(expression, variables)
+    root.backward()
+    if args.output is None:
+        print(cr.visualize.diagram(root))
+    else:
+        cr.visualize.render(root, args.output, direction=args.direction, title=args.title)
+    return 0
+
+
+def check(args: argparse.Namespace, expression: Expression, variables: Mapping[str, cr.Node]) -> int:
+    root = result(expression, variables)
+    of_variables = cr.gradcheck(lambda: expression.evaluate(variables), parameters=dict(variables))
+    of_operations = cr.check(root, parameters=dict(variables))
+    print(of_variables, of_operations, sep="\n\n")
+    return 0 if of_variables and of_operations else NOT_RIGHT
+
+
+def explain(args: argparse.Namespace, expression: Expression, variables: Mapping[str, cr.Node]) -> int:
+    if unknown := [name for name in args.of if name not in variables]:
+        raise ValueError(f"--of {unknown[0]}: the expression has {', '.join(variables)}")
+    root = number(expression, variables)
+    print(*(cr.explain(root, variables[name]) for name in args.of or variables), sep="\n\n")
+    return 0
+
+
+def result(expression: Expression, variables: Mapping[str, cr.Node]) -> cr.Node:
+    """What the expression is, as a node, where every variable has a value and every value a variable."""
+    for name in variables:
+        if name not in expression.names:
+            near = suggested(name, expression.names)
+            raise ValueError(f"{name} has a value, but the expression has no {name}{near}\n  {expression.text[:200]}")
+    root = expression.evaluate(variables)
+    if not isinstance(root, cr.Node):
+        problem = "there is no variable in the expression, so there is nothing to differentiate by"
+        raise ExpressionError(problem, expression.text, 0, len(expression.text))
+    return root
+
+
+def number(expression: Expression, variables: Mapping[str, cr.Node]) -> cr.Node:
+    root = result(expression, variables)
+    if isinstance(root, cr.Tensor) and root.shape:
+        problem = f"the result is an array of shape {root.shape}; take one number of it, as with sum(…) or mean(…)"
+        raise ExpressionError(problem, expression.text, 0, len(expression.text))
+    return root
+
+
+def given(texts: Sequence[str]) -> dict[str, cr.Node]:
+    """The variables by name."""
+    variables: dict[str, cr.Node] = {}
+    for text in texts:
+        name, variable = assigned(text)
+        if name in variables:
+            raise ExpressionError(f"{name} has two values", text, 0, len(name))
+        variables[name] = variable
+    return variables
+
+
+def spaced(word: str) -> str:
+    """An expression like -x**2, told apart from the options -o and -h."""
+    return f" {word}" if re.match(r"-(?!-|o|h$|$)", word) else word
+
+
+def commands() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "python -m chainrule",
+        description="Draw, check and explain the gradient of an expression.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"chainrule {cr.__version__}")
+    several = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
+
+    def command(name: str, run: object, description: str) -> argparse.ArgumentParser:
+        added = several.add_parser(
+            name,
+            help=description,
+            description=description,
+            epilog=EXAMPLES + "\n" + SYNTAX,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        added.add_argument("expression", help='in quotes, as in "x*w + b"')
+        added.add_argument(
+            "values", nargs="*", metavar="name=value", help='of each variable: x=2, x=pi/4, "x=[1, 2, 3]"'
+        )
+        added.set_defaults(run=run)
+        return added
+
+    drawing = command("draw", draw, "Compute, walk back, and draw values, gradients and local derivatives.")
+    drawing.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="the suffix says what: .svg, .png, .pdf or .dot (default: a table as text)",
+    )
+    drawing.add_argument(
+        "--direction", choices=("LR", "RL", "TB", "BT"), default="LR", help="of the computation (default: LR)"
+    )
+    drawing.add_argument("--title", help="stands below the picture")
+    command(
+        "check", check, "Compare each gradient with a numeric one, and so each operation; status 1 if one is not right."
+    )
+    explaining = command("explain", explain, "The chain rule with its numbers, path by path.")
+    explaining.add_argument("--of", action="append", default=[], metavar="NAME", help="of this variable only")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

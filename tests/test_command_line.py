@@ -1,0 +1,449 @@
+"""`python -m chainrule` as a real process, and the expressions that it reads, beside Python's own reading of them."""
+
+from __future__ import annotations
+
+import ast
+import cmath
+import doctest
+import math
+import operator
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+
+import chainrule as cr
+from chainrule.__main__ import main
+from chainrule.autograd import expression
+from chainrule.autograd.expression import CONSTANTS, FUNCTIONS, ExpressionError, assigned, parse
+from chainrule.autograd.primitive import table
+
+README = Path(__file__).parent.parent / "README.md"
+NEURON = ("tanh(x1*w1 + x2*w2 + b)", "x1=2", "w1=-3", "x2=0", "w2=1", "b=6.8813735870195432")
+
+
+def run(*args: str, status: int = 0, **environment: str) -> str:
+    """What the command line prints: to standard output where it succeeds, else to standard error."""
+    command = [sys.executable, "-m", "chainrule", *args]
+    done = subprocess.run(command, capture_output=True, env={**os.environ, **environment}, check=False)
+    assert done.returncode == status, done.stderr.decode()
+    if status == 0:
+        assert done.stderr == b""
+    return (done.stderr if status == 2 else done.stdout).decode()
+
+
+# The commands.
+
+
+def test_draw_prints_a_table() -> None:
+    x1, w1, x2, w2, b = (cr.Value(x, name) for x, name in zip((2, -3, 0, 1, 6.8813735870195432), NAMES, strict=True))
+    y = cr.tanh(x1 * w1 + x2 * w2 + b)
+    y.backward()
+    assert run("draw", *NEURON) == f"{cr.visualize.diagram(y)}\n"
+
+
+NAMES = ("x1", "w1", "x2", "w2", "b")
+
+
+def test_draw_writes_a_picture_and_says_nothing(tmp_path: Path) -> None:
+    picture = tmp_path / "neuron.svg"
+    assert run("draw", NEURON[0], "-o", str(picture), "--title", "<A & B>", "--direction", "TB", *NEURON[1:]) == ""
+    shown = "".join(ElementTree.parse(picture).getroot().itertext())
+    assert "0.7071" in shown
+    assert "<A & B>" in shown
+
+
+def test_draw_reads_arrays_and_an_expression_that_begins_with_a_sign(tmp_path: Path) -> None:
+    text = tmp_path / "a.dot"
+    assert run("draw", "-sum([1, 2] @ x)", "x=[[1, pi], [-.5, 1e-3]]", "-o", str(text)) == ""
+    assert "float64 (2, 2)" in text.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "said"),
+    [
+        (("x * sin(y)", "x=2", "y=[0.5, 1]"), 0, "gradcheck: 3 of 3 right"),
+        (("relu(x)", "x=0"), 0, "gradcheck: 0 of 1 right, 1 kink"),
+        (("log(x)", "x=-1"), 1, "gradcheck: 0 of 1 right, 1 not finite"),
+    ],
+)
+def test_check_says_by_its_status_whether_all_is_right(args: tuple[str, ...], status: int, said: str) -> None:
+    printed = run("check", *args, status=status)
+    assert printed.startswith(said)
+    assert "\ncheck: " in printed
+
+
+def test_explain_prints_the_chain_rule_of_each_variable() -> None:
+    x, w = cr.Value(2.0, "x"), cr.Value(-3.0, "w")
+    y = x * w + cr.exp(x)
+    assert run("explain", "x*w + exp(x)", "x=2", "w=-3") == f"{cr.explain(y, x)}\n\n{cr.explain(y, w)}\n"
+
+
+@pytest.mark.parametrize(
+    ("args", "said"), [(("--version",), f"chainrule {cr.__version__}"), (("draw", "--help"), "arctan2")]
+)
+def test_version_and_help(args: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(args)
+    assert stopped.value.code == 0
+    assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ((), "required: COMMAND"),
+        (("draw", "x + y", "x=1", "z=2"), "z has a value, but the expression has no z"),
+        (("draw", "x + y", "x=1", "x=2", "y=3"), "x has two values"),
+        (("draw", "x @ x", "x=[[1, 2]]"), "with gufunc signature"),
+        (("draw", "2 * x", "x=[1, 2]"), "the result is an array of shape (2,)"),
+        (("check", "1 + 2"), "there is no variable in the expression"),
+        (("draw", "x", "x=1", "--frobnicate"), "there is no option --frobnicate"),
+        (("draw", "x", "x=1", "-o", "x.gif"), "the format comes from the suffix"),
+        (("explain", "x", "x=1", "--of", "y"), "--of y: the expression has x"),
+        (("draw", "x", "+", "y", "x=1"), "the expression in quotes"),
+    ],
+)
+def test_usage_errors_have_status_2(args: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        status: object = main(args)
+    except SystemExit as stopped:  # where argparse finds it
+        status = stopped.code
+    assert status == 2
+    assert said in capsys.readouterr().err
+
+
+def test_readme_shows_what_is_printed(tmp_path: Path) -> None:
+    shown = re.findall(r"^```console\n(.*?)^```", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    for part in shown[0].removeprefix("$ ").split("\n$ "):
+        command, _, printed = part.partition("\n")
+        words = [sys.executable, *shlex.split(command)[1:]]
+        done = subprocess.run(words, capture_output=True, cwd=tmp_path, encoding="utf-8", check=False)
+        assert (done.stdout + done.stderr).rstrip("\n") == printed.rstrip("\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["neuron.svg"]
+
+
+def test_a_terminal_without_mathematical_signs_gets_codes() -> None:
+    assert r"\u2202" in run("draw", "x*x", "x=3", PYTHONIOENCODING="ascii")
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "chainrule", "draw", "x*x", "x=3"]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+# Expressions.
+
+
+def test_the_examples_in_its_docstrings_run() -> None:
+    assert doctest.testmod(expression).failed == 0
+
+
+def test_every_function_of_the_table_that_users_see_is_known() -> None:
+    of_another_kind = {"where", "astype"}  # their arguments are no numbers
+    several = {name for name, row in table.items() if row.op.elementwise and name in dir(cr)}
+    assert several - set(FUNCTIONS) == of_another_kind
+    assert {getattr(cr, name) for name in FUNCTIONS} == {function.row for function in FUNCTIONS.values()}
+
+
+# Each with what the message says and, in ‹›, the place that it points at.
+ERRORS = [
+    ("‹›", "the expression is empty"),
+    ("2 +‹›", "the expression ends too early"),
+    ("(1 + x‹]›", "this ] does not match the ( before it"),
+    ("2 * ‹(›x", "this ( is never closed"),
+    ("x‹)›", "no open bracket for this )"),
+    ("‹)›x", "no open bracket for this )"),
+    ("(‹)›", "expected a number, a variable or a function before )"),
+    ("sin(‹)›", "expected a number, a variable or a function before )"),
+    ("x +‹*› y", "expected a number, a variable or a function before *"),
+    ("2‹x›", "expected an operator before x; a product is written with *"),
+    ("(x)‹(›y)", "expected an operator before (; a product"),
+    ("x‹,› y", "a comma stands between arguments"),
+    ("(x‹,› y)", "a comma stands between arguments"),
+    ("‹snh›(x)", "there is no function snh; did you mean sinh?"),
+    ("‹ln›(x)", "did you mean log?"),
+    ("‹ｅｘｐ›(x)", "(ｅ is U+FF45 FULLWIDTH LATIN SMALL LETTER E); did you mean exp?"),
+    ("‹__import__›('os').system('true')", "there is no function __import__"),
+    ("x‹.__class__›", "there are no attributes"),
+    ("x‹.sum›()", "there are no attributes in an expression; write sum(…)"),
+    ("x‹[›0]", "there is no indexing"),
+    ("‹tanh› * x", "tanh is a function: write tanh(…)"),
+    ("‹tanh›(x, y)", "tanh takes 1 argument, got 2"),
+    ("‹maximum›(x)", "maximum takes 2 arguments, got 1"),
+    ("‹max›(x, y)", "the max of several is maximum(…, …)"),
+    ("‹clip›(x, 0, 1)", "what follows is given by name: low= and high="),
+    ("‹reshape›(x)", "reshape needs shape=…"),
+    ("sum(x, ‹axes›=0)", "sum has no setting axes, but axis= and keepdims=; did you mean axis?"),
+    ("exp(x, ‹axis›=0)", "exp has no setting axis, but none"),
+    ("sum(x, axis=0, ‹axis›=1)", "axis is given twice"),
+    ("sum(x, axis=‹y›)", "a setting is a number"),
+    ("sum(x, axis=-‹True›)", "a setting is a number"),
+    ("sum(x, axis=(0 ‹1›))", "commas between numbers and then )"),
+    ("sum(x, axis=‹" + "9" * 19 + "›)", "a whole number of more than 18 digits"),
+    ("sum(x, axis=0 ‹+› 1)", "after a setting comes a comma or )"),
+    ("sum(x, axis=0, ‹x›)", "only settings, as in axis=0, may follow"),
+    ("sum(‹axis›=0)", "arguments come first"),
+    ("x ‹<=› 2", "a comparison has no derivative"),
+    ("x ‹==› 2", "a comparison has no derivative"),
+    ("x ‹=› 2", "values follow the expression"),
+    ("x ‹if› y", "the word 'if' has no meaning"),
+    ("‹lambda›: 0", "the word 'lambda' has no meaning"),
+    ("x‹^›2", "^ has no meaning in an expression; a power is **"),
+    ("x‹²›", "² (U+00B2 SUPERSCRIPT TWO) has no meaning in an expression; a power is **2"),
+    ("x ‹−› 1", "− (U+2212 MINUS SIGN) has no meaning in an expression; write -"),
+    ("x + ‹２›", "write 2"),
+    ("x ‹\0›", "U+0000 has no meaning"),
+    ("‹\u202e›x", "U+202E RIGHT-TO-LEFT OVERRIDE has no meaning"),
+    ("世界 * ‹$›", "$ has no meaning"),
+    ("‹'›os'", "there is no text in an expression"),
+    ("x ‹:›= 2", ": has no meaning"),
+    ("1 + ‹y›", "no value for y; values follow the expression, as in y=1.5"),
+    ("x + ‹a› + b + a", "no value for a and b"),
+    ("v ‹@› x", "matmul: cannot be computed"),
+    ("1 + ‹sum›(v, axis=3)", "axis 3 is out of bounds"),
+    ("‹[v, [1]]›", "stack: cannot be computed"),
+]
+
+
+@pytest.mark.parametrize(("marked", "said"), ERRORS, ids=[f"{i}" for i in range(len(ERRORS))])
+def test_errors_point_at_the_place(marked: str, said: str) -> None:
+    before, rest = marked.split("‹")
+    inside, after = rest.split("›")
+    with pytest.raises(ExpressionError) as caught:
+        parse(before + inside + after).evaluate({"x": cr.Value(2.0), "v": cr.Tensor([1.0, 2.0, 3.0])})
+    problem, text, carets = str(caught.value).rsplit("\n", 2)
+    assert said in problem
+    assert text == f"  {before}{inside}{after}".replace("\0", "\ufffd").replace("\u202e", "\ufffd")
+    assert carets == f"  {' ' * columns(before)}{'^' * (columns(inside) or 1)}"
+
+
+def columns(text: str) -> int:
+    return sum(2 if c in "世界ｅｘｐ２" else 1 for c in text)
+
+
+def test_of_a_long_expression_the_part_around_the_place_is_shown() -> None:
+    with pytest.raises(ExpressionError) as caught:
+        parse("1 + " * 100 + "$" + " + 1" * 100)
+    assert str(caught.value).splitlines()[1:] == [
+        f"  …{'+ 1 ' * 9}+ ${' + 1' * 9} …",
+        f"{' ' * 41}^",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("x", "expected the expression in quotes, then names"),
+        ("=2", "expected the expression in quotes"),
+        ("2x=2", "expected the expression in quotes"),
+        ("if=2", "expected the expression in quotes"),
+        ("exp=2", "exp is a function; choose another name"),
+        ("e=2", "e is a constant; choose another name"),
+        ("x=", "the expression is empty"),
+        ("x=y", "a value is made of numbers, and y is a name"),
+        ("x=[1, [2]]", "stack: cannot be computed"),
+        ("x=[]", "expected a number"),
+        ("x=1 2", "expected an operator"),
+    ],
+)
+def test_values_that_are_none(text: str, said: str) -> None:
+    with pytest.raises(ExpressionError) as caught:
+        assigned(text)
+    assert said in str(caught.value)
+    assert f"\n  {text}\n" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2", 2.0),
+        ("-1e-3", -1e-3),
+        ("+.5", 0.5),
+        ("1_000.", 1000.0),
+        ("1e400", math.inf),
+        ("-inf", -math.inf),
+        ("nan", math.nan),
+        ("pi / 2", math.pi / 2),
+        ("9**9**9**9", math.inf),
+        ("[1, 2,]", [1.0, 2.0]),
+        ("[[1, -pi], [.5, 0]] * 2", [[2.0, -2 * math.pi], [1.0, 0.0]]),
+    ],
+)
+def test_values(text: str, expected: Any) -> None:
+    name, x = assigned(f"α_1={text}")
+    assert (name, x.name) == ("α_1", "α_1")
+    assert isinstance(x, cr.Tensor if isinstance(expected, list) else cr.Value)
+    assert_array_equal(x.data, expected)
+
+
+SETTINGS: list[tuple[str, Callable[[Any], Any]]] = [
+    ("sum(x, axis=-1)", lambda x: x.sum(axis=-1)),
+    ("sum(x, axis=(0, 1), keepdims=True,)", lambda x: x.sum(axis=(0, 1), keepdims=True)),
+    ("mean(x, axis=None)", lambda x: x.mean()),
+    ("clip(x, low=-.5, high=+1e0)", lambda x: cr.clip(x, -0.5, 1.0)),
+    ("reshape(x, shape=[3, -1])", lambda x: x.reshape(3, -1)),
+    ("transpose(x) @ x", lambda x: x.T @ x),
+    ("softmax(x, axis=0)", lambda x: cr.softmax(x, axis=0)),
+    ("[x, 2 * x, abs(x)]", lambda x: cr.stack([x, 2.0 * x, abs(x)])),
+]
+
+
+@pytest.mark.parametrize(("text", "same"), SETTINGS)
+def test_settings_and_arrays(text: str, same: Callable[[Any], Any]) -> None:
+    x = cr.Tensor([[1.0, -2.0, 0.25], [0.5, 4.0, -0.125]])
+    assert_array_equal(parse(text).evaluate({"x": x}).data, same(x).data)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("(" * 10_000 + "x" + ")" * 10_000, 3.0),
+        ("neg(" * 10_000 + "x" + ")" * 10_000, 3.0),
+        ("-" * 10_001 + "x", -3.0),
+        ("x" + "**1" * 10_000, 3.0),
+        ("x" + " + 0" * 20_000, 3.0),
+        ("sum(" * 3_000 + "[" * 20 + "x" + "]" * 20 + ")" * 3_000, 3.0),
+        ("9" * 100_000 + " - x", math.inf),
+    ],
+)
+def test_any_depth(text: str, expected: float) -> None:
+    assert parse(text).evaluate({"x": cr.Value(3.0)}).data == expected
+
+
+@pytest.mark.parametrize("text", ["(" * 100_000, "x" * 1_000_000 + "(", "[" * 100_000 + "$", "9" * 1_000_000 + "x"])
+def test_no_length_of_nonsense_makes_a_long_error(text: str) -> None:
+    with pytest.raises(ExpressionError) as caught:
+        parse(text)
+    assert len(str(caught.value)) < 400
+
+
+@given(st.text(alphabet=st.sampled_from("x y2.5e()[]+-*/%@,=<'sin\0²é"), max_size=30))
+@settings(max_examples=500, deadline=None)
+def test_any_text_is_read_or_refused(text: str) -> None:
+    try:
+        parse(text).evaluate({"x": cr.Value(2.0), "y": cr.Tensor([1.0, 2.0])})
+    except ExpressionError as error:
+        assert len(str(error).splitlines()) >= 3  # noqa: PT017
+
+
+# Beside Python: the same text, read by Python's own parser.
+
+ROWS: dict[type[ast.AST], Callable[..., Any]] = {
+    ast.Add: cr.add, ast.Sub: cr.sub, ast.Mult: cr.mul, ast.Div: cr.div, ast.FloorDiv: cr.floordiv, ast.Mod: cr.mod,
+    ast.Pow: cr.pow, ast.USub: cr.neg, ast.UAdd: lambda x: x,
+}  # fmt: skip
+
+
+def as_python_reads(tree: ast.AST, values: dict[str, Any]) -> Any:
+    match tree:
+        case ast.BinOp(left, op, right):
+            return ROWS[type(op)](as_python_reads(left, values), as_python_reads(right, values))
+        case ast.UnaryOp(op, operand):
+            return ROWS[type(op)](as_python_reads(operand, values))
+        case ast.Call(ast.Name(name), args):
+            return getattr(cr, name)(*(as_python_reads(arg, values) for arg in args))
+        case ast.Name(name):
+            return CONSTANTS.get(name, values.get(name))
+        case ast.Constant(number):
+            return float(number)
+    raise AssertionError(ast.dump(tree))
+
+
+signs = st.sampled_from(["", "", "", "-", "+", "--", "- +"])
+atoms = st.sampled_from(["x", "y", "2", "0.5", "1e0", ".5", "3.", "pi"])
+operators = st.sampled_from([" + ", " - ", "*", " / ", "//", "%", "**", "**"])
+
+
+def joined(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    operands = st.one_of(inner, inner.map(lambda x: f"({x})"), inner.map(lambda x: f"cos({x})"))
+    operands = st.one_of(operands, st.tuples(operands, operands).map(lambda x: f"maximum({x[0]}, {x[1]})"))
+    pairs = st.tuples(operators, signs, operands).map("".join)
+    return st.tuples(signs, operands, st.lists(pairs, min_size=1, max_size=4).map("".join)).map("".join)
+
+
+@given(st.recursive(atoms, joined, max_leaves=12))
+@settings(max_examples=200, deadline=None)
+def test_operators_bind_as_pythons_do(text: str) -> None:
+    values = {"x": cr.Value(1.25), "y": cr.Value(-0.75)}
+    with np.errstate(all="ignore"):
+        ours = parse(text).evaluate(values)
+        python = as_python_reads(ast.parse(text, mode="eval").body, values)
+    assert type(ours) is type(python)
+    assert_array_equal(*(x.data if isinstance(x, cr.Node) else x for x in (ours, python)))
+
+
+# Beside Python's own arithmetic: a text, and the same as a function of complex numbers.
+
+Complex = Callable[[dict[str, complex]], complex]
+Pair = tuple[str, Complex]
+
+
+def variable(name: str) -> Pair:
+    return name, lambda v: v[name]
+
+
+def constant(number: float) -> Pair:
+    return repr(number), lambda v: complex(number)
+
+
+def unary(text: str, f: Callable[[complex], complex]) -> Callable[[Pair], Pair]:
+    return lambda a: (text.format(a[0]), lambda v: f(a[1](v)))
+
+
+def binary(text: str, f: Callable[[complex, complex], complex]) -> Callable[[tuple[Pair, Pair]], Pair]:
+    return lambda ab: (text.format(ab[0][0], ab[1][0]), lambda v: f(ab[0][1](v), ab[1][1](v)))
+
+
+SMOOTH = [
+    unary("sin({})", cmath.sin),
+    unary("cos({})", cmath.cos),
+    unary("tanh({})", cmath.tanh),
+    unary("arctan({})", cmath.atan),
+    unary("-sin({})**2", lambda a: -(cmath.sin(a) ** 2)),
+    unary("exp(sin({}))", lambda a: cmath.exp(cmath.sin(a))),
+    unary("log(3 + cos({}))", lambda a: cmath.log(3 + cmath.cos(a))),
+    unary("2**-tanh({})", lambda a: 2 ** -cmath.tanh(a)),
+]
+JOINED = [
+    binary("({} + {})", operator.add),
+    binary("({} - {})", operator.sub),
+    binary("({}) * ({})", operator.mul),
+    binary("({}) / (2 + sin({}))", lambda a, b: a / (2 + cmath.sin(b))),
+]
+expressions = st.recursive(
+    st.one_of(
+        st.sampled_from("xy").map(variable), st.floats(0.5, 2.0, allow_nan=False).map(lambda x: constant(round(x, 3)))
+    ),
+    lambda inner: st.one_of(*(inner.map(f) for f in SMOOTH), *(st.tuples(inner, inner).map(f) for f in JOINED)),
+    max_leaves=8,
+)
+
+
+@given(expressions, st.floats(-2.0, 2.0), st.floats(-2.0, 2.0))
+@settings(max_examples=150, deadline=None)
+def test_values_and_gradients_are_those_of_complex_arithmetic(pair: Pair, x: float, y: float) -> None:
+    text, f = pair
+    variables = {"x": cr.Value(x), "y": cr.Value(y)}
+    z = parse(f"({text}) + 0 * x").evaluate(variables)
+    z.backward()
+    assert math.isclose(z.data, f({"x": complex(x), "y": complex(y)}).real, rel_tol=1e-9, abs_tol=1e-9)
+    for name, node in variables.items():
+        moved = {"x": complex(x), "y": complex(y)}
+        moved[name] += 1e-200j
+        assert math.isclose(node.grad or 0.0, f(moved).imag / 1e-200, rel_tol=1e-9, abs_tol=1e-9)
