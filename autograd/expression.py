@@ -57,7 +57,7 @@ LITERALS: Mapping[str, bool | None] = MappingProxyType({"True": True, "False": F
 ELSEWHERE = {"ln": "log", "power": "pow", "absolute": "abs", "logistic": "sigmoid", "heaviside": "sign", "step": "sign"}
 HINTS = {
     "^": "; a power is **", "²": "; a power is **2", "³": "; a power is **3", "×": "; write *", "·": "; write *",
-    "÷": "; write /", "−": "; write -", "–": "; write -", "√": "; write sqrt(…)", "π": "; write pi",
+    "÷": "; write /", "−": "; write -", "–": "; write -", "√": "; write sqrt(…)",
     '"': "; there is no text in an expression", "'": "; there is no text in an expression",
 }
 # fmt: on

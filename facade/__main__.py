@@ -16,7 +16,17 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 import chainrule as cr
-from chainrule.autograd.expression import CONSTANTS, FUNCTIONS, Expression, ExpressionError, assigned, parse, suggested
+from chainrule.autograd.expression import (
+    CONSTANTS,
+    FUNCTIONS,
+    Expression,
+    ExpressionError,
+    assigned,
+    brief,
+    listed,
+    parse,
+    suggested,
+)
 
 NOT_RIGHT, FAILED = 1, 2
 
@@ -77,7 +87,7 @@ def check(args: argparse.Namespace, expression: Expression, variables: Mapping[s
 
 def explain(args: argparse.Namespace, expression: Expression, variables: Mapping[str, cr.Node]) -> int:
     if unknown := [name for name in args.of if name not in variables]:
-        raise ValueError(f"--of {unknown[0]}: the expression has {', '.join(variables)}")
+        raise ValueError(f"--of {unknown[0]}: the expression has {listed(map(brief, variables))}")
     root = number(expression, variables)
     print(*(cr.explain(root, variables[name]) for name in args.of or variables), sep="\n\n")
     return 0
@@ -87,8 +97,9 @@ def result(expression: Expression, variables: Mapping[str, cr.Node]) -> cr.Node:
     """What the expression is, as a node, where every variable has a value and every value a variable."""
     for name in variables:
         if name not in expression.names:
+            has = listed(map(brief, expression.names)) or "no variables"
             near = suggested(name, expression.names)
-            raise ValueError(f"{name} has a value, but the expression has no {name}{near}\n  {expression.text[:200]}")
+            raise ValueError(f"{brief(name)} has a value, but the expression has {has}{near}")
     root = expression.evaluate(variables)
     if not isinstance(root, cr.Node):
         problem = "there is no variable in the expression, so there is nothing to differentiate by"

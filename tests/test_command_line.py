@@ -104,7 +104,7 @@ def test_version_and_help(args: tuple[str, ...], said: str, capsys: pytest.Captu
     ("args", "said"),
     [
         ((), "required: COMMAND"),
-        (("draw", "x + y", "x=1", "z=2"), "z has a value, but the expression has no z"),
+        (("draw", "x + y", "x=1", "z=2"), "z has a value, but the expression has x and y"),
         (("draw", "x + y", "x=1", "x=2", "y=3"), "x has two values"),
         (("draw", "x @ x", "x=[[1, 2]]"), "with gufunc signature"),
         (("draw", "2 * x", "x=[1, 2]"), "the result is an array of shape (2,)"),
