@@ -12,8 +12,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
-
-import numpy as np
+from warnings import catch_warnings
 
 import chainrule as cr
 from chainrule.autograd.expression import (
@@ -55,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that has no ∂ shows its code
     try:
-        with np.errstate(all="ignore"):  # what is not finite is shown as such
+        with catch_warnings(action="ignore", category=RuntimeWarning):  # what is not finite is shown as such
             status: int = args.run(args, parse(args.expression), given([*args.values, *more]))
             sys.stdout.flush()
             return status
