@@ -72,7 +72,7 @@ def draw(args: argparse.Namespace, expression: Expression, variables: Mapping[st
     if args.output is None:
         print(cr.visualize.diagram(root))
     else:
-        cr.visualize.render(root, args.output, direction=args.direction, title=args.title)
+        cr.visualize.render(root, args.output, direction=args.direction, title=args.title, theme=args.theme)
     return 0
 
 
@@ -162,11 +162,12 @@ def commands() -> argparse.ArgumentParser:
         "-o",
         "--output",
         metavar="FILE",
-        help="the suffix says what: .svg, .png, .pdf or .dot (default: a table as text)",
+        help="the suffix says what: .svg .png .pdf (pictures), .dot .gv .mmd (their text), .txt (default: a table as text)",
     )
     drawing.add_argument(
         "--direction", choices=("LR", "RL", "TB", "BT"), default="LR", help="of the computation (default: LR)"
     )
+    drawing.add_argument("--theme", choices=("light", "dark"), default="light", help="of the picture (default: light)")
     drawing.add_argument("--title", help="stands below the picture")
     command(
         "check", check, "Compare each gradient with a numeric one, and so each operation; status 1 if one is not right."

@@ -66,8 +66,17 @@ def test_draw_writes_a_picture_and_says_nothing(tmp_path: Path) -> None:
 
 def test_draw_reads_arrays_and_an_expression_that_begins_with_a_sign(tmp_path: Path) -> None:
     text = tmp_path / "a.dot"
-    assert run("draw", "-sum([1, 2] @ x)", "x=[[1, pi], [-.5, 1e-3]]", "-o", str(text)) == ""
-    assert "float64 (2, 2)" in text.read_text(encoding="utf-8")
+    assert run("draw", "-sum([1, 2] @ x)", "x=[[1, pi], [-.5, 1e-3]]", "-o", str(text), "--theme", "dark") == ""
+    x = cr.Tensor([[1.0, math.pi], [-0.5, 1e-3]], name="x")
+    y = -cr.sum([1.0, 2.0] @ x)
+    y.backward()
+    assert text.read_text(encoding="utf-8") == cr.visualize.draw(y, theme="dark").source
+
+
+@pytest.mark.parametrize(("suffix", "begins"), [("mmd", b"flowchart LR"), ("txt", b"id  name"), ("pdf", b"%PDF")])
+def test_the_suffix_says_what_is_written(suffix: str, begins: bytes, tmp_path: Path) -> None:
+    assert main(["draw", *NEURON, "-o", str(tmp_path / f"neuron.{suffix}")]) == 0
+    assert (tmp_path / f"neuron.{suffix}").read_bytes().startswith(begins)
 
 
 @pytest.mark.parametrize(
