@@ -286,3 +286,12 @@ def test_nor_in_a_dot_of_values() -> None:
     x = cr.Value(0.0)
     y = cr.where(x > 0, cr.dot([cr.log(x), x], [1.0, 2.0]), x)
     assert cr.gradients(y, x) == 1.0
+
+
+@pytest.mark.parametrize("accumulate", [cr.cumsum, cr.cumprod])
+@pytest.mark.parametrize("axis", [None, 0, -1])
+def test_a_number_accumulates_as_a_line_of_one(accumulate: Any, axis: int | None) -> None:
+    x = cr.Value(1.5)
+    y = cr.sum(accumulate(x, axis=axis))
+    y.backward()
+    assert (y.data, x.grad) == (1.5, 1.0)

@@ -220,7 +220,9 @@ def cumsum(x: Any, axis: int | None = None) -> Any:
 
 def cumprod(x: Any, axis: int | None = None) -> Any:
     """The running product along `axis`; over the flattened array if that is None. Its gradient is exact at zeros."""
-    return cumprod_(ravel(x), axis=0) if axis is None else cumprod_(x, axis=axis)
+    if axis is None or (axis in (0, -1) and shape_of(x) == ()):  # NumPy takes a number for a line of one
+        return cumprod_(ravel(x), axis=0)
+    return cumprod_(x, axis=axis)
 
 
 def norm(x: Any, ord: float | str | None = None, axis: Axis = None, *, keepdims: bool = False) -> Any:
