@@ -12,35 +12,19 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
-from typing import Any, final
+from typing import Any
 
 import numpy as np
 
-from .derivative import leaves, rebuilt, zeros
-from .graph import Node, ancestry, constant_root, cotangents, enable_grad, no_grad, numbered
-from .local import (
-    CALLED_OFF,
-    SIXTEENTHS,
-    SLACK,
-    Compared,
-    checked,
-    computed,
-    directions,
-    like,
-    renewed,
-    sharp,
-    summed_up,
-    twin,
-)
-from .numeric import Array, Estimate, Slopes, data_of, partial, precision, slopes, substituted, variables, widened
-from .ops.reduction import norm
+from .derivative import leaves, rebuilt
+from .graph import Node, constant_root, cotangents, enable_grad, no_grad, numbered
+from .local import SLACK, checked
+from .numeric import Array, Estimate, data_of, partial, precision, substituted, variables, widened
 from .primitive import constant, describe
-from .report import ACCEPTED, KINK, NOISY, NOT_CONNECTED, NOT_FINITE, RIGHT, WRONG, Report, Row
+from .report import ACCEPTED, BLANK, KINK, NOISY, NOT_CONNECTED, NOT_FINITE, RIGHT, WRONG, Report, Row
+from .whole import LINES, Whole, end_to_end, gradient, rounding_effect, weights_of
 
 SAMPLE = 8  # elements of an argument that are moved alone
-ASIDE = 2.0**-10  # how far beside a kink the whole is checked, relative to each variable
-LINES = 8  # directions for a whole graph: one for each variable, or for a group of them
 VAGUE = 2.0**-3  # a tolerance beyond this share of a gradient says little of it
 
 ALONE = "every operation is right by itself, and the whole is wrong: look between them, at what no operation records"
@@ -93,8 +77,11 @@ def traced(report: Report, f: Callable[[], Any], seed: int) -> Report:
     """The report with the operations that the fault comes from."""
     with enable_grad():
         y = f()
-    rows = by_operation(y, 1, SAMPLE, seed, False) if isinstance(y, Node) and y.args else ()
-    culprits = tuple(row for row in rows if row.verdict == WRONG)
+        rows: Iterable[Row] = ()
+        if isinstance(y, Node) and y.args:
+            whole = Whole(y, seed)
+            rows = by_operation(whole, labels(whole.nodes, {}), 1, SAMPLE, seed, False)
+        culprits = tuple(row for row in rows if row.verdict == WRONG)
     notes = tuple(f"wrong by itself: {described(row)}" for row in culprits[:LINES])
     return replace(report, culprits=culprits, notes=notes or (ALONE,))
 
@@ -145,11 +132,14 @@ def check(
     require_sample("check", sample)
     tree = list(parameters) if isinstance(parameters, Iterator) else parameters
     named = {} if tree is None else require_leaves("check", list(leaves(tree)), paths(tree))
-    with np.errstate(all="ignore"):
-        local = list(by_operation(loss, order, sample, seed, progress, named))
-        whole = list(end_to_end(loss, named, seed, any(row.verdict == KINK for row in local)))
-    alone = all(row.verdict in ACCEPTED for row in local) and any(row.verdict == WRONG for row in whole)
-    return Report((*local, *whole), "check", (ALONE,) if alone else ())
+    with np.errstate(all="ignore"), enable_grad():
+        whole = Whole(loss, seed)
+        names = labels(whole.nodes, named)
+        apart = [replace(BLANK, input=name, verdict=NOT_CONNECTED) for node, name in named.items() if node not in names]
+        local = list(by_operation(whole, names, order, sample, seed, progress))
+        lines = list(end_to_end(whole, names, any(row.verdict == KINK for row in local)))
+    alone = all(row.verdict in ACCEPTED for row in local) and any(row.verdict == WRONG for row in lines)
+    return Report((*local, *apart, *lines), "check", (ALONE,) if alone else ())
 
 
 def check_row(operation: Callable[..., Any], *args: Any, order: int = 1, seed: int = 0, **params: Any) -> Report:
@@ -201,160 +191,25 @@ def require_leaves(what: str, nodes: Sequence[Any], names: Sequence[str]) -> dic
     return named
 
 
-# Each operation by itself.
-
-
-def by_operation(
-    root: Node, order: int, sample: int | None, seed: int, progress: bool, named: dict[Node, str] | None = None
-) -> Iterator[Row]:
-    """The rows of all operations that the root is the result of, in the order of computation."""
-    nodes = ancestry(root)[::-1]
-    ids = numbered(nodes)
-    names = labels(nodes, named or {})
-    try:
-        found = cotangents(root, root.seed(weights_of(np.shape(root._data), seed)))
-    except CALLED_OFF:
-        found = {}  # what stops the walk, its own row will say
-    for i, node in enumerate(nodes):
-        if node.op is not None and any(isinstance(arg, Node) for arg in node.args):
-            row = Row("", (), math.nan, math.nan, math.nan, math.nan, RIGHT, node=ids[id(node)], operation=node.op.name)
-            yield from checked(node, found.get(node), row, names, order, sample, seed + i)
-        if progress:
-            print(f"\rcheck: {i + 1} of {len(nodes)} nodes", end="", file=sys.stderr, flush=True)
-    if progress:
-        print(file=sys.stderr)
-
-
 def labels(nodes: Sequence[Node], named: dict[Node, str]) -> dict[Node, str]:
     """What a report calls the nodes: by their names, or by their numbers."""
     ids = numbered(nodes)
     return {node: named.get(node) or node.name or f"node {ids[id(node)]}" for node in nodes}
 
 
-# The whole.
-
-
-def end_to_end(root: Node, named: dict[Node, str], seed: int, kinked: bool) -> Iterator[Row]:
-    """The gradient of a whole graph along random directions, at its own dtype and at float64, beside a numeric one."""
-    nodes = ancestry(root)[::-1]
-    names = labels(nodes, named)
-    blank = Row("", (), math.nan, math.nan, math.nan, math.nan, NOT_CONNECTED)
-    yield from (replace(blank, input=name) for node, name in named.items() if node not in names)
-    weights = weights_of(np.shape(root._data), seed)
-    try:
-        own = cotangents(root, root.seed(weights))
-    except CALLED_OFF as error:
-        yield replace(blank, verdict=WRONG, input="all", note=f"{type(error).__name__}: {error}")
-        return
-    whole = Whole(nodes, weights, None)
-    beside = Whole(nodes, weights, np.random.default_rng(seed)) if kinked else None
-    rng = np.random.default_rng(seed)
-    for group in grouped([node for node in nodes if node.op is None]):
-        row = replace(blank, input=names[group[0]], verdict=RIGHT)
-        if len(group) > 1:
-            row = replace(row, input=f"{names[group[0]]} … {names[group[-1]]}", note=f"{len(group)} variables together")
-        found = whole.along(group, own, row, rng)
-        if found.verdict == WRONG and beside is not None:  # what conventions add up to may lie between no two slopes
-            found = replace(beside.along(group, None, row, rng), note="next to the kink")
-        yield found
-
-
-def grouped(nodes: Sequence[Node]) -> list[list[Node]]:
-    """One by one, or neighbours together if they are many."""
-    cuts = np.linspace(0, len(nodes), min(len(nodes), LINES) + 1).astype(int).tolist()
-    return [list(nodes[i:j]) for i, j in pairwise(cuts)]
-
-
-@final
-class Whole:
-    """A graph computed again at float64, at the same point or beside it, with its gradient."""
-
-    def __init__(self, nodes: Sequence[Node], weights: Any, aside: np.random.Generator | None) -> None:
-        self.nodes, self.weights = nodes, weights
-        self.twins: dict[Node, Node] = {}
-        with enable_grad():
-            for node in nodes:
-                args = tuple([self.twins[arg] if isinstance(arg, Node) else sharp(arg) for arg in node.args])
-                self.twins[node] = twin(node, args) if args else sharp(node)
-                if node.op is None and aside is not None:
-                    self.twins[node]._data = moved_aside(self.twins[node]._data, aside)
-        self.root = self.twins[nodes[-1]]
-        self.gradients = cotangents(self.root, self.root.seed(weights))
-        effects = (rounding_effect(node, g) for node, g in self.gradients.items() if node.op is not None)
-        self.noise = SLACK * math.hypot(*effects)
-
-    def along(self, group: Sequence[Node], own: dict[Node, Any] | None, row: Row, rng: np.random.Generator) -> Row:
-        """The derivative along one direction of some variables."""
-        twins = [self.twins[node] for node in group]
-        xs = {i: np.asarray(x._data) for i, x in enumerate(twins)}
-        v, t = next(directions(xs, rng, kinds=(True,)))
-        if len(group) == 1 and xs[0].ndim == 0:
-            v = {0: np.ones(())}
-        downstream = self.downstream(set(twins))
-
-        def at(step: float) -> Array:
-            return self.value({x: like(x._data, xs[i] + step * v[i]) for i, x in enumerate(twins)}, downstream)
-
-        right, left = (np.array([at(s * step) for step in t]) for s in (1.0, -1.0))
-        found = slopes(at(0.0), right, left, t[:, None], t[:, None], float(precision(self.root).eps), self.noise)
-        terms = [np.asarray(gradient(self.gradients, x)) * v[i] for i, x in enumerate(twins)]
-        rules, size = (sum(float(np.sum(f(term))) for term in terms) for f in (np.asarray, np.abs))
-        unreached = all(x not in self.gradients for x in twins)
-        row = replace(summed_up(row, [on_a_line(found, rules, size)], unreached, None), index=())
-        if own is None:
-            return row
-        ours = sum(float(np.sum(np.asarray(gradient(own, x), float) * v[i])) for i, x in enumerate(group))
-        coarse = max(float(precision(node).eps) for node in (*group, self.nodes[-1]))
-        lost = SLACK * (math.sqrt(coarse) * size + coarse / float(np.finfo(float).eps) * float(found.rounding[0]))
-        return as_it_is(row, rules, ours, lost)
-
-    def downstream(self, moved: set[Node]) -> list[Node]:
-        """What has to be computed again when these move, in order."""
-        found = []
-        for node in self.nodes:
-            x = self.twins[node]
-            if x.args and any(isinstance(arg, Node) and arg in moved for arg in x.args):
-                moved.add(x)
-                found.append(x)
-        return found
-
-    def value(self, data: dict[Node, Any], downstream: Sequence[Node]) -> Array:
-        """The result where some variables hold other data; NaN outside the domain."""
-        for node in downstream:
-            op: Any = node.op
-            inputs = [data.get(x, x._data) if isinstance(x, Node) else x for x in node.args]
-            try:
-                data[node] = computed(op, inputs, renewed(node.params))
-            except CALLED_OFF:
-                return np.array([math.nan])
-        return np.array([float(np.sum(data.get(self.root, self.root._data) * self.weights))])
-
-
-def moved_aside(x: Any, rng: np.random.Generator) -> Any:
-    """A little beside, in every element."""
-    size = np.where(x == 0, min(float(np.max(np.abs(x), initial=0.0)) or 1.0, 1.0), np.abs(x))
-    return like(x, x + rng.choice(SIXTEENTHS, np.shape(x)) * size * ASIDE)
-
-
-def on_a_line(found: Slopes, rules: float, size: float) -> Compared:
-    low, high = np.minimum(found.left, found.right), np.maximum(found.left, found.right)
-    return Compared(
-        np.array([rules]), found.value, found.error, low, high, found.left, found.right, found.kink, found.size,
-        np.array([size]), np.ones(1),
-    )  # fmt: skip
-
-
-def as_it_is(row: Row, rules: float, ours: float, lost: float) -> Row:
-    """The row, unless the gradient at the dtype of the data is not what the rules give at float64."""
-    if not math.isfinite(ours) and math.isfinite(rules):
-        return replace(row, autograd=ours, verdict=NOT_FINITE)
-    if row.verdict in ACCEPTED and abs(ours - rules) > lost:
-        return replace(row, autograd=ours, verdict=WRONG, tolerance=row.tolerance + lost)
-    return row
-
-
-def gradient(found: dict[Node, Any], node: Node) -> Any:
-    return found[node] if node in found else zeros(node)
+def by_operation(
+    whole: Whole, names: dict[Node, str], order: int, sample: int | None, seed: int, progress: bool
+) -> Iterator[Row]:
+    """The rows of all operations of a graph, each by itself, in the order of computation."""
+    ids = numbered(whole.nodes)
+    for i, node in enumerate(whole.nodes):
+        if node.op is not None and any(isinstance(arg, Node) for arg in node.args):
+            row = replace(BLANK, node=ids[id(node)], operation=node.op.name)
+            yield from checked(node, whole.gradient(node), row, names, order, sample, seed + i)
+        if progress:
+            print(f"\rcheck: {i + 1} of {len(whole.nodes)} nodes", end="", file=sys.stderr, flush=True)
+    if progress:
+        print(file=sys.stderr)
 
 
 # Functions, element by element.
@@ -416,23 +271,10 @@ def by_chain_rule(f: Callable[[], Any], nodes: Sequence[Node], seed: int) -> Sid
     )
 
 
-def rounding_effect(node: Node, g: Any) -> float:
-    """How far rounding of one intermediate result may have moved the value."""
-    effects = np.nan_to_num(g * node._data, nan=0.0, posinf=0.0, neginf=0.0)  # g is 0 in a branch not taken, so 0 * inf
-    return float(precision(node).eps) * float(norm(effects))
-
-
 def contracted(y: Any, seed: int) -> float:
     """The sum of all results under the weights: one number to differentiate."""
     data = data_of(y, "gradcheck")
     return float(np.sum(data * weights_of(np.shape(data), seed)))
-
-
-def weights_of(shape: tuple[int, ...], seed: int) -> Any:
-    """1 for a number; for an array random weights of either sign, that float16 holds exactly."""
-    if shape == ():
-        return 1.0
-    return np.random.default_rng(seed).choice(SIXTEENTHS, shape)
 
 
 def chosen(nodes: Sequence[Node], sample: int | None, seed: int) -> list[tuple[Node, tuple[int, ...]]]:

@@ -24,13 +24,15 @@ from .value import Value
 
 EPS = float(np.finfo(float).eps)
 RATIO = 4  # of one step to the next
+UNEVEN = math.sqrt(1.5)  # by which the steps miss the powers of two
 COLUMNS = 6  # of the extrapolation tableau; each removes one more even power of the step
 COARSE = 1e-4  # rounding inside a function, relative to its result, is noticed up to this size
 NOISE_STEPS = 2  # that many smallest steps show the rounding noise of the function itself
 SURE = 4.0  # so many times their errors apart, two slopes are two
 CORNER = 1e-5  # and so far relative to themselves
-UPRIGHT = 4  # that many smallest steps show a slope that grows without end,
-STEEPER = 1.3  # each by at least so much
+UPRIGHT = 6  # that many smallest steps show a slope that grows without end,
+STEEPER = 1.3  # each by at least so much,
+LEVEL = 0.99  # while the move itself does not shrink
 
 Array = NDArray[np.float64]
 
@@ -97,9 +99,10 @@ def derivative(f: Callable[[float], float], x: float, eps: float = EPS, noise: f
 
 
 def steps(x: Array) -> Array:
-    """Powers of two, smallest first, between what each x can resolve and what its size, or 1, suggests.
+    """Steps, smallest first, between what each x can resolve and what its size, or 1, suggests.
 
-    One column for each x, ended by NaN where others need more.
+    One column for each x, ended by NaN where others need more. They are no powers of two: so the rounding is another at
+    every step, and shows.
     """
     size = np.where(x == 0, 2.0**-10, np.abs(x))
     smallest = np.maximum(np.minimum(size, 1.0) * 2.0**-30, 4 * np.spacing(np.abs(x)))
@@ -107,7 +110,7 @@ def steps(x: Array) -> Array:
     last = np.maximum(np.frexp(np.maximum(size, 1.0))[1] - 3, first + 2)
     stride = int(math.log2(RATIO))
     exponents = first + stride * np.arange(1 + int(np.max(last - first, initial=2)) // stride)[:, None]
-    return np.where(exponents <= last, np.ldexp(1.0, exponents), np.nan)
+    return np.where(exponents <= last, np.ldexp(UNEVEN, exponents), np.nan)
 
 
 def trial(f: Callable[[float], float], x: float) -> float:
@@ -145,7 +148,7 @@ def one_sided(
     h = np.concatenate([np.broadcast_to(step, right.shape) for step in (behind, ahead)], axis=1)
     sizes = np.fmax(np.concatenate([np.abs(left), np.abs(right)], axis=1), np.tile(np.abs(here), 2))
     found_noise = np.fmax(noise, noise_of(moves, sizes, h, eps, power=1))
-    steep = upright(moves, h, np.fmax(COARSE * sizes[0], SURE * noise))
+    steep = upright(moves, np.fmax(COARSE * sizes[0], SURE * noise))
     value, error, rounding = best(moves / h, 2 * found_noise / h, power=1)
     value, error = np.where(steep, np.copysign(np.inf, moves[0]), value), np.where(steep, 0.0, error)
     sides = list(zip(*(np.split(x, 2) for x in (value, error, rounding)), strict=True))
@@ -195,11 +198,14 @@ def best(differences: Array, rounding: Array, power: int) -> tuple[Array, Array,
     return np.where(found, tableau[k], np.nan), error[k], np.where(found, its_rounding[k], np.inf)
 
 
-def upright(moves: Array, h: Array, noise: Array) -> NDArray[np.bool]:
-    """Whether a slope on one side only grows as the step shrinks: at a jump, or at an upright tangent."""
-    slopes = np.abs(moves / h)[:UPRIGHT]
-    grows: NDArray[np.bool] = np.all(slopes[:-1] > STEEPER * slopes[1:], axis=0) & (np.abs(moves[0]) > noise)
-    return grows
+def upright(moves: Array, noise: Array) -> NDArray[np.bool]:
+    """Whether a slope on one side only grows as the step shrinks: at a jump, or at an upright tangent.
+
+    There the smallest steps move the result by as much again or by a little more each, which noise hardly ever does.
+    """
+    ratios = moves[1:UPRIGHT] / moves[: UPRIGHT - 1]
+    found: NDArray[np.bool] = np.all((ratios > LEVEL) & (ratios < RATIO / STEEPER), axis=0) & (np.abs(moves[0]) > noise)
+    return found
 
 
 @contextmanager

@@ -88,6 +88,8 @@ class Row:
         )
 
 
+BLANK = Row("", (), math.nan, math.nan, math.nan, math.nan, RIGHT)  # to be filled in
+
 HEADINGS = (
     "node", "operation", "argument", "input", "index", "autograd", "numeric", "left … right", "error estimate",
     "relative error", "verdict", "note",

@@ -113,7 +113,7 @@ def test_a_slope_where_there_is_none_is_found(name: str) -> None:
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
 @pytest.mark.parametrize("name", SAMPLES)
 def test_correct_rows_are_not_called_wrong(name: str, dtype: Any) -> None:
-    stride = {np.float64: 2, np.float32: 4, np.float16: 6}[dtype]
+    stride = {np.float64: 3, np.float32: 6, np.float16: 9}[dtype]
     for i, sample in enumerate(SAMPLES[name][::stride]):
         args = [x if type(x) is float else x.astype(dtype) for x in sample.args]
         y = sample.f(*map(node, args))
@@ -181,6 +181,8 @@ KINKS: list[tuple[str, Callable[..., Any], Any]] = [
     ("hypot", lambda x: cr.hypot(x, x), 0.0),
     ("leaky_relu", cr.leaky_relu, 0.0),
     ("floor", cr.floor, 1.0),
+    ("floor", cr.floor, np.array([1.0, 1.5, -2.0])),
+    ("mod", lambda x: x % 1.0, 2.0),
     ("sort", cr.sort, np.array([1.0, 1.0, 0.0])),
     ("norm", lambda x: cr.norm(x, 1), np.array([0.0, 1.0])),
 ]
@@ -294,7 +296,8 @@ def test_a_rule_that_writes_into_its_arguments_is_found() -> None:
         return g
 
     report = cr.check_row(cr.custom("rude", lambda x: 1.0 * x, rule), np.ones(3))
-    assert report.wrong
+    assert "its rule writes into what it was given" in str(report)
+    assert not report
 
 
 def test_a_rule_that_raises_is_wrong() -> None:
@@ -383,6 +386,13 @@ def test_checking_leaves_everything_as_it_was() -> None:
     loss.backward()
 
 
+def test_the_mode_of_the_caller_does_not_matter() -> None:
+    loss = cr.tanh(cr.Value(0.5)) * 2.0
+    with cr.no_grad():
+        assert cr.check(loss, order=2).to_dict() == cr.check(loss, order=2).to_dict()
+        assert len(cr.check_row(cr.tanh, 0.5)) == 2
+
+
 def test_progress_is_printed_where_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     cr.check(cr.tanh(cr.Value(0.5)), progress=True)
     assert "check: 2 of 2 nodes" in capsys.readouterr().err
@@ -399,7 +409,7 @@ def test_a_long_chain_takes_linear_time_and_no_recursion() -> None:
         assert len(cr.check(y)) == n + 1
         return time.perf_counter() - start
 
-    assert seconds(1500) < 30 * seconds(150)
+    assert seconds(600) < 30 * seconds(60)
 
 
 def test_a_network_for_digits_in_seconds() -> None:

@@ -1,0 +1,164 @@
+"""A whole graph, computed again at float64: its gradient beside a numeric one, along random directions.
+
+What lies between operations that are each right, this sees: a cotangent lost or counted twice, a branch cut off, data
+that is no longer what the graph was computed from.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any, final
+
+import numpy as np
+
+from .derivative import zeros
+from .graph import Node, ancestry, cotangents
+from .local import SIXTEENTHS, SLACK, directions, paired, summed_up
+from .numeric import EPS, Array, precision, slopes
+from .operation import CALLED_OFF, computed, like, renewed, sharp, twin
+from .ops.reduction import norm
+from .report import ACCEPTED, BLANK, NOT_FINITE, WRONG, Row
+
+LINES = 8  # one for each variable, or for a group of them
+ASIDE = 2.0**-10  # how far beside a kink the whole is checked, relative to each variable
+
+
+@final
+class Whole:
+    """A graph with its twin at float64, of the same data or, if so wanted, of data beside it."""
+
+    def __init__(self, original: Node, seed: int, aside: bool = False) -> None:
+        self.original, self.seed = original, seed
+        self.nodes = ancestry(original)[::-1]
+        self.rng = np.random.default_rng(seed)
+        self.twins: dict[Node, Node] = {}
+        for node in sorted(self.nodes, key=lambda node: node.op is not None):  # a leaf that was changed is young
+            args = tuple([self.twins[arg] if isinstance(arg, Node) else sharp(arg) for arg in node.args])
+            self.twins[node] = twin(node, args) if args else sharp(node)
+            if aside and node.op is None:
+                self.twins[node]._data = moved_aside(self.twins[node]._data, self.rng)
+        self.root = self.twins[original]
+        self.weights = weights_of(np.shape(self.root._data), seed)
+        self.trouble = ""
+        self.gradients: dict[Node, Any] = {}
+        try:
+            self.gradients = cotangents(self.root, self.root.seed(self.weights))
+        except CALLED_OFF as error:
+            self.trouble = f"{type(error).__name__}: {error}"
+        effects = (rounding_effect(node, g) for node, g in self.gradients.items() if node.op is not None)
+        self.noise = SLACK * math.hypot(*effects)
+
+    def gradient(self, node: Node) -> Any:
+        """The cotangent of a node of the original graph, None where none arrives."""
+        return self.gradients.get(self.twins[node])
+
+    def along(self, group: Sequence[Node], own: dict[Node, Any] | None, row: Row) -> Row:
+        """The derivative along one direction of some variables, and if `own` is given, by the original graph too."""
+        twins = [self.twins[node] for node in group]
+        xs = {i: np.asarray(x._data) for i, x in enumerate(twins)}
+        v, t = next(directions(xs, self.rng, kinds=(True,)))
+        if len(group) == 1 and xs[0].ndim == 0:
+            v = {0: np.ones(())}
+        downstream = self.downstream(set(twins))
+
+        def at(step: float) -> Array:
+            return self.value({x: like(x._data, xs[i] + step * v[i]) for i, x in enumerate(twins)}, downstream)
+
+        right, left = (np.array([at(s * step) for step in t]) for s in (1.0, -1.0))
+        found = slopes(at(0.0), right, left, t[:, None], t[:, None], float(precision(self.root).eps), self.noise)
+        terms = [np.asarray(gradient(self.gradients, x)) * v[i] for i, x in enumerate(twins)]
+        by_rules = sum(float(np.sum(term)) for term in terms)
+        size = sum(float(np.sum(np.abs(term))) for term in terms)
+        one = np.ones(1)
+        part = paired(found, one, np.asarray, np.array([by_rules]), np.array([size]), one)
+        unreached = all(x not in self.gradients for x in twins)
+        row = summed_up(row, [part], unreached, np.array(False))
+        if own is None:
+            return row
+        ours = sum(float(np.sum(np.asarray(gradient(own, x), float) * v[i])) for i, x in enumerate(group))
+        coarse = max((precision(node) for node in (*group, self.original)), key=lambda info: float(info.eps))
+        underflow = float(coarse.tiny) * sum(float(np.sum(np.abs(v_i))) for v_i in v.values())
+        lost = SLACK * (math.sqrt(coarse.eps) * size + float(coarse.eps) / EPS * float(found.rounding[0]) + underflow)
+        return as_it_is(row, by_rules, ours, lost)
+
+    def downstream(self, moved: set[Node]) -> list[Node]:
+        """What has to be computed again when these move, in order."""
+        found = []
+        for node in self.twins.values():
+            if node.args and any(isinstance(arg, Node) and arg in moved for arg in node.args):
+                moved.add(node)
+                found.append(node)
+        return found
+
+    def value(self, data: dict[Node, Any], downstream: Sequence[Node]) -> Array:
+        """The result where some variables hold other data; NaN outside the domain."""
+        for node in downstream:
+            op: Any = node.op
+            inputs = [data.get(x, x._data) if isinstance(x, Node) else x for x in node.args]
+            try:
+                data[node] = computed(op, inputs, renewed(node.params))
+            except CALLED_OFF:
+                return np.array([math.nan])
+        return np.array([float(np.sum(data.get(self.root, self.root._data) * self.weights))])
+
+
+def end_to_end(whole: Whole, names: dict[Node, str], kinked: bool) -> Iterator[Row]:
+    """The rows of the variables that a graph was computed from; next to it where it stands on a kink."""
+    root = whole.original
+    trouble = whole.trouble
+    own: dict[Node, Any] = {}
+    try:
+        own = cotangents(root, root.seed(whole.weights))
+    except CALLED_OFF as error:
+        trouble = trouble or f"{type(error).__name__}: {error}"
+    if trouble:
+        yield replace(BLANK, input="all", verdict=WRONG, note=trouble)
+        return
+    beside = Whole(root, whole.seed, aside=True) if kinked else None
+    for group in grouped([node for node in whole.nodes if node.op is None]):
+        row = replace(BLANK, input=names[group[0]])
+        if len(group) > 1:
+            row = replace(row, input=f"{names[group[0]]} … {names[group[-1]]}", note=f"{len(group)} variables together")
+        found = whole.along(group, own, row)
+        if found.verdict == WRONG and beside is not None:  # what conventions add up to may lie between no two slopes
+            found = beside.along(group, None, replace(row, note="next to the kink"))
+        yield found
+
+
+def grouped(nodes: Sequence[Node]) -> list[list[Node]]:
+    """One by one, or neighbours together if they are many."""
+    cuts = np.linspace(0, len(nodes), min(len(nodes), LINES) + 1).astype(int).tolist()
+    return [list(nodes[i:j]) for i, j in pairwise(cuts)]
+
+
+def moved_aside(x: Any, rng: np.random.Generator) -> Any:
+    """A little beside, in every element."""
+    size = np.where(x == 0, min(float(np.max(np.abs(x), initial=0.0)) or 1.0, 1.0), np.abs(x))
+    return like(x, x + rng.choice(SIXTEENTHS, np.shape(x)) * size * ASIDE)
+
+
+def as_it_is(row: Row, by_rules: float, ours: float, lost: float) -> Row:
+    """The row, unless the gradient at the dtype of the data is not what the rules give at float64."""
+    if not math.isfinite(ours) and math.isfinite(by_rules):
+        return replace(row, autograd=ours, verdict=NOT_FINITE)
+    if row.verdict in ACCEPTED and abs(ours - by_rules) > lost:
+        return replace(row, autograd=ours, verdict=WRONG, tolerance=row.tolerance + lost)
+    return row
+
+
+def gradient(found: dict[Node, Any], node: Node) -> Any:
+    return found[node] if node in found else zeros(node)
+
+
+def weights_of(shape: tuple[int, ...], seed: int) -> Any:
+    """1 for a number; for an array random weights of either sign, that float16 holds exactly."""
+    return 1.0 if shape == () else np.random.default_rng(seed).choice(SIXTEENTHS, shape)
+
+
+def rounding_effect(node: Node, g: Any) -> float:
+    """How far rounding of one intermediate result may have moved the value."""
+    effects = np.nan_to_num(g * node._data, nan=0.0, posinf=0.0, neginf=0.0)  # g is 0 in a branch not taken, so 0 * inf
+    return float(precision(node).eps) * float(norm(effects))
