@@ -22,6 +22,7 @@ from .local import SLACK, checked
 from .numeric import Array, Estimate, data_of, partial, precision, substituted, variables, widened
 from .primitive import constant, describe
 from .report import ACCEPTED, BLANK, KINK, NOISY, NOT_CONNECTED, NOT_FINITE, RIGHT, WRONG, Report, Row
+from .source import line_of, record_lines, rule_of
 from .whole import LINES, Whole, end_to_end, gradient, rounding_effect, weights_of
 
 SAMPLE = 8  # elements of an argument that are moved alone
@@ -47,7 +48,8 @@ def gradcheck(
     At a kink any value between the slopes of both sides is accepted, and said to be a convention. Where the tolerance
     is not far below the gradient, the row is too noisy to tell. What is not finite is reported, not raised.
 
-    Where a row is wrong, each operation of the graph is checked by itself, and the report names the `culprits`.
+    Where a row is wrong, each operation of the graph is checked by itself, and the report names the `culprits`, with
+    the lines of your code that called them and, for operations of your own, that of the rule.
 
     Raises `TypeError` where `f` does not return real numbers or a parameter is no leaf, `ValueError` where `f` gives
     two results for the same data or `sample` is no positive number.
@@ -76,20 +78,18 @@ def gradcheck(
 def traced(report: Report, f: Callable[[], Any], seed: int) -> Report:
     """The report with the operations that the fault comes from."""
     with enable_grad():
-        y = f()
+        with record_lines():
+            y = f()
         rows: Iterable[Row] = ()
         if isinstance(y, Node) and y.args:
             whole = Whole(y, seed)
             rows = by_operation(whole, labels(whole.nodes, {}), 1, SAMPLE, seed, False)
         culprits = tuple(row for row in rows if row.verdict == WRONG)
-    notes = tuple(f"wrong by itself: {described(row)}" for row in culprits[:LINES])
-    return replace(report, culprits=culprits, notes=notes or (ALONE,))
+    return replace(report, culprits=culprits, notes=said_of(culprits) or (ALONE,))
 
 
-def described(row: Row) -> str:
-    """What a culprit did, in one line."""
-    which = f"node {row.node}, {row.operation}, argument {row.argument}"
-    return f"{which}: {row.autograd:.6g}, numeric {row.numeric:.6g}{f' ({row.note})' if row.note else ''}"
+def said_of(culprits: Sequence[Row]) -> tuple[str, ...]:
+    return tuple([line for row in culprits[:LINES] for line in row.described()])
 
 
 def check(
@@ -104,10 +104,11 @@ def check(
     """Check the graph that `loss` is the result of: every rule by itself at the values that occurred, then the whole.
 
     Each operation is computed again, alone, on moved data, and the rule of each argument compared with what that does
-    to the result: a row names the node (by its number in `visualize.diagram`), the operation and the argument. Then
-    random directions of all variables, the whole graph computed again along them. `parameters` (a node, or tuples,
-    lists and dicts of them, as from `dict(model.named_parameters())`) gives names, and reports those that the loss
-    does not reach. With `order=2` the rules themselves are differentiated and compared likewise.
+    to the result: a row names the node (by its number in `visualize.diagram`), the operation and the argument, and if
+    the loss was computed inside `record_lines()`, the line of your code that called the operation. Then random
+    directions of all variables, the whole graph computed again along them. `parameters` (a node, or tuples, lists and
+    dicts of them, as from `dict(model.named_parameters())`) gives names, and reports those that the loss does not
+    reach. With `order=2` the rules themselves are differentiated and compared likewise.
 
     Operations that do not work element by element are moved along random directions and by `sample` single elements of
     each argument; None takes every element. `seed` decides what is drawn; `progress` prints how far it is.
@@ -139,7 +140,8 @@ def check(
         local = list(by_operation(whole, names, order, sample, seed, progress))
         lines = list(end_to_end(whole, names, any(row.verdict == KINK for row in local)))
     alone = all(row.verdict in ACCEPTED for row in local) and any(row.verdict == WRONG for row in lines)
-    return Report((*local, *apart, *lines), "check", (ALONE,) if alone else ())
+    notes = (ALONE,) if alone else said_of([row for row in local if row.verdict == WRONG])
+    return Report((*local, *apart, *lines), "check", notes)
 
 
 def check_row(operation: Callable[..., Any], *args: Any, order: int = 1, seed: int = 0, **params: Any) -> Report:
@@ -153,7 +155,7 @@ def check_row(operation: Callable[..., Any], *args: Any, order: int = 1, seed: i
     >>> cr.check_row(cube, 2.0, order=2).raise_if_wrong()
     """
     parts = iter([x if is_constant(x) else variables(x, "check_row")[0] for x in leaves(args)])
-    with enable_grad():
+    with enable_grad(), record_lines():
         y = operation(*rebuilt(args, parts), **params)
     if not isinstance(y, Node):
         raise TypeError(
@@ -204,8 +206,9 @@ def by_operation(
     ids = numbered(whole.nodes)
     for i, node in enumerate(whole.nodes):
         if node.op is not None and any(isinstance(arg, Node) for arg in node.args):
-            row = replace(BLANK, node=ids[id(node)], operation=node.op.name)
-            yield from checked(node, whole.gradient(node), row, names, order, sample, seed + i)
+            row = replace(BLANK, node=ids[id(node)], operation=node.op.name, line=str(line_of(node) or ""))
+            for found in checked(node, whole.gradient(node), row, names, order, sample, seed + i):
+                yield replace(found, rule=str(rule_of(node.op, found.argument) or ""))
         if progress:
             print(f"\rcheck: {i + 1} of {len(whole.nodes)} nodes", end="", file=sys.stderr, flush=True)
     if progress:

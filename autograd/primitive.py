@@ -8,6 +8,7 @@ on arrays and on nodes: first order, higher orders, drawing and checking all com
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import numpy as np
@@ -409,6 +410,7 @@ def custom(
 def answering(rule: Rule, name: str) -> Rule:
     """The rule, or an error where it returns nothing: a forgotten `return` must not pass for a zero gradient."""
 
+    @wraps(rule)
     def checked(*args: Any, **params: Any) -> Any:
         d = rule(*args, **params)
         if d is None:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from html import escape
+from pathlib import PurePath
 from typing import Any, final
 
 RIGHT, WRONG, KINK, NOISY = "right", "wrong", "kink", "too noisy"
@@ -29,7 +30,8 @@ class Row:
     At a kink `left` and `right` are the slopes on its two sides: any value between them is a convention, and accepted.
     Of a row about one operation, `node` is the running number of its result as in `visualize.diagram`, `argument` the
     position of the argument. Where more than one number was compared at once, they are the sum of all under random
-    weights. `order` is 2 where the rule itself was differentiated.
+    weights. `order` is 2 where the rule itself was differentiated. `line` is the line of your code that called the
+    operation, where that was recorded, `rule` the one where the rule of an operation of your own is defined.
     """
 
     input: str
@@ -46,6 +48,8 @@ class Row:
     argument: int | None = None
     order: int = 1
     note: str = ""
+    line: str = ""
+    rule: str = ""
 
     @property
     def relative_error(self) -> float:
@@ -84,17 +88,34 @@ class Row:
             f"{self.error:.1e}",
             f"{self.relative_error:.1e}",
             self.verdict + (f" ({self.digits:.0f} digits)" if self.verdict == NOISY else ""),
+            brief(self.line),
             self.note,
         )
+
+    def described(self) -> list[str]:
+        """What an operation did wrong, and where."""
+        which = f"node {self.node}, {self.operation}" + ("" if self.argument is None else f", argument {self.argument}")
+        numbers = "" if math.isnan(self.numeric) else f": {self.autograd:.6g}, numeric {self.numeric:.6g}"
+        said = [f"wrong by itself: {which}{numbers}{f' ({self.note})' if self.note else ''}"]
+        if self.line:
+            said.append(f"  called at {self.line}")
+        if self.rule:
+            said.append(f"  its rule is {self.rule}")
+        return said
 
 
 BLANK = Row("", (), math.nan, math.nan, math.nan, math.nan, RIGHT)  # to be filled in
 
 HEADINGS = (
     "node", "operation", "argument", "input", "index", "autograd", "numeric", "left … right", "error estimate",
-    "relative error", "verdict", "note",
+    "relative error", "verdict", "line", "note",
 )  # fmt: skip
-LEFT_ALIGNED = ("operation", "input", "index", "verdict", "note")
+LEFT_ALIGNED = ("operation", "input", "index", "verdict", "line", "note")
+
+
+def brief(line: str) -> str:
+    """File and number, as they fit into a table."""
+    return PurePath(line.partition(", in ")[0]).name
 
 
 @final

@@ -6,10 +6,12 @@ build on it. The line lives and dies with its node: it is kept by the operation 
 
 from __future__ import annotations
 
+import inspect
 import linecache
 import sys
 from collections.abc import Container, Mapping
 from contextlib import ContextDecorator
+from types import FunctionType
 from typing import Any, NamedTuple, Self, final
 
 from .graph import Node, Watcher, cotangents, suspended, watched, watching
@@ -51,11 +53,24 @@ def line_of(node: Node) -> Line | None:
     return node.op.line if isinstance(node.op, LocatedOp) else None
 
 
+def rule_of(op: Op, argument: int | None) -> Line | None:
+    """Where an operation's rule for one argument is defined, if that is in the user's code; None: of its only rule."""
+    rules = op.rules if argument is None else op.rules[argument : argument + 1]
+    rule = inspect.unwrap(rules[0]) if len(rules) == 1 and rules[0] is not None else None
+    if not isinstance(rule, FunctionType) or of_library(rule.__globals__):
+        return None
+    return Line(rule.__code__.co_filename, rule.__code__.co_firstlineno, rule.__code__.co_name)
+
+
+def of_library(namespace: Mapping[str, Any]) -> bool:
+    return str(namespace.get("__name__", "")).partition(".")[0] in PASSED
+
+
 def users_line() -> Line | None:
     """The innermost line on the way here that belongs to neither this package nor NumPy."""
     frame = sys._getframe(1)
     while frame is not None:
-        if frame.f_globals.get("__name__", "").partition(".")[0] not in PASSED:
+        if not of_library(frame.f_globals):
             return Line(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
         frame = frame.f_back  # type: ignore[assignment]
     return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -325,6 +326,43 @@ def test_gradcheck_names_the_culprit() -> None:
     assert str(report).splitlines()[1].startswith("wrong by itself: node 3, double, argument 0: ")
     assert "double" in report._repr_html_()
     assert not cr.gradcheck(cr.sin, 0.3).culprits
+
+
+def here() -> int:
+    return sys._getframe(1).f_lineno
+
+
+def test_the_lines_of_a_wrong_operation_and_of_its_rule_are_named() -> None:
+    double = cr.custom("double", lambda x: 2.0 * x, lambda g, y, x: g)
+    rule = here() - 1
+
+    def f(x: Any) -> Any:
+        x = cr.sin(x)
+        return cr.sum(cr.tanh(double(x)))
+
+    called = rule + 5
+    with cr.record_lines():
+        loss = f(cr.Tensor([0.3, 0.4]))
+    row_by_row, only = cr.check_row(double, 2.0), here()
+    for report, line in (
+        (cr.gradcheck(f, np.array([0.3, 0.4])), called),
+        (cr.check(loss), called),
+        (row_by_row, only),
+    ):
+        row = next(row for row in (*report.culprits, *report.wrong) if row.node is not None)
+        assert row.line.startswith(f"{__file__}:{line}, in ")
+        assert row.rule.startswith(f"{__file__}:{rule}, in <lambda>: double = ")
+        with pytest.raises(AssertionError) as error:
+            report.raise_if_wrong()
+        for shown in (str(error.value), report._repr_html_().replace("&#x27;", "'").replace("&quot;", '"')):
+            assert f"called at {__file__}:{line}, in" in shown
+            assert f"its rule is {__file__}:{rule}, in" in shown
+    assert {(row.operation, row.line.split(":")[1].split(",")[0]) for row in cr.check(loss) if row.node} == {
+        ("sin", str(called - 1)), ("double", str(called)), ("tanh", str(called)), ("sum", str(called))
+    }  # fmt: skip
+    assert f"test_local_check.py:{called}" in str(cr.check(loss)).splitlines()[5]
+    assert {row.rule for row in cr.check(loss) if row.operation != "double"} == {""}
+    assert {row.line for row in cr.check(f(cr.Tensor([0.3, 0.4])))} == {""}
 
 
 @pytest.mark.parametrize(
