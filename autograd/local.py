@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .graph import Node
-from .numeric import Array, Slopes, precision, steps
+from .numeric import Array, Slopes, precision
 from .operation import CALLED_OFF, Operation, computed, like, of_node, of_rule, pulled, renewed, sharp_twin
 from .report import ACCEPTED, KINK, NOISY, NOT_FINITE, RIGHT, WORST_FIRST, WRONG, Row
 
@@ -180,11 +180,11 @@ class Trial:
         xs = {place: np.asarray(self.operation.inputs[place]) for place in group}
         count = sum(x.size for x in xs.values())
         if count > 1:
-            for v, t in directions(xs, self.rng):
-                yield self.contracted(self.operation.along(v, t), v)
+            for v, size in directions(xs, self.rng):
+                yield self.contracted(self.operation.along(v, size), v)
         for i in some(count, self.sample, self.rng):
             v, x = single(xs, i)
-            yield self.contracted(self.operation.along(v, steps(np.array([x]))[:, 0]), v)
+            yield self.contracted(self.operation.along(v, x, alone=True), v)
 
     def contracted(self, found: Slopes, v: dict[int, Array]) -> Compared:
         """The slopes of all results along a direction, under every seed."""
@@ -307,11 +307,10 @@ def rank(verdict: str) -> int:
 
 def directions(
     xs: dict[int, Array], rng: np.random.Generator, kinds: Sequence[bool] = (True, False)
-) -> Iterator[tuple[dict[int, Array], Array]]:
-    """Random directions and steps: such as move every element in proportion to its size, and such as move all alike,
-    as far as one step can suit them all."""
+) -> Iterator[tuple[dict[int, Array], float]]:
+    """Random directions, and of which size a step along them is to be thought: such as move every element in proportion
+    to its size, and such as move all alike, as far as one step can suit them all."""
     high = max(map(largest, xs.values()), default=0.0)
-    t = steps(np.array([high]))[:, 0]
     whole = power_of_two(np.array(high)) if high else np.array(1.0)
     for _ in range(RANDOM):
         for relative in kinds:
@@ -319,7 +318,7 @@ def directions(
             for place, x in xs.items():
                 sizes = np.where((x != 0) & np.isfinite(x), power_of_two(x), np.minimum(whole, 1.0)) / whole
                 v[place] = rng.choice(SIXTEENTHS, x.shape) * (sizes if relative else np.minimum(1.0, ALIKE * sizes))
-            yield v, t
+            yield v, high
 
 
 def power_of_two(x: Array) -> Array:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,8 +33,11 @@ CORNER = 1e-5  # and so far relative to themselves
 UPRIGHT = 6  # that many smallest steps show a slope that grows without end,
 STEEPER = 1.3  # each by at least so much,
 LEVEL = 0.99  # while the move itself does not shrink
+SETTLED = 2.0**-20  # an error up to this share of a slope needs no finer steps,
+INSIDE = 4  # if that many smallest steps stay inside the domain on both sides
 
 Array = NDArray[np.float64]
+Sampler: TypeAlias = Callable[[Array], tuple[Array, Array, Array, Array]]  # steps -> samples and moves, right and left
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,9 @@ class Slopes:
     kink: NDArray[np.bool]
     size: Array  # the slope of what changes by all it is over the largest step
 
+    def columns(self) -> tuple[NDArray[Any], ...]:
+        return self.value, self.error, self.rounding, self.left, self.right, self.kink, self.size
+
     def item(self) -> Estimate:
         kink = (float(self.left[0]), float(self.right[0])) if self.kink[0] else None
         return Estimate(float(self.value[0]), float(self.error[0]), float(self.rounding[0]), kink)
@@ -88,24 +94,26 @@ def derivative(f: Callable[[float], float], x: float, eps: float = EPS, noise: f
     >>> derivative(abs, 0.0).kink
     (-1.0, 1.0)
     """
-    h = steps(np.array([x]))
 
     def at(t: float) -> Array:
         return np.array([trial(f, t)])
 
-    with np.errstate(all="ignore"):
+    def samples(h: Array) -> tuple[Array, Array, Array, Array]:
         right, left = (np.array([at(x + s * h_k) for h_k in h[:, 0]]) for s in (1, -1))
-        return slopes(at(x), right, left, (x + h) - x, x - (x - h), eps, noise).item()
+        return right, left, *moves_of(x, h)
+
+    with np.errstate(all="ignore"):
+        return measured(np.array([x]), at(x), samples, eps, noise).item()
 
 
-def steps(x: Array) -> Array:
-    """Steps, smallest first, between what each x can resolve and what its size, or 1, suggests.
+def steps(x: Array, finest: bool = False) -> Array:
+    """Steps, smallest first, between what each x can well resolve and what its size, or 1, suggests.
 
     One column for each x, ended by NaN where others need more. They are no powers of two: so the rounding is another at
-    every step, and shows.
+    every step, and shows. The `finest` begin with what x can resolve at all: with some noise, and close to singularities.
     """
     size = np.where(x == 0, 2.0**-10, np.abs(x))
-    smallest = np.maximum(np.minimum(size, 1.0) * 2.0**-30, 4 * np.spacing(np.abs(x)))
+    smallest = np.maximum(np.minimum(size, 1.0) * 2.0 ** (-50 if finest else -30), 4 * np.spacing(np.abs(x)))
     first = np.frexp(smallest)[1]
     last = np.maximum(np.frexp(np.maximum(size, 1.0))[1] - 3, first + 2)
     stride = int(math.log2(RATIO))
@@ -118,6 +126,23 @@ def trial(f: Callable[[float], float], x: float) -> float:
         return f(float(x))
     except (ArithmeticError, ValueError):
         return math.nan
+
+
+def moves_of(x: Any, h: Array) -> tuple[Array, Array]:
+    """By how much x + h is more than x, and x - h less, as they are rounded."""
+    return (x + h) - x, x - (x - h)
+
+
+def measured(x: Array, here: Array, samples: Sampler, eps: float, noise: Any = 0.0) -> Slopes:
+    """The slopes from the usual steps, or where those do not settle them, as next to a singularity, from the finest."""
+    right, left, ahead, behind = samples(steps(x))
+    found = slopes(here, right, left, ahead, behind, eps, noise)
+    inside = np.all(np.isfinite(right[:INSIDE]) & np.isfinite(left[:INSIDE]), axis=0)
+    settled = inside & ~found.kink & (found.error <= SETTLED * np.fmax(np.abs(found.value), found.size))
+    if np.all(settled):
+        return found
+    finer = slopes(here, *samples(steps(x, finest=True)), eps, noise)
+    return Slopes(*(np.where(settled, old, new) for old, new in zip(found.columns(), finer.columns(), strict=True)))
 
 
 def slopes(here: Array, right: Array, left: Array, ahead: Array, behind: Array, eps: float, noise: Any = 0.0) -> Slopes:
@@ -179,7 +204,7 @@ def best(differences: Array, rounding: Array, power: int) -> tuple[Array, Array,
     column = np.where(usable, differences, np.nan)
     jumps = np.zeros((len(column) + 1, *column.shape[1:]))
     jumps[1:-1] = np.nan_to_num(np.abs(column[1:] - column[:-1]), nan=0.0, posinf=np.inf)
-    reach = rounding + np.maximum(jumps[:-1], jumps[1:])
+    reach = rounding + np.maximum(jumps[:-1] / 2, jumps[1:])  # half: at an upright tangent slopes double
     lowest, highest = np.maximum.accumulate(column - reach), np.minimum.accumulate(column + reach)
     entries: list[Array] = []
     errors: list[Array] = []

@@ -14,7 +14,7 @@ import numpy as np
 
 from .derivative import zeros
 from .graph import Node, cotangents
-from .numeric import EPS, Array, Slopes, precision, slopes, steps
+from .numeric import EPS, Array, Slopes, measured, moves_of, precision
 from .primitive import FAILURES, Op, born
 from .tensor import Tensor
 from .value import Value
@@ -44,21 +44,27 @@ class Operation:
             return np.full(self.shape, np.nan).reshape(-1)
         return np.array(result if result.shape == self.shape else np.broadcast_to(result, self.shape)).reshape(-1)
 
-    def along(self, moves: dict[int, Any], t: Array) -> Slopes:
-        """The derivatives of all results along a direction, from steps t."""
-        right, left = (
-            np.array([self.at({i: s * t_k * v for i, v in moves.items()}) for t_k in t]) for s in (1.0, -1.0)
-        )
-        return slopes(self.at({}), right, left, t[:, None], t[:, None], self.eps)
+    def along(self, v: dict[int, Any], x: float, alone: bool = False) -> Slopes:
+        """The derivatives of all results along a direction, with steps for a number like x: the one that moves `alone`."""
+
+        def samples(t: Array) -> tuple[Array, Array, Array, Array]:
+            ways = [np.array([self.at({i: s * t_k * v_i for i, v_i in v.items()}) for t_k in t[:, 0]]) for s in (1.0, -1.0)]
+            return ways[0], ways[1], *(moves_of(x, t) if alone else (t, t))
+
+        return measured(np.array([x]), self.at({}), samples, self.eps)
 
     def of_elements(self, place: int) -> Slopes:
         """The derivative of every result by the one element of an argument that it was made from."""
         x = np.asarray(self.inputs[place])
-        h = steps(x.reshape(-1))
-        right, left = (np.array([self.at({place: s * h_k.reshape(x.shape)}) for h_k in h]) for s in (1.0, -1.0))
         here = np.array(np.broadcast_to(x, self.shape)).reshape(-1)
-        h = np.array([np.broadcast_to(h_k.reshape(x.shape), self.shape).reshape(-1) for h_k in h])
-        return slopes(self.at({}), right, left, (here + h) - here, here - (here - h), self.eps)
+
+        def samples(h: Array) -> tuple[Array, Array, Array, Array]:
+            h = h.reshape(len(h), *x.shape)
+            right, left = (np.array([self.at({place: s * h_k}) for h_k in h]) for s in (1.0, -1.0))
+            h = np.array([np.broadcast_to(h_k, self.shape).reshape(-1) for h_k in h])
+            return right, left, *moves_of(here, h)
+
+        return measured(x.reshape(-1), self.at({}), samples, self.eps)
 
 
 def like(x: Any, data: Any) -> Any:

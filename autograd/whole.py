@@ -17,7 +17,7 @@ import numpy as np
 from .derivative import zeros
 from .graph import Node, ancestry, cotangents
 from .local import SIXTEENTHS, SLACK, directions, paired, summed_up
-from .numeric import EPS, Array, precision, slopes
+from .numeric import EPS, Array, measured, moves_of, precision
 from .operation import CALLED_OFF, computed, like, renewed, sharp, twin
 from .ops.reduction import norm
 from .report import ACCEPTED, BLANK, NOT_FINITE, WRONG, Row
@@ -59,21 +59,24 @@ class Whole:
         """The derivative along one direction of some variables, and if `own` is given, by the original graph too."""
         twins = [self.twins[node] for node in group]
         xs = {i: np.asarray(x._data) for i, x in enumerate(twins)}
-        v, t = next(directions(xs, self.rng, kinds=(True,)))
-        if len(group) == 1 and xs[0].ndim == 0:
-            v = {0: np.ones(())}
+        v, size = next(directions(xs, self.rng, kinds=(True,)))
+        if alone := len(group) == 1 and xs[0].ndim == 0:
+            v, size = {0: np.ones(())}, float(xs[0])
         downstream = self.downstream(set(twins))
 
         def at(step: float) -> Array:
             return self.value({x: like(x._data, xs[i] + step * v[i]) for i, x in enumerate(twins)}, downstream)
 
-        right, left = (np.array([at(s * step) for step in t]) for s in (1.0, -1.0))
-        found = slopes(at(0.0), right, left, t[:, None], t[:, None], float(precision(self.root).eps), self.noise)
+        def samples(t: Array) -> tuple[Array, Array, Array, Array]:
+            right, left = (np.array([at(s * step) for step in t[:, 0]]) for s in (1.0, -1.0))
+            return right, left, *(moves_of(size, t) if alone else (t, t))
+
+        found = measured(np.array([size]), at(0.0), samples, float(precision(self.root).eps), self.noise)
         terms = [np.asarray(gradient(self.gradients, x)) * v[i] for i, x in enumerate(twins)]
         by_rules = sum(float(np.sum(term)) for term in terms)
-        size = sum(float(np.sum(np.abs(term))) for term in terms)
+        sizes = sum(float(np.sum(np.abs(term))) for term in terms)
         one = np.ones(1)
-        part = paired(found, one, np.asarray, np.array([by_rules]), np.array([size]), one)
+        part = paired(found, one, np.asarray, np.array([by_rules]), np.array([sizes]), one)
         unreached = all(x not in self.gradients for x in twins)
         row = summed_up(row, [part], unreached, np.array(False))
         if own is None:
@@ -81,7 +84,7 @@ class Whole:
         ours = sum(float(np.sum(np.asarray(gradient(own, x), float) * v[i])) for i, x in enumerate(group))
         coarse = max((precision(node) for node in (*group, self.original)), key=lambda info: float(info.eps))
         underflow = float(coarse.tiny) * sum(float(np.sum(np.abs(v_i))) for v_i in v.values())
-        lost = SLACK * (math.sqrt(coarse.eps) * size + float(coarse.eps) / EPS * float(found.rounding[0]) + underflow)
+        lost = SLACK * (math.sqrt(coarse.eps) * sizes + float(coarse.eps) / EPS * float(found.rounding[0]) + underflow)
         return as_it_is(row, by_rules, ours, lost)
 
     def downstream(self, moved: set[Node]) -> list[Node]:
