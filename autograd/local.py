@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .graph import Node
-from .numeric import Array, Slopes, precision
+from .numeric import SURE, Array, Probe, Slopes, precision
 from .operation import CALLED_OFF, Operation, computed, like, of_node, of_rule, pulled, renewed, sharp_twin
 from .report import ACCEPTED, KINK, NOISY, NOT_FINITE, RIGHT, WORST_FIRST, WRONG, Row
 
@@ -26,6 +26,9 @@ ROUNDING = 2.0**-34  # of a rule at float64, relative to the sum of the sizes of
 TELLING = 2.0**-8  # a tolerance above this share of the derivative could hide an error of a percent
 GROUPS = 8  # the arguments of an operation are moved one by one up to that many, else in so many groups
 ALIKE = 2.0**10  # so many times its size an element is moved at most to be moved like the others
+CLOSE = 2.0**-20  # two derivatives that differ by less, relative to their size, deserve a second opinion
+VAGUE = 2.0**-3  # with an error beyond this share of itself, a numeric derivative is none
+BETWEEN = 1.5  # Taylor's formula leaves something of order 2 with the right derivative, of order 1 with a wrong one
 RANDOM = 2  # cotangents, and directions of each kind
 
 SIXTEENTHS = np.r_[-24:-7, 8:25] / 16  # random weights: none near 0, and every floating-point type holds them
@@ -163,7 +166,8 @@ class Trial:
 
     def by_element(self, place: int) -> Iterator[Compared]:
         """Every element of an argument of an element-wise operation, under every seed."""
-        found = self.operation.of_elements(place)
+        probe = self.operation.of_elements(place)
+        found = probe.slopes()
         shape, to = self.operation.shape, np.shape(self.operation.inputs[place])
 
         def gathered(x: Array) -> Array:
@@ -173,7 +177,7 @@ class Trial:
             g, d = seed.reshape(-1), answer[place]
             terms = gathered(np.abs(g * np.nan_to_num(found.value)))
             mine = np.zeros(len(terms)) if d is None else d.reshape(-1)
-            yield paired(found, g, gathered, mine, terms, g if to == shape else np.ones(len(terms)), to)
+            yield compared(probe, found, g, gathered, mine, terms, g if to == shape else np.ones(len(terms)), to)
 
     def by_direction(self, group: list[int]) -> Iterator[Compared]:
         """Along random directions of some inputs together, then of single elements, under every seed."""
@@ -186,7 +190,7 @@ class Trial:
             v, x = single(xs, i)
             yield self.contracted(self.operation.along(v, x, alone=True), v)
 
-    def contracted(self, found: Slopes, v: dict[int, Array]) -> Compared:
+    def contracted(self, probe: Probe, v: dict[int, Array]) -> Compared:
         """The slopes of all results along a direction, under every seed."""
         g = np.array([seed.reshape(-1) for seed in self.seeds])
         mine, terms = np.zeros(len(g)), np.zeros(len(g))
@@ -198,7 +202,7 @@ class Trial:
         def summed(x: Array) -> Array:
             return np.asarray(np.sum(np.where(g == 0, 0.0, x), axis=1))
 
-        return paired(found, g, summed, mine, terms, g[:, 0] if g.shape[1] == 1 else np.ones(len(g)))
+        return compared(probe, probe.slopes(), g, summed, mine, terms, g[:, 0] if g.shape[1] == 1 else np.ones(len(g)))
 
 
 def unchanged(before: Any, after: Any) -> bool:
@@ -223,9 +227,16 @@ class Compared:
     unit: Array  # what to divide by for the derivative itself
     shape: tuple[int, ...] | None = None  # of the argument, if these are its elements
 
+    taylor: Array | None = None  # the order of what Taylor's formula leaves, where somebody asked
+
     @property
     def tolerance(self) -> Array:
         return self.error + ROUNDING * self.terms
+
+    @property
+    def close(self) -> NDArray[np.bool]:
+        """Where both differ by so little that the numeric side may have misjudged its error."""
+        return np.abs(self.autograd - self.numeric) <= CLOSE * np.maximum(np.abs(self.autograd), np.abs(self.numeric))
 
     def verdicts(self) -> NDArray[Any]:
         tolerance = self.tolerance
@@ -233,7 +244,19 @@ class Compared:
         slope = np.maximum(np.abs(self.autograd), np.abs(self.numeric))
         vague = tolerance > TELLING * np.where(self.autograd == 0, np.maximum(slope, self.size), slope)
         finite = np.isfinite(self.autograd) & (np.isfinite(self.numeric) | self.kink)
+        if self.taylor is not None:
+            vague |= ~inside & self.close & (self.taylor > BETWEEN)
+            inside |= vague
         return np.select([~finite, ~inside, self.kink, vague], [NOT_FINITE, WRONG, KINK, NOISY], RIGHT)
+
+    def settled_by(self, exact: Array) -> Compared:
+        """With the derivative by a complex step, where that says the rule is right."""
+        good = ~self.kink & vindicated(exact, self.numeric, self.error, self.autograd, self.terms)
+        numeric, low, high, left, right = (
+            np.where(good, exact, x) for x in (self.numeric, self.low, self.high, self.left, self.right)
+        )
+        error = np.where(good, ROUNDING * np.abs(exact), self.error)
+        return replace(self, numeric=numeric, error=error, low=low, high=high, left=left, right=right)
 
     def row(self, i: int, verdict: str, row: Row) -> Row:
         """One of the numbers, as a row."""
@@ -249,6 +272,22 @@ class Compared:
             left=float(self.left[i]) / unit + 0.0 if kink else None,
             right=float(self.right[i]) / unit + 0.0 if kink else None,
         )
+
+
+def vindicated(exact: Any, numeric: Any, error: Any, autograd: Any, terms: Any) -> Any:
+    """Whether a complex step gave the rule's own number, and it fits the numeric one, or there is none to speak of.
+
+    Only in this direction is it evidence: a number that is lost in rounding, a complex step does not find either.
+    """
+    off, size = np.abs(exact - numeric), np.abs(exact)
+    fits = off <= np.maximum(SURE * error, CLOSE * size)
+    unknown = ~(error < VAGUE * np.abs(numeric))
+    return (np.abs(exact - autograd) <= ROUNDING * (terms + size)) & (fits | unknown)
+
+
+def advice(order: float) -> str:
+    """What Taylor's formula says, for a note."""
+    return "" if math.isnan(order) else f"Taylor order {order:.1f}: {'right' if order > BETWEEN else 'wrong'}"
 
 
 def paired(
@@ -276,6 +315,25 @@ def paired(
         unit,
         shape,
     )
+
+
+def compared(
+    probe: Probe,
+    found: Slopes,
+    g: Array,
+    summed: Callable[[Array], Array],
+    autograd: Array,
+    terms: Array,
+    unit: Array,
+    shape: tuple[int, ...] | None = None,
+) -> Compared:
+    """Numbers by the rule beside numeric ones, and where these do not agree or say little, second opinions."""
+    part = paired(found, g, summed, autograd, terms, unit, shape)
+    if not np.all(np.isin(part.verdicts(), (RIGHT, KINK))):
+        part = part.settled_by(summed(g * probe.by_complex_step()))
+    if np.any(part.verdicts() == WRONG):
+        part = replace(part, taylor=probe.taylor_order(part.autograd, lambda y: summed(g * y)))
+    return part
 
 
 def summed_up(row: Row, parts: Sequence[Compared], zero_rule: bool, dead: NDArray[np.bool]) -> Row:

@@ -8,10 +8,11 @@ it is. Variables are given other data only inside a block that puts the very sam
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,17 +28,22 @@ RATIO = 4  # of one step to the next
 UNEVEN = math.sqrt(1.5)  # by which the steps miss the powers of two
 COLUMNS = 6  # of the extrapolation tableau; each removes one more even power of the step
 COARSE = 1e-4  # rounding inside a function, relative to its result, is noticed up to this size
-NOISE_STEPS = 2  # that many smallest steps show the rounding noise of the function itself
+NOISE_STEPS = 4  # that many smallest steps show the rounding noise of the function itself
 SURE = 4.0  # so many times their errors apart, two slopes are two
 CORNER = 1e-5  # and so far relative to themselves
 UPRIGHT = 6  # that many smallest steps show a slope that grows without end,
 STEEPER = 1.3  # each by at least so much,
 LEVEL = 0.99  # while the move itself does not shrink
 SETTLED = 2.0**-20  # an error up to this share of a slope needs no finer steps,
+IMAGINARY = 2.0**-80  # a complex step, relative to x
+FLOOR = 4.0  # so many times what may be rounding, something else remains
+GLANCE = UNEVEN * 2.0 ** np.array([[-11], [-9], [-7]])  # three steps for a number of size 1
+GLANCE_BENDS = (
+    64  # less a function bends over the first of them than over the last: by 256 where it is smooth, by 16 not
+)
 INSIDE = 4  # if that many smallest steps stay inside the domain on both sides
 
 Array = NDArray[np.float64]
-Sampler: TypeAlias = Callable[[Array], tuple[Array, Array, Array, Array]]  # steps -> samples and moves, right and left
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +101,13 @@ def derivative(f: Callable[[float], float], x: float, eps: float = EPS, noise: f
     (-1.0, 1.0)
     """
 
-    def at(t: float) -> Array:
-        return np.array([trial(f, t)])
-
-    def samples(h: Array) -> tuple[Array, Array, Array, Array]:
-        right, left = (np.array([at(x + s * h_k) for h_k in h[:, 0]]) for s in (1, -1))
-        return right, left, *moves_of(x, h)
-
     with np.errstate(all="ignore"):
-        return measured(np.array([x]), at(x), samples, eps, noise).item()
+        return of_number(f, x, eps, noise).slopes().item()
+
+
+def of_number(f: Callable[[float], float], x: float, eps: float, noise: float) -> Probe:
+    """A function of one number, at x."""
+    return Probe(np.array([x]), lambda t: np.array([trial(f, x + float(t[0]))]), eps, noise)
 
 
 def steps(x: Array, finest: bool = False) -> Array:
@@ -128,21 +132,96 @@ def trial(f: Callable[[float], float], x: float) -> float:
         return math.nan
 
 
-def moves_of(x: Any, h: Array) -> tuple[Array, Array]:
-    """By how much x + h is more than x, and x - h less, as they are rounded."""
-    return (x + h) - x, x - (x - h)
+@final
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What moves along a line, by a step for each column: functions of one number each, or several of the same number.
+
+    With `exact`, x is where each of them stands, and a step counts as it is rounded there; else x only says what steps
+    are suitable.
+    """
+
+    x: Array
+    at: Callable[[Any], Any]  # steps, real or imaginary -> results; NaN outside the domain
+    eps: float = EPS  # the rounding unit of the results
+    noise: float = 0.0
+    exact: bool = True
+
+    def slopes(self) -> Slopes:
+        """From the usual steps, or where those settle nothing, as next to a singularity, from the finest."""
+        here = self.at(np.zeros(self.x.shape))
+        h = steps(self.x)
+        right, left = self.samples(h)
+        found = slopes(here, right, left, *self.moves(h), self.eps, self.noise)
+        inside = np.all(np.isfinite(right[:INSIDE]) & np.isfinite(left[:INSIDE]), axis=0)
+        settled = inside & ~found.kink & (found.error <= SETTLED * np.fmax(np.abs(found.value), found.size))
+        if np.all(settled):
+            return found
+        h = steps(self.x, finest=True)
+        finer = slopes(here, *self.samples(h), *self.moves(h), self.eps, self.noise)
+        return Slopes(*(np.where(settled, old, new) for old, new in zip(found.columns(), finer.columns(), strict=True)))
+
+    def at_a_glance(self, here: Any) -> Estimate | None:
+        """The derivative from three steps only, where they leave no doubt; `here` is the result at x. For one column."""
+        h = np.fmax(np.abs(self.x), 1.0) * GLANCE
+        right, left = self.samples(h)
+        ahead, behind = self.moves(h)
+        rough = extrapolated((right - left) / (ahead + behind), 1, power=2)
+        value = extrapolated(rough, 2, power=2)[0]
+        size, bend = np.max(np.abs(right)), np.abs(right + left - 2 * here)
+        noise = np.fmax(4 * self.eps * size, self.noise)
+        error = np.max(np.abs(rough - value), axis=0) + noise / h[0]
+        smooth = bend[0] <= bend[-1] / GLANCE_BENDS + SURE * noise  # at a kink a shorter step bends too much
+        good = smooth & (error <= SETTLED * np.fmax(np.abs(value), size / h[-1]))
+        return Estimate(float(value[0]), float(error[0]), float(noise / h[0][0])) if good[0] else None
+
+    def samples(self, h: Array) -> tuple[Array, Array]:
+        """The results to the right and to the left."""
+        return np.array([self.at(h_k) for h_k in h]), np.array([self.at(-h_k) for h_k in h])
+
+    def moves(self, h: Array) -> tuple[Array, Array]:
+        """By how much x + h is more than x, and x - h less."""
+        return ((self.x + h) - self.x, self.x - (self.x - h)) if self.exact else (h, h)
+
+    def by_complex_step(self) -> Array:
+        """The derivatives from one imaginary step, exact to rounding; NaN where the function takes none.
+
+        Nothing is subtracted, so the step may be as small as one likes. Only where the function is analytic is this the
+        derivative: compare it with another. (Squire and Trapp, SIAM Review 40, 110-112, 1998.)
+        """
+        h = np.where(self.x == 0, 2.0**-10, np.abs(self.x)) * IMAGINARY
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", np.exceptions.ComplexWarning)  # then it is a real number that comes back
+            moved = self.at(1j * h)
+        return np.asarray(moved.imag / h if np.iscomplexobj(moved) else np.full(np.shape(moved), np.nan))
+
+    def taylor_order(self, slope: Array, total: Callable[[Array], Array]) -> Array:
+        """With which power of the step |f(x + h) - f(x) - h slope| falls, f being the `total` of the results.
+
+        That is 2 for the right slope, infinity if nothing remains, and 1 for a wrong one. It is found at the smallest
+        steps at which something else than rounding remains; NaN where there are too few.
+        """
+        h = steps(self.x)
+        here = total(self.at(np.zeros(self.x.shape)))
+        orders = []
+        for sign, side, move in zip((1.0, -1.0), self.samples(h), self.moves(h), strict=True):
+            if move.shape[1] not in (1, len(slope)):
+                return np.full(len(slope), np.nan)
+            moved = np.array([total(y) for y in side])
+            remainder = np.abs(moved - here - sign * move * slope)
+            orders.append(order_of(remainder, 4 * self.eps * np.fmax.accumulate(np.abs(moved))))
+        return np.fmin(*orders)
 
 
-def measured(x: Array, here: Array, samples: Sampler, eps: float, noise: Any = 0.0) -> Slopes:
-    """The slopes from the usual steps, or where those do not settle them, as next to a singularity, from the finest."""
-    right, left, ahead, behind = samples(steps(x))
-    found = slopes(here, right, left, ahead, behind, eps, noise)
-    inside = np.all(np.isfinite(right[:INSIDE]) & np.isfinite(left[:INSIDE]), axis=0)
-    settled = inside & ~found.kink & (found.error <= SETTLED * np.fmax(np.abs(found.value), found.size))
-    if np.all(settled):
-        return found
-    finer = slopes(here, *samples(steps(x, finest=True)), eps, noise)
-    return Slopes(*(np.where(settled, old, new) for old, new in zip(found.columns(), finer.columns(), strict=True)))
+def order_of(remainder: Array, rounding: Array) -> Array:
+    """The power with which it falls, between the first step at which it is not rounding and two steps later."""
+    floor = np.fmax(rounding, np.max(remainder[:2], axis=0))
+    seen = remainder > FLOOR * floor
+    first = np.argmax(seen, axis=0)
+    last = np.minimum(first + 2, len(remainder) - 1)
+    low, high = (np.take_along_axis(remainder, k[None], 0)[0] for k in (first, last))
+    order = np.log(high / low) / np.log(RATIO) / np.maximum(last - first, 1)
+    return np.where(np.any(seen, axis=0), np.where(last - first == 2, order, np.nan), np.inf)
 
 
 def slopes(here: Array, right: Array, left: Array, ahead: Array, behind: Array, eps: float, noise: Any = 0.0) -> Slopes:
@@ -269,19 +348,17 @@ def widened(nodes: Sequence[Node]) -> list[Array]:
     return [np.array(node._data, dtype=np.float64) for node in nodes]
 
 
-def partial(
-    f: Callable[[], float], node: Node, index: tuple[int, ...], eps: float = EPS, noise: float = 0.0
-) -> Estimate:
-    """The derivative of `f()` with respect to one element of a node that `f` uses, whose data is float64."""
+def probe(f: Callable[[], float], node: Node, index: tuple[int, ...], eps: float = EPS, noise: float = 0.0) -> Probe:
+    """`f()` as one element moves of a node that it uses, whose data is float64."""
     here = np.array(node._data, dtype=np.float64)
 
-    def along(t: float) -> float:
+    def along(x: float) -> float:
         moved = here.copy()
-        moved[index] = t
+        moved[index] = x
         with substituted([node], [moved]):
             return f()
 
-    return derivative(along, float(here[index]), eps, noise)
+    return of_number(along, float(here[index]), eps, noise)
 
 
 def numeric_gradient(f: Callable[..., Any], *args: Any) -> Any:
@@ -320,7 +397,7 @@ def gradient_of(f: Callable[[], float], node: Node, eps: float) -> Any:
     """The derivative with respect to every element of a node: a number for a Value, else an array."""
     slopes = np.zeros(np.shape(node._data))
     for index in np.ndindex(slopes.shape):
-        slopes[index] = partial(f, node, index, eps).value
+        slopes[index] = probe(f, node, index, eps).slopes().item().value
     return float(slopes) if isinstance(node, Value) else slopes
 
 

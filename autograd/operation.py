@@ -14,7 +14,7 @@ import numpy as np
 
 from .derivative import zeros
 from .graph import Node, cotangents
-from .numeric import EPS, Array, Slopes, measured, moves_of, precision
+from .numeric import EPS, Array, Probe, precision
 from .primitive import FAILURES, Op, born
 from .tensor import Tensor
 from .value import Value
@@ -35,41 +35,38 @@ class Operation:
     eps: float
     elementwise: bool
 
-    def at(self, moves: dict[int, Any]) -> Array:
+    def at(self, moves: dict[int, Any]) -> Any:
         """The result, flat, where some inputs are moved; NaN outside the domain."""
         inputs = [like(x, x + moves[i]) if i in moves else x for i, x in enumerate(self.inputs)]
         try:
-            result = np.asarray(self.forward(inputs), dtype=float)
+            result = np.asarray(self.forward(inputs))
         except CALLED_OFF:
             return np.full(self.shape, np.nan).reshape(-1)
-        return np.array(result if result.shape == self.shape else np.broadcast_to(result, self.shape)).reshape(-1)
+        result = result if result.dtype.kind == "c" else result.astype(float)
+        return np.array(np.broadcast_to(result, self.shape)).reshape(-1)
 
-    def along(self, v: dict[int, Any], x: float, alone: bool = False) -> Slopes:
-        """The derivatives of all results along a direction, with steps for a number like x: the one that moves `alone`."""
+    def along(self, v: dict[int, Any], x: float, alone: bool = False) -> Probe:
+        """All results along a direction, in steps that suit x: the number that moves `alone`, or the largest."""
+        return Probe(np.array([x]), lambda t: self.at({i: t[0] * v_i for i, v_i in v.items()}), self.eps, exact=alone)
 
-        def samples(t: Array) -> tuple[Array, Array, Array, Array]:
-            ways = [np.array([self.at({i: s * t_k * v_i for i, v_i in v.items()}) for t_k in t[:, 0]]) for s in (1.0, -1.0)]
-            return ways[0], ways[1], *(moves_of(x, t) if alone else (t, t))
+    def of_elements(self, place: int) -> Probe:
+        """Every result, as the one element of an argument that it was made from moves."""
+        to = np.shape(self.inputs[place])
+        x = np.broadcast_to(self.inputs[place], self.shape).reshape(-1)
+        return Probe(x, lambda t: self.at({place: one_of_each(t.reshape(self.shape), to)}), self.eps)
 
-        return measured(np.array([x]), self.at({}), samples, self.eps)
 
-    def of_elements(self, place: int) -> Slopes:
-        """The derivative of every result by the one element of an argument that it was made from."""
-        x = np.asarray(self.inputs[place])
-        here = np.array(np.broadcast_to(x, self.shape)).reshape(-1)
-
-        def samples(h: Array) -> tuple[Array, Array, Array, Array]:
-            h = h.reshape(len(h), *x.shape)
-            right, left = (np.array([self.at({place: s * h_k}) for h_k in h]) for s in (1.0, -1.0))
-            h = np.array([np.broadcast_to(h_k, self.shape).reshape(-1) for h_k in h])
-            return right, left, *moves_of(here, h)
-
-        return measured(x.reshape(-1), self.at({}), samples, self.eps)
+def one_of_each(x: Any, shape: tuple[int, ...]) -> Any:
+    """What an array of this shape was before it was repeated."""
+    if not x.size:
+        return np.zeros(shape)
+    return x[(0,) * (x.ndim - len(shape))][tuple([slice(n) for n in shape])]
 
 
 def like(x: Any, data: Any) -> Any:
     """A number where x is one, else an array."""
-    return float(data) if type(x) is float else np.asarray(data)
+    data = np.asarray(data)
+    return float(data) if type(x) is float and data.shape == () and data.dtype.kind != "c" else data
 
 
 def sharp(x: Any) -> Any:

@@ -16,8 +16,8 @@ import numpy as np
 
 from .derivative import zeros
 from .graph import Node, ancestry, cotangents
-from .local import SIXTEENTHS, SLACK, directions, paired, summed_up
-from .numeric import EPS, Array, measured, moves_of, precision
+from .local import SIXTEENTHS, SLACK, advice, compared, directions, summed_up
+from .numeric import EPS, Array, Probe, precision
 from .operation import CALLED_OFF, computed, like, renewed, sharp, twin
 from .ops.reduction import norm
 from .report import ACCEPTED, BLANK, NOT_FINITE, WRONG, Row
@@ -55,30 +55,34 @@ class Whole:
         """The cotangent of a node of the original graph, None where none arrives."""
         return self.gradients.get(self.twins[node])
 
+    def probe(self, v: dict[Node, Array], x: float, alone: bool) -> Probe:
+        """The weighted result, as variables of the original graph move along a direction."""
+        twins = {self.twins[node]: v_node for node, v_node in v.items()}
+        downstream = self.downstream(set(twins))
+
+        def at(t: Any) -> Any:
+            return self.value({x: like(x._data, x._data + t[0] * v_x) for x, v_x in twins.items()}, downstream)
+
+        return Probe(np.array([x]), at, float(precision(self.root).eps), self.noise, alone)
+
     def along(self, group: Sequence[Node], own: dict[Node, Any] | None, row: Row) -> Row:
         """The derivative along one direction of some variables, and if `own` is given, by the original graph too."""
         twins = [self.twins[node] for node in group]
         xs = {i: np.asarray(x._data) for i, x in enumerate(twins)}
-        v, size = next(directions(xs, self.rng, kinds=(True,)))
+        v, x = next(directions(xs, self.rng, kinds=(True,)))
         if alone := len(group) == 1 and xs[0].ndim == 0:
-            v, size = {0: np.ones(())}, float(xs[0])
-        downstream = self.downstream(set(twins))
-
-        def at(step: float) -> Array:
-            return self.value({x: like(x._data, xs[i] + step * v[i]) for i, x in enumerate(twins)}, downstream)
-
-        def samples(t: Array) -> tuple[Array, Array, Array, Array]:
-            right, left = (np.array([at(s * step) for step in t[:, 0]]) for s in (1.0, -1.0))
-            return right, left, *(moves_of(size, t) if alone else (t, t))
-
-        found = measured(np.array([size]), at(0.0), samples, float(precision(self.root).eps), self.noise)
+            v, x = {0: np.ones(())}, float(xs[0])
+        probe = self.probe({node: v[i] for i, node in enumerate(group)}, x, alone)
+        found = probe.slopes()
         terms = [np.asarray(gradient(self.gradients, x)) * v[i] for i, x in enumerate(twins)]
         by_rules = sum(float(np.sum(term)) for term in terms)
         sizes = sum(float(np.sum(np.abs(term))) for term in terms)
         one = np.ones(1)
-        part = paired(found, one, np.asarray, np.array([by_rules]), np.array([sizes]), one)
+        part = compared(probe, found, one, np.asarray, np.array([by_rules]), np.array([sizes]), one)
         unreached = all(x not in self.gradients for x in twins)
         row = summed_up(row, [part], unreached, np.array(False))
+        if part.taylor is not None:
+            row = replace(row, note="; ".join(filter(None, [row.note, advice(float(part.taylor[0]))])))
         if own is None:
             return row
         ours = sum(float(np.sum(np.asarray(gradient(own, x), float) * v[i])) for i, x in enumerate(group))
@@ -96,7 +100,7 @@ class Whole:
                 found.append(node)
         return found
 
-    def value(self, data: dict[Node, Any], downstream: Sequence[Node]) -> Array:
+    def value(self, data: dict[Node, Any], downstream: Sequence[Node]) -> Any:
         """The result where some variables hold other data; NaN outside the domain."""
         for node in downstream:
             op: Any = node.op
@@ -105,7 +109,7 @@ class Whole:
                 data[node] = computed(op, inputs, renewed(node.params))
             except CALLED_OFF:
                 return np.array([math.nan])
-        return np.array([float(np.sum(data.get(self.root, self.root._data) * self.weights))])
+        return np.array([np.sum(data.get(self.root, self.root._data) * self.weights)])
 
 
 def end_to_end(whole: Whole, names: dict[Node, str], kinked: bool) -> Iterator[Row]:

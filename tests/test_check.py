@@ -106,6 +106,18 @@ def test_no_fault_is_missed_in_random_compositions(fault: str) -> None:
         assert not report or not visible, f"case {i}\n{report}"
 
 
+@pytest.mark.parametrize("fault", FAULTS)
+def test_taylors_formula_is_the_second_opinion_on_what_is_wrong(fault: str) -> None:
+    reports = [
+        cr.gradcheck(lambda x: cr.exp(FAULTS[fault](x)), np.array([0.3, 1.1])),
+        cr.check(cr.sum(cr.exp(FAULTS[fault](cr.Tensor([0.3, 1.1]))))),
+    ]
+    for report in reports:
+        whole = [row for row in report.wrong if row.node is None]
+        assert whole
+        assert {row.note for row in whole} == {"Taylor order 1.0: wrong"}
+
+
 def test_a_zero_gradient_beside_large_ones_is_right() -> None:
     for dtype in ("f", "d"):
         report = cr.gradcheck(lambda x: cr.sum(cr.cos(x)), np.array([0.0, 1.0, -1.5], dtype))
@@ -267,9 +279,10 @@ def test_the_printed_table_has_the_worst_first() -> None:
     assert notes == [["wrong", "by", "itself:"], ["", "", "called"], ["", "", "its"]] * 2
     lines.insert(0, "")
     assert lines[1].split("  ")[0] == "input"
-    assert lines[1].split()[-1] == "verdict"
+    assert lines[1].split()[-2:] == ["verdict", "note"]
     assert [line.split()[1] for line in lines[2:4]] == ["30", "31"]
-    assert [line.split()[-1] for line in lines[2:22]] == ["wrong"] * 2 + ["right"] * 18
+    assert [line.endswith("Taylor order 1.0: wrong") for line in lines[2:22]] == [True] * 2 + [False] * 18
+    assert [line.split()[-1] for line in lines[4:22]] == ["right"] * 18
     assert lines[22:] == ["… and 12 more, none worse"]
     assert (
         len({line.index(verdict) for line, verdict in zip(lines[1:4], ["verdict", "wrong", "wrong"], strict=True)}) == 1

@@ -216,6 +216,39 @@ def test_a_slope_beyond_both_sides_of_a_kink_is_wrong() -> None:
     assert cr.check_row(between, np.zeros(2))
 
 
+EDGES: list[tuple[str, float, float]] = [  # where the slope grows without end, and in which direction the domain lies
+    ("arcsin", 1.0, -1.0),
+    ("arcsin", -1.0, 1.0),
+    ("arccos", 1.0, -1.0),
+    ("arctanh", -1.0, 1.0),
+    ("arccosh", 1.0, 1.0),
+    ("log1p", -1.0, 1.0),
+    ("sqrt", 0.0, 1.0),
+    ("log", 0.0, 1.0),
+    ("reciprocal", 0.0, 1.0),
+]
+
+
+@pytest.mark.parametrize(("name", "edge", "inward"), EDGES)
+def test_next_to_a_singularity_right_is_right_and_wrong_is_wrong(name: str, edge: float, inward: float) -> None:
+    f, op = getattr(cr, name), getattr(cr, name).op
+    for distance in (1e-3, 1e-8, 1e-9, 1e-12, 1e-15):
+        x = edge + inward * distance
+        for report in (cr.check_row(f, x), cr.check_row(f, np.array([x, x])), cr.gradcheck(f, x)):
+            assert {row.verdict for row in report} == {"right"}, f"{distance}\n{report}"
+    wrong = cr.custom("wrong", op.forward, lambda g, y, x: 1.01 * op.rules[0](g, y, x))
+    for distance in (1e-3, 1e-6, 1e-9):
+        x = edge + inward * distance
+        for report in (cr.check_row(wrong, x), cr.check_row(wrong, np.array([x, x])), cr.gradcheck(wrong, x)):
+            assert {row.verdict for row in report} == {"wrong"}, f"{distance}\n{report}"
+
+
+def test_rounding_that_hides_in_the_smallest_steps_is_no_fault() -> None:
+    y = cr.var(cr.Tensor(SAMPLES["var"][14].args[0]))
+    for seed in (0, 11):
+        assert cr.check(y, order=2, seed=seed)
+
+
 HARD: list[tuple[Callable[..., Any], Any]] = [
     (lambda x: cr.sin(1e6 * x), 0.7),
     (lambda x: cr.sin(1e6 * x), np.linspace(0.1, 0.9, 5)),
