@@ -37,7 +37,7 @@ LEVEL = 0.99  # while the move itself does not shrink
 SETTLED = 2.0**-20  # an error up to this share of a slope needs no finer steps,
 IMAGINARY = 2.0**-80  # a complex step, relative to x
 FLOOR = 4.0  # so many times what may be rounding, something else remains
-GLANCE = UNEVEN * 2.0 ** np.array([[-11], [-9], [-7]])  # three steps for a number of size 1
+GLANCE = UNEVEN * 2.0 ** np.array([[-15], [-13], [-11]])  # three steps for a number of size 1
 GLANCE_BENDS = (
     64  # less a function bends over the first of them than over the last: by 256 where it is smooth, by 16 not
 )
@@ -172,7 +172,7 @@ class Probe:
         noise = np.fmax(4 * self.eps * size, self.noise)
         error = np.max(np.abs(rough - value), axis=0) + noise / h[0]
         smooth = bend[0] <= bend[-1] / GLANCE_BENDS + SURE * noise  # at a kink a shorter step bends too much
-        good = smooth & (error <= SETTLED * np.fmax(np.abs(value), size / h[-1]))
+        good = smooth & (error <= np.fmax(SETTLED * np.abs(value), SURE * noise / h[0]))
         return Estimate(float(value[0]), float(error[0]), float(noise / h[0][0])) if good[0] else None
 
     def samples(self, h: Array) -> tuple[Array, Array]:
