@@ -9,8 +9,8 @@ function, the gradient and the dtype.
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, final
@@ -19,21 +19,30 @@ import numpy as np
 
 from .derivative import leaves, rebuilt
 from .graph import Node, constant_root, cotangents, enable_grad, no_grad, numbered
-from .local import BETWEEN, CLOSE, ROUNDING, SLACK, advice, checked, vindicated
+from .local import BETWEEN, CLOSE, ROUNDING, SLACK, advice, checked, together, vindicated
 from .numeric import Array, Estimate, Probe, data_of, precision, probe, substituted, variables, widened
+from .operation import kind_of
 from .primitive import constant, describe
+from .progress import followed
 from .report import ACCEPTED, BLANK, KINK, NOISY, NOT_CONNECTED, NOT_FINITE, RIGHT, WRONG, Report, Row
 from .source import line_of, record_lines, rule_of
-from .whole import LINES, Whole, end_to_end, gradient, rounding_effect, weights_of
+from .whole import LINES, Place, Whole, end_to_end, gradient, rounding_effect, weights_of
 
 SAMPLE = 8  # elements of an argument that are moved alone
+NODES = 10_000  # of a huge graph, that many are checked by themselves
+TOGETHER = 256  # operations on numbers that are checked at a time
 VAGUE = 2.0**-3  # a tolerance beyond this share of a gradient says little of it
 
 ALONE = "every operation is right by itself, and the whole is wrong: look between them, at what no operation records"
 
 
 def gradcheck(
-    f: Callable[..., Any], *args: Any, parameters: Any = None, sample: int | None = None, seed: int = 0
+    f: Callable[..., Any],
+    *args: Any,
+    parameters: Any = None,
+    sample: int | None = None,
+    seed: int = 0,
+    progress: bool = False,
 ) -> Report:
     """Compare the gradient of `f(*args)` by the chain rule with a numeric one, element by element.
 
@@ -42,7 +51,8 @@ def gradcheck(
     they hold other data; afterwards, also after an error, their own again, to the bit.
 
     Where `f` returns more than one number, their sum under fixed random weights is checked, so that each counts.
-    `sample` checks that many elements, chosen at random among all; `seed` decides the weights and the choice.
+    `sample` checks that many elements, chosen at random among all; `seed` decides the weights and the choice. `progress`
+    shows on stderr how far it is.
 
     A row is right where the two sides differ by no more than the numeric error estimate and rounding in the dtype
     allow. Data of lower precision than float64 is checked at float64, and the gradient at its own dtype against that.
@@ -62,7 +72,7 @@ def gradcheck(
     """
     if (parameters is None) == (not args):
         raise TypeError("gradcheck: give either the arguments of f or parameters=, the leaves that f() uses")
-    require_sample("gradcheck", sample)
+    require_number("gradcheck", sample=sample)
     if parameters is None:
         nodes = variables(args, "gradcheck")
         filled = rebuilt(args, iter(nodes))
@@ -72,7 +82,7 @@ def gradcheck(
         nodes, filled, names = list(leaves(tree)), (), paths(tree)
     named = require_leaves("gradcheck", nodes, names)
     with np.errstate(all="ignore"):
-        report = Report(tuple(compared(lambda: f(*filled), named, sample, seed)))
+        report = Report(tuple(compared(lambda: f(*filled), named, sample, seed, progress)))
         return traced(report, lambda: f(*filled), seed) if report.wrong else report
 
 
@@ -84,7 +94,7 @@ def traced(report: Report, f: Callable[[], Any], seed: int) -> Report:
         rows: Iterable[Row] = ()
         if isinstance(y, Node) and y.args:
             whole = Whole(y, seed)
-            rows = by_operation(whole, labels(whole.nodes, {}), 1, SAMPLE, seed, False)
+            rows = by_operation(whole, labels(whole.nodes, {}), seed=seed)
         culprits = tuple(row for row in rows if row.verdict == WRONG)
     return replace(report, culprits=culprits, notes=said_of(culprits) or (ALONE,))
 
@@ -99,6 +109,8 @@ def check(
     parameters: Any = None,
     order: int = 1,
     sample: int | None = SAMPLE,
+    nodes: int | None = NODES,
+    elements: int | None = 0,
     seed: int = 0,
     progress: bool = False,
 ) -> Report:
@@ -112,9 +124,13 @@ def check(
     reach. With `order=2` the rules themselves are differentiated and compared likewise.
 
     Operations that do not work element by element are moved along random directions and by `sample` single elements of
-    each argument; None takes every element. `seed` decides what is drawn; `progress` prints how far it is.
+    each argument; None takes every element. In a huge graph that many `nodes` are checked by themselves, some of every
+    operation, and the report says how many were left out; None takes all. Of the variables, that many `elements` are
+    also moved alone, end to end; None takes every one. `seed` decides what is drawn. `progress` shows on stderr how far
+    it is: a bar where tqdm is installed.
 
-    Raises `TypeError` where `loss` is no node or a parameter no leaf, `ValueError` for another order than 1 or 2.
+    Raises `TypeError` where `loss` is no node or a parameter no leaf, `ValueError` for another order than 1 or 2, or
+    where `sample`, `nodes` or `elements` is no such number.
 
     >>> import chainrule as cr
     >>> w = cr.Tensor([1.0, -2.0], name="w")
@@ -131,18 +147,22 @@ def check(
         raise constant_root("check", loss)
     if order not in (1, 2):
         raise ValueError(f"check: order must be 1 or 2, got {order!r}")
-    require_sample("check", sample)
+    require_number("check", sample=sample, nodes=nodes)
+    if elements != 0:
+        require_number("check", elements=elements)
     tree = list(parameters) if isinstance(parameters, Iterator) else parameters
     named = {} if tree is None else require_leaves("check", list(leaves(tree)), paths(tree))
     with np.errstate(all="ignore"), enable_grad():
         whole = Whole(loss, seed)
         names = labels(whole.nodes, named)
         apart = [replace(BLANK, input=name, verdict=NOT_CONNECTED) for node, name in named.items() if node not in names]
-        local = list(by_operation(whole, names, order, sample, seed, progress))
-        lines = list(end_to_end(whole, names, any(row.verdict == KINK for row in local)))
+        local = list(by_operation(whole, names, order, sample, seed, nodes, progress))
+        kinked = any(row.verdict == KINK for row in local)
+        lines = list(end_to_end(whole, names, kinked, chosen(whole.leaves, elements, seed), progress))
     alone = all(row.verdict in ACCEPTED for row in local) and any(row.verdict == WRONG for row in lines)
     notes = (ALONE,) if alone else said_of([row for row in local if row.verdict == WRONG])
-    return Report((*local, *apart, *lines), "check", notes)
+    left_out = max(0, len(whole.nodes) - len(whole.leaves) - nodes) if nodes is not None else 0
+    return Report((*local, *apart, *lines), "check", notes, left_out=left_out)
 
 
 def check_row(operation: Callable[..., Any], *args: Any, order: int = 1, seed: int = 0, **params: Any) -> Report:
@@ -169,9 +189,10 @@ def is_constant(x: Any) -> bool:
     return not isinstance(x, Node) and np.asarray(constant(x, "check_row")).dtype.kind != "f"
 
 
-def require_sample(name: str, sample: Any) -> None:
-    if sample is not None and (not isinstance(sample, int) or sample < 1):
-        raise ValueError(f"{name}: sample is a number of elements, 1 or more, got {describe(sample)}")
+def require_number(what: str, **numbers: Any) -> None:
+    for name, n in numbers.items():
+        if n is not None and (not isinstance(n, int) or n < 1):
+            raise ValueError(f"{what}: {name} is a number, 1 or more, or None for all, got {describe(n)}")
 
 
 def paths(tree: Any, prefix: str = "") -> list[str]:
@@ -201,25 +222,64 @@ def labels(nodes: Sequence[Node], named: dict[Node, str]) -> dict[Node, str]:
 
 
 def by_operation(
-    whole: Whole, names: dict[Node, str], order: int, sample: int | None, seed: int, progress: bool
+    whole: Whole,
+    names: dict[Node, str],
+    order: int = 1,
+    sample: int | None = SAMPLE,
+    seed: int = 0,
+    limit: int | None = None,
+    progress: bool = False,
 ) -> Iterator[Row]:
-    """The rows of all operations of a graph, each by itself, in the order of computation."""
+    """The rows of all operations of a graph, or of so many, each by itself, in the order of computation."""
     ids = numbered(whole.nodes)
-    for i, node in enumerate(whole.nodes):
-        if node.op is not None and any(isinstance(arg, Node) for arg in node.args):
-            row = replace(BLANK, node=ids[id(node)], operation=node.op.name, line=str(line_of(node) or ""))
-            for found in checked(node, whole.gradient(node), row, names, order, sample, seed + i):
-                yield replace(found, rule=str(rule_of(node.op, found.argument) or ""))
-        if progress:
-            print(f"\rcheck: {i + 1} of {len(whole.nodes)} nodes", end="", file=sys.stderr, flush=True)
-    if progress:
-        print(file=sys.stderr)
+    nodes = sampled([node for node in whole.nodes if any(isinstance(arg, Node) for arg in node.args)], limit, seed)
+    blanks = {
+        node: replace(BLANK, node=ids[id(node)], operation=node.op.name, line=str(line_of(node) or ""))
+        for node in nodes
+        if node.op is not None
+    }
+    done = all_alike(nodes, blanks, names, seed) if order == 1 else {}
+    for i, node in enumerate(followed(nodes, progress, "check", "nodes")):
+        rows = done.get(node) or checked(node, whole.gradient(node), blanks[node], names, order, sample, seed + i)
+        for row in rows:
+            yield replace(row, rule=str(rule_of(node.op, row.argument) or "")) if node.op and not node.op.exact else row
+
+
+def all_alike(
+    nodes: Sequence[Node], blanks: dict[Node, Row], names: dict[Node, str], seed: int
+) -> dict[Node, list[Row]]:
+    """The rows of what could be checked many at a time, and was right."""
+    kinds: dict[Hashable, list[Node]] = {}
+    for node in nodes:
+        kinds.setdefault(kind_of(node), []).append(node)
+    kinds.pop(None, None)
+    parts = [same[i : i + TOGETHER] for same in kinds.values() for i in range(0, len(same), TOGETHER)]
+    found: dict[Node, list[Row]] = {}
+    for part in parts:
+        found |= together(part, [blanks[node] for node in part], names, seed)
+    return found
+
+
+def sampled(nodes: list[Node], limit: int | None, seed: int) -> list[Node]:
+    """All nodes, or so many at random, in order; as many of every operation, as far as there are so many."""
+    if limit is None or len(nodes) <= limit:
+        return nodes
+    shuffled = np.random.default_rng(seed).permutation(len(nodes)).tolist()
+    turns: Counter[Any] = Counter()
+    ranked = []
+    for i in shuffled:
+        op: Any = nodes[i].op
+        turns[op.pull] += 1
+        ranked.append((turns[op.pull], i))
+    return [nodes[i] for i in sorted(i for _, i in sorted(ranked)[:limit])]
 
 
 # Functions, element by element.
 
 
-def compared(f: Callable[[], Any], named: dict[Node, str], sample: int | None, seed: int) -> Iterable[Row]:
+def compared(
+    f: Callable[[], Any], named: dict[Node, str], sample: int | None, seed: int, progress: bool
+) -> Iterable[Row]:
     """The rows, in the order of the nodes and their elements."""
     nodes = list(named)
     own = by_chain_rule(f, nodes, seed)
@@ -231,7 +291,8 @@ def compared(f: Callable[[], Any], named: dict[Node, str], sample: int | None, s
                     "gradcheck: f gave two results for the same data, so there is no derivative to check; "
                     "switch off what draws random numbers (model.eval(), say)"
                 )
-            return [function.row(node, index) for node, index in chosen(nodes, sample, seed)]
+            places = followed(chosen(nodes, sample, seed), progress, "gradcheck", "elements")
+            return [function.row(node, index) for node, index in places]
 
 
 @final
@@ -323,12 +384,19 @@ def contracted(y: Any, seed: int) -> float:
     return float(np.sum(data * weights_of(np.shape(data), seed)))
 
 
-def chosen(nodes: Sequence[Node], sample: int | None, seed: int) -> list[tuple[Node, tuple[int, ...]]]:
+def chosen(nodes: Sequence[Node], sample: int | None, seed: int) -> list[Place]:
     """All elements, or so many at random, in order."""
-    places = [(node, index) for node in nodes for index in np.ndindex(np.shape(node._data))]
-    if sample is None or sample >= len(places):
-        return places
-    return [places[i] for i in sorted(np.random.default_rng(seed).choice(len(places), sample, replace=False))]
+    shapes = [np.shape(node._data) for node in nodes]
+    ends = np.cumsum([math.prod(shape) for shape in shapes], dtype=int)
+    count = int(ends[-1]) if nodes else 0
+    picked = np.arange(count)
+    if sample is not None and sample < count:
+        picked = np.sort(np.random.default_rng(seed).choice(count, sample, replace=False))
+    which = np.searchsorted(ends, picked, side="right").tolist()
+    return [
+        (nodes[k], tuple(map(int, np.unravel_index(i - ends[k] + math.prod(shapes[k]), shapes[k]))))
+        for k, i in zip(which, picked.tolist(), strict=True)
+    ]
 
 
 def judged(

@@ -18,7 +18,19 @@ from numpy.typing import NDArray
 
 from .graph import Node
 from .numeric import SURE, Array, Probe, Slopes, precision
-from .operation import CALLED_OFF, Operation, computed, like, of_node, of_rule, pulled, renewed, sharp_twin
+from .operation import (
+    CALLED_OFF,
+    Operation,
+    computed,
+    like,
+    numbers_pulled,
+    of_node,
+    of_rule,
+    pulled,
+    renewed,
+    sharp_twin,
+    stacked,
+)
 from .report import ACCEPTED, KINK, NOISY, NOT_FINITE, RIGHT, WORST_FIRST, WRONG, Row
 
 SLACK = 4.0  # how many times the usual rounding error a correct gradient may have
@@ -53,6 +65,38 @@ def checked(
             about = replace(row, order=2, note=f"the rule of argument {place}, differentiated")
             for found in Trial(rule, about, shifted, dead, sample, rng).rows():
                 yield replace(found, argument=place)
+
+
+def together(nodes: Sequence[Node], blanks: Sequence[Row], names: dict[Node, str], seed: int) -> dict[Node, list[Row]]:
+    """The rows of operations on numbers that are all one row of the table: compared as one operation on arrays.
+
+    Each node's own rule, on its own numbers, has to say the same as the rule on arrays. Nodes that are not right in all
+    are left out: look at those alone.
+    """
+    many = stacked(nodes)
+    g = np.random.default_rng(seed).choice(SIXTEENTHS, len(nodes))
+    try:
+        answer, own = many.pull(g), np.array(list(map(numbers_pulled, nodes, g.tolist())))
+    except CALLED_OFF:
+        return {}
+    right = np.array([not stale(node) for node in nodes])
+    parts = {place: compared_alike(many.of_elements(place), g, answer[place]) for place in many.places}
+    for place, part in parts.items():
+        right &= (part.verdicts() == RIGHT) & (np.abs(own[:, place] - part.autograd) <= ROUNDING * part.terms)
+    return {
+        node: [
+            part.row(i, RIGHT, replace(blanks[i], argument=place, input=names[node.args[place]]))
+            for place, part in parts.items()
+        ]
+        for i, node in enumerate(nodes)
+        if right[i]
+    }
+
+
+def compared_alike(probe: Probe, g: Array, autograd: Any) -> Compared:
+    found = probe.slopes()
+    mine = np.full(len(g), np.nan) if autograd is None else autograd  # what has no slope is looked at alone
+    return compared(probe, found, g, np.asarray, mine, np.abs(g * np.nan_to_num(found.value)), g)
 
 
 def stale(node: Node) -> str:

@@ -6,8 +6,9 @@ forward and the rules do, the graph that the operation was taken from stays as i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, final
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from .derivative import zeros
 from .graph import Node, cotangents
 from .numeric import EPS, Array, Probe, precision
-from .primitive import FAILURES, Op, born
+from .primitive import FAILURES, NUMBERS, Op, born
 from .tensor import Tensor
 from .value import Value
 
@@ -162,3 +163,30 @@ def of_rule(node: Node, place: int, cotangent: Array) -> Operation | None:
     places = (0, *[i + 1 for i, arg in enumerate(args) if isinstance(arg, Node)])
     elementwise = op.elementwise and shape == np.shape(result._data)
     return Operation((g._data, *data_of(args)), places, forward, pull, shape, EPS, elementwise)
+
+
+def kind_of(node: Node) -> Hashable:
+    """What nodes have in common that can be computed as one on arrays; None where that is not known of the operation."""
+    op = node.op
+    if op is None or not (op.exact and op.elementwise) or node.params:
+        return None
+    if any(type(x) not in NUMBERS for x in (node._data, *node.inputs)):
+        return None
+    return op.forward, op.pull, tuple([isinstance(arg, Node) for arg in node.args])
+
+
+def stacked(nodes: Sequence[Node]) -> Operation:
+    """Nodes of one kind as one operation: a number of each in each argument."""
+    op: Any = nodes[0].op
+    columns = [np.array(column, dtype=float) for column in zip(*[node.inputs for node in nodes], strict=True)]
+    args = tuple([Tensor(x) if isinstance(arg, Node) else x for arg, x in zip(nodes[0].args, columns, strict=True)])
+    result: Node = born(computed(op, columns, {}), op, args, {})
+    places = tuple([i for i, arg in enumerate(args) if isinstance(arg, Node)])
+    weighed = partial(pulled, result)
+    return Operation(tuple(columns), places, lambda xs: computed(op, xs, {}), weighed, (len(nodes),), EPS, True)
+
+
+def numbers_pulled(node: Node, g: float) -> list[float]:
+    """What the rules make of a cotangent on numbers, for each argument."""
+    op: Any = node.op
+    return [0.0 if d is None else float(d) for d in op.pull(node.args, g, node._data, node.params)]

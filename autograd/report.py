@@ -124,13 +124,15 @@ class Report:
     """The rows of a comparison: true when all are accepted. Printed, it is a table, the worst first.
 
     Accepted are: right; kink, where any value between the slopes of both sides is a convention; too noisy to tell. Not
-    accepted: wrong, not finite, not connected. `culprits` are the operations that a wrong whole was traced to.
+    accepted: wrong, not finite, not connected. `culprits` are the operations that a wrong whole was traced to;
+    `left_out` counts those that were not checked by themselves because the graph is huge.
     """
 
     rows: tuple[Row, ...]
     title: str = "gradcheck"
     notes: tuple[str, ...] = ()
     culprits: tuple[Row, ...] = ()
+    left_out: int = 0
 
     def __bool__(self) -> bool:
         return all(row.verdict in ACCEPTED for row in self.rows)
@@ -168,6 +170,7 @@ class Report:
         return {
             "right": bool(self),
             "notes": list(self.notes),
+            "left_out": self.left_out,
             "rows": [row.to_dict() for row in self.rows],
             "culprits": [row.to_dict() for row in self.culprits],
         }
@@ -178,7 +181,8 @@ class Report:
     def summary(self) -> str:
         counts = Counter(row.verdict for row in self.rows)
         others = "".join(f", {counts[verdict]} {verdict}" for verdict in WORST_FIRST[:-1] if counts[verdict])
-        return f"{self.title}: {counts[RIGHT]} of {len(self)} right{others}"
+        left_out = f"; {self.left_out} operations left out, nodes=None checks all" if self.left_out else ""
+        return f"{self.title}: {counts[RIGHT]} of {len(self)} right{others}{left_out}"
 
     def table(self) -> list[tuple[str, ...]]:
         """Headings and the rows to be shown, as text, without the columns in which nothing stands."""

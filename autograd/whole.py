@@ -9,21 +9,27 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from itertools import pairwise
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
 import numpy as np
 
 from .derivative import zeros
 from .graph import Node, ancestry, cotangents
-from .local import SIXTEENTHS, SLACK, advice, compared, directions, summed_up
-from .numeric import EPS, Array, Probe, precision
+from .local import ROUNDING, SIXTEENTHS, SLACK, TELLING, advice, compared, directions, summed_up
+from .numeric import EPS, Array, Estimate, Probe, precision
 from .operation import CALLED_OFF, computed, like, renewed, sharp, twin
 from .ops.reduction import norm
+from .progress import followed
 from .report import ACCEPTED, BLANK, NOT_FINITE, WRONG, Row
 
-LINES = 8  # one for each variable, or for a group of them
+LINES = 8  # one for each variable, or for a group of them;
+HUGE = 20_000  # nodes, beyond which one for all has to do
 ASIDE = 2.0**-10  # how far beside a kink the whole is checked, relative to each variable
+
+
+Place: TypeAlias = tuple[Node, tuple[int, ...]]  # an element of a variable
 
 
 @final
@@ -40,8 +46,11 @@ class Whole:
             self.twins[node] = twin(node, args) if args else sharp(node)
             if aside and node.op is None:
                 self.twins[node]._data = moved_aside(self.twins[node]._data, self.rng)
+        self.leaves = [node for node in self.nodes if node.op is None]
         self.root = self.twins[original]
         self.weights = weights_of(np.shape(self.root._data), seed)
+        self.asked: frozenset[Node] = frozenset()
+        self.found: list[Node] = []
         self.trouble = ""
         self.gradients: dict[Node, Any] = {}
         try:
@@ -58,7 +67,7 @@ class Whole:
     def probe(self, v: dict[Node, Array], x: float, alone: bool) -> Probe:
         """The weighted result, as variables of the original graph move along a direction."""
         twins = {self.twins[node]: v_node for node, v_node in v.items()}
-        downstream = self.downstream(set(twins))
+        downstream = self.downstream(frozenset(twins))
 
         def at(t: Any) -> Any:
             return self.value({x: like(x._data, x._data + t[0] * v_x) for x, v_x in twins.items()}, downstream)
@@ -67,38 +76,60 @@ class Whole:
 
     def along(self, group: Sequence[Node], own: dict[Node, Any] | None, row: Row) -> Row:
         """The derivative along one direction of some variables, and if `own` is given, by the original graph too."""
-        twins = [self.twins[node] for node in group]
-        xs = {i: np.asarray(x._data) for i, x in enumerate(twins)}
+        xs = {i: np.asarray(self.twins[node]._data) for i, node in enumerate(group)}
         v, x = next(directions(xs, self.rng, kinds=(True,)))
         if alone := len(group) == 1 and xs[0].ndim == 0:
             v, x = {0: np.ones(())}, float(xs[0])
-        probe = self.probe({node: v[i] for i, node in enumerate(group)}, x, alone)
-        found = probe.slopes()
-        terms = [np.asarray(gradient(self.gradients, x)) * v[i] for i, x in enumerate(twins)]
+        return self.compared({node: v[i] for i, node in enumerate(group)}, x, alone, own, row)
+
+    def element(self, node: Node, index: tuple[int, ...], own: dict[Node, Any] | None, row: Row) -> Row:
+        """The derivative by one element of a variable."""
+        x = np.asarray(self.twins[node]._data)
+        v = np.zeros(x.shape)
+        v[index] = 1.0
+        return replace(self.compared({node: v}, float(x[index]), True, own, row), index=index)
+
+    def compared(self, v: dict[Node, Array], x: float, alone: bool, own: dict[Node, Any] | None, row: Row) -> Row:
+        """The derivative along a direction by the rules, numerically, and if `own` is given, by the original graph."""
+        terms = [np.asarray(gradient(self.gradients, self.twins[node])) * v_node for node, v_node in v.items()]
         by_rules = sum(float(np.sum(term)) for term in terms)
         sizes = sum(float(np.sum(np.abs(term))) for term in terms)
-        one = np.ones(1)
-        part = compared(probe, found, one, np.asarray, np.array([by_rules]), np.array([sizes]), one)
-        unreached = all(x not in self.gradients for x in twins)
-        row = summed_up(row, [part], unreached, np.array(False))
-        if part.taylor is not None:
-            row = replace(row, note="; ".join(filter(None, [row.note, advice(float(part.taylor[0]))])))
+        probe = self.probe(v, x, alone)
+        glance = probe.at_a_glance(self.here) if alone else None
+        if glance is not None and agreed(glance, by_rules, sizes, 0.0 if by_rules else abs(float(self.here[0]))):
+            tolerance, rounding = glance.error + ROUNDING * sizes, glance.rounding
+            row = replace(row, autograd=by_rules, numeric=glance.value, error=glance.error, tolerance=tolerance)
+        else:
+            found = probe.slopes()
+            one, rounding = np.ones(1), float(found.rounding[0])
+            part = compared(probe, found, one, np.asarray, np.array([by_rules]), np.array([sizes]), one)
+            unreached = all(self.twins[node] not in self.gradients for node in v)
+            row = summed_up(row, [part], unreached, np.array(False))
+            if part.taylor is not None:
+                row = replace(row, note="; ".join(filter(None, [row.note, advice(float(part.taylor[0]))])))
         if own is None:
             return row
-        ours = sum(float(np.sum(np.asarray(gradient(own, x), float) * v[i])) for i, x in enumerate(group))
-        coarse = max((precision(node) for node in (*group, self.original)), key=lambda info: float(info.eps))
-        underflow = float(coarse.tiny) * sum(float(np.sum(np.abs(v_i))) for v_i in v.values())
-        lost = SLACK * (math.sqrt(coarse.eps) * sizes + float(coarse.eps) / EPS * float(found.rounding[0]) + underflow)
+        ours = sum(float(np.sum(np.asarray(gradient(own, node), float) * v_node)) for node, v_node in v.items())
+        coarse = max((precision(node) for node in (*v, self.original)), key=lambda info: float(info.eps))
+        underflow = float(coarse.tiny) * sum(float(np.sum(np.abs(v_node))) for v_node in v.values())
+        lost = SLACK * (math.sqrt(coarse.eps) * sizes + float(coarse.eps) / EPS * rounding + underflow)
         return as_it_is(row, by_rules, ours, lost)
 
-    def downstream(self, moved: set[Node]) -> list[Node]:
-        """What has to be computed again when these move, in order."""
-        found = []
+    @cached_property
+    def here(self) -> Any:
+        return self.value({}, ())
+
+    def downstream(self, twins: frozenset[Node]) -> list[Node]:
+        """What has to be computed again when these move, in order; it is the same for one element after the other."""
+        if self.asked == twins:
+            return self.found
+        self.asked, self.found = twins, []
+        moved = set(twins)
         for node in self.twins.values():
             if node.args and any(isinstance(arg, Node) and arg in moved for arg in node.args):
                 moved.add(node)
-                found.append(node)
-        return found
+                self.found.append(node)
+        return self.found
 
     def value(self, data: dict[Node, Any], downstream: Sequence[Node]) -> Any:
         """The result where some variables hold other data; NaN outside the domain."""
@@ -112,7 +143,9 @@ class Whole:
         return np.array([np.sum(data.get(self.root, self.root._data) * self.weights)])
 
 
-def end_to_end(whole: Whole, names: dict[Node, str], kinked: bool) -> Iterator[Row]:
+def end_to_end(
+    whole: Whole, names: dict[Node, str], kinked: bool, elements: Sequence[Place], progress: bool
+) -> Iterator[Row]:
     """The rows of the variables that a graph was computed from; next to it where it stands on a kink."""
     root = whole.original
     trouble = whole.trouble
@@ -125,7 +158,8 @@ def end_to_end(whole: Whole, names: dict[Node, str], kinked: bool) -> Iterator[R
         yield replace(BLANK, input="all", verdict=WRONG, note=trouble)
         return
     beside = Whole(root, whole.seed, aside=True) if kinked else None
-    for group in grouped([node for node in whole.nodes if node.op is None]):
+
+    for group in grouped(whole.leaves, LINES if len(whole.nodes) <= HUGE else 1):
         row = replace(BLANK, input=names[group[0]])
         if len(group) > 1:
             row = replace(row, input=f"{names[group[0]]} … {names[group[-1]]}", note=f"{len(group)} variables together")
@@ -133,12 +167,25 @@ def end_to_end(whole: Whole, names: dict[Node, str], kinked: bool) -> Iterator[R
         if found.verdict == WRONG and beside is not None:  # what conventions add up to may lie between no two slopes
             found = beside.along(group, None, replace(row, note="next to the kink"))
         yield found
+    for node, index in followed(elements, progress and bool(elements), "check", "elements"):
+        row = replace(BLANK, input=names[node])
+        found = whole.element(node, index, own, row)
+        if found.verdict == WRONG and beside is not None:
+            found = beside.element(node, index, None, replace(row, note="next to the kink"))
+        yield found
 
 
-def grouped(nodes: Sequence[Node]) -> list[list[Node]]:
+def grouped(nodes: Sequence[Node], most: int) -> list[list[Node]]:
     """One by one, or neighbours together if they are many."""
-    cuts = np.linspace(0, len(nodes), min(len(nodes), LINES) + 1).astype(int).tolist()
+    cuts = np.linspace(0, len(nodes), min(len(nodes), most) + 1).astype(int).tolist()
     return [list(nodes[i:j]) for i, j in pairwise(cuts)]
+
+
+def agreed(glance: Estimate, by_rules: float, sizes: float, size: float) -> bool:
+    """Whether both sides say the same and the tolerance is small beside that, or beside a size where that is 0."""
+    tolerance = glance.error + ROUNDING * sizes
+    telling = tolerance <= TELLING * max(abs(glance.value), abs(by_rules), size)
+    return telling and abs(glance.value - by_rules) <= tolerance
 
 
 def moved_aside(x: Any, rng: np.random.Generator) -> Any:
@@ -167,5 +214,8 @@ def weights_of(shape: tuple[int, ...], seed: int) -> Any:
 
 def rounding_effect(node: Node, g: Any) -> float:
     """How far rounding of one intermediate result may have moved the value."""
+    if type(g) is float and type(node._data) is float:
+        effect = abs(g * node._data)
+        return EPS * effect if math.isfinite(effect) else 0.0
     effects = np.nan_to_num(g * node._data, nan=0.0, posinf=0.0, neginf=0.0)  # g is 0 in a branch not taken, so 0 * inf
     return float(precision(node).eps) * float(norm(effects))

@@ -320,7 +320,7 @@ def noisy(x: Any) -> Any:
         (lambda: 1.0, (), {"parameters": [1.0]}, TypeError, "leaf Values and Tensors, got 1.0"),
         (lambda: 1.0, (), {"parameters": [cr.Value(1.0) * 2.0]}, TypeError, "leaf Values and Tensors, got Value"),
         (lambda: 1.0, (), {"parameters": Net()}, TypeError, "leaf Values and Tensors, got .*Net"),
-        (cr.sin, (1.0,), {"sample": 0}, ValueError, "sample is a number of elements, 1 or more, got 0"),
+        (cr.sin, (1.0,), {"sample": 0}, ValueError, "sample is a number, 1 or more, or None for all, got 0"),
         (noisy, (1.0,), {}, ValueError, "two results for the same data"),
     ],
 )

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -464,11 +467,92 @@ def test_the_mode_of_the_caller_does_not_matter() -> None:
         assert len(cr.check_row(cr.tanh, 0.5)) == 2
 
 
-def test_progress_is_printed_where_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
-    cr.check(cr.tanh(cr.Value(0.5)), progress=True)
-    assert "check: 2 of 2 nodes" in capsys.readouterr().err
-    cr.check(cr.tanh(cr.Value(0.5)))
+def test_progress_is_shown_where_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("tqdm")
+    loss = cr.tanh(cr.Value(0.5)) * 2.0
+    cr.check(loss, elements=None, progress=True)
+    cr.gradcheck(cr.sin, np.ones(3), progress=True)
+    shown = capsys.readouterr().err
+    for bar in ("check: 100%", "2/2", "1/1", "gradcheck: 100%", "3/3"):
+        assert bar in shown
+    cr.check(loss)
     assert capsys.readouterr() == ("", "")
+
+
+def test_progress_is_counted_where_tqdm_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "tqdm.py").write_text("raise ImportError('no tqdm')")
+    code = "import chainrule as cr; cr.check(cr.tanh(cr.Value(0.5)) * 2.0, progress=True)"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert run.stderr.split("\n") == ["", "check: 1 of 2 nodes", "check: 2 of 2 nodes", ""]
+
+
+def scalar_graph(n: int, fault: Callable[[Any], Any] = cr.tanh) -> Any:
+    a, y = cr.Value(0.3, name="a"), cr.Value(0.7)
+    for i in range(n):
+        y = (cr.sin(y) * a + 0.1) / (1.0 + y**2)
+        y = fault(y) if i == n // 2 else y
+    return y
+
+
+def test_scalars_are_checked_many_at_a_time_and_the_faulty_alone() -> None:
+    half = cr.custom("half", lambda x: x * x, lambda g, y, x: g * x)
+    assert cr.check(scalar_graph(200))
+    y = scalar_graph(200, half)
+    assert [row.operation for row in cr.check(y).wrong if row.node is not None] == ["half"]
+    for name in ("sin", "mul", "div", "pow"):
+        for spoil in ("sign", "factor 2"):
+            y = scalar_graph(100)
+            place = planted(y, name, FAULTS[spoil])
+            assert [(row.node, row.argument) for row in cr.check(y).wrong if row.node is not None] == [place]
+
+
+def test_a_rule_that_errs_on_single_numbers_only_is_found() -> None:
+    y = scalar_graph(50)
+    n = next(n for n in ancestry(y) if n.op is not None and n.op.name == "sin")
+    op: Any = n.op
+
+    def pull(args: Any, g: Any, y: Any, params: Any) -> Any:
+        found = op.pull(args, g, y, params)
+        return [1.01 * found[0]] if type(y) is float else found
+
+    n.op = Op(op.name, op.forward, op.rules, pull, elementwise=True, exact=True)
+    assert [row.operation for row in cr.check(y).wrong if row.node is not None] == ["sin"]
+
+
+def test_of_a_huge_graph_some_of_every_operation_are_checked() -> None:
+    y = scalar_graph(300)
+    report = cr.check(y, nodes=60, seed=2)
+    checked = {row.node for row in report if row.node is not None}
+    assert report
+    assert len(checked) == 60
+    assert {row.operation for row in report if row.node} == {"sin", "mul", "add", "pow", "div", "tanh"}
+    assert report.summary().endswith(f"; {report.left_out} operations left out, nodes=None checks all")
+    assert report.left_out == report.to_dict()["left_out"] == 1801 - 60
+    assert cr.check(y, nodes=60, seed=2).to_dict() == report.to_dict()
+    assert {row.node for row in cr.check(y, nodes=60, seed=3) if row.node} != checked
+    assert cr.check(y, nodes=None).left_out == cr.check(y).left_out == 0
+    rare = scalar_graph(300, cr.custom("rare", lambda x: 2.0 * x, lambda g, y, x: g))
+    assert [row.operation for row in cr.check(rare, nodes=60).wrong if row.node is not None] == ["rare"]
+
+
+def test_elements_are_moved_alone_where_asked_for() -> None:
+    w, b = cr.Tensor(np.arange(1.0, 7.0).reshape(2, 3), name="w"), cr.Value(0.5, name="b")
+    loss = cr.sum(cr.relu(w * b - 1.0))
+    assert len([row for row in cr.check(loss) if row.node is None]) == 2
+    report = cr.check(loss, elements=None)
+    found = {(row.input, row.index): row for row in report if row.node is None and row.note != "2 variables together"}
+    assert {index for name, index in found if name == "w"} == {(), *np.ndindex(2, 3)}
+    assert found["w", (0, 0)].autograd == 0.0
+    assert found["w", (0, 1)].verdict in ("kink", "right")
+    assert found["w", (1, 2)].numeric == pytest.approx(0.5)
+    assert report, str(report)
+    some = [(row.input, row.index) for row in cr.check(loss, elements=3) if row.node is None]
+    assert len(some) == 5
+    y = cr.sum(cr.tanh(w))
+    y.args[0].op = spoilt(y.args[0].op, 0, in_one_place)
+    wrong = [row.index for row in cr.check(y, elements=None).wrong if row.node is None and row.index]
+    assert wrong == [(1, 0)]
 
 
 def test_a_long_chain_takes_linear_time_and_no_recursion() -> None:
@@ -504,7 +588,13 @@ def test_a_network_for_digits_in_seconds() -> None:
     [
         (lambda: cr.check(1.0), TypeError, "check: expected the Value or Tensor to start from, got 1.0"),
         (lambda: cr.check(cr.Value(1.0) * 2.0, order=3), ValueError, "check: order must be 1 or 2, got 3"),
-        (lambda: cr.check(cr.Value(1.0) * 2.0, sample=0), ValueError, "check: sample is a number of elements"),
+        (
+            lambda: cr.check(cr.Value(1.0) * 2.0, sample=0),
+            ValueError,
+            "check: sample is a number, 1 or more, or None for all, got 0",
+        ),
+        (lambda: cr.check(cr.Value(1.0) * 2.0, nodes=0), ValueError, "check: nodes is a number, 1 or more"),
+        (lambda: cr.check(cr.Value(1.0) * 2.0, elements=-1), ValueError, "check: elements is a number, 1 or more"),
         (lambda: cr.check(cr.Value(1.0), parameters=[1.0]), TypeError, "leaf Values and Tensors, got 1.0"),
         (lambda: cr.check_row(lambda x: 1.0, 2.0), TypeError, "check_row: the operation returned a constant"),
         (lambda: cr.check_row(cr.sin, "1"), TypeError, "check_row: expected a number.*'1'"),
