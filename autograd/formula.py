@@ -165,6 +165,8 @@ def operation(node: Node, parts: list[Written], notation: Notation) -> Written:
     simple = simplified(name, parts, node.args)
     if simple is not None:
         return simple
+    if name == "dot" and len(parts) % 2 == 1:
+        return dotted(parts, notation)
     if name == "mul" and len(parts) == 2 and node.args[0] is node.args[1]:
         name, parts = "square", parts[:1]
     if name == "mul" and parts[0][0] == f"{notation.minus}1":
@@ -180,6 +182,28 @@ def operation(node: Node, parts: list[Written], notation: Notation) -> Written:
             for i, (text, t) in enumerate(parts)
         ]
     return pattern.format(*(bracketed(p, need, notation) for p, need in zip(parts, needs, strict=True))), tight
+
+
+def dotted(parts: list[Written], notation: Notation) -> Written:
+    """The terms of a sum of products, and what is added to them unless that is 0."""
+    n = len(parts) // 2
+    _, product, _ = notation.templates["mul"]
+    terms = [
+        (product.format(*(bracketed(part, PRODUCT, notation) for part in pair)), PRODUCT)
+        for pair in zip(parts[:n], parts[n:-1], strict=True)
+    ]
+    if parts[-1][0] != "0":
+        terms.append(parts[-1])
+    return " + ".join(after_plus(term, notation) if i else term[0] for i, term in enumerate(terms)), SUM
+
+
+def after_plus(written: Written, notation: Notation) -> str:
+    """Never two signs in a row."""
+    return (
+        notation.brackets.format(written[0])
+        if written[0].startswith(notation.minus)
+        else bracketed(written, SUM, notation)
+    )
 
 
 def simplified(name: str, parts: list[Written], args: tuple[Any, ...]) -> Written | None:

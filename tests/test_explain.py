@@ -94,7 +94,8 @@ FORMULAS: list[tuple[Callable[..., Any], str, str]] = [
     (lambda x, z: cr.relu(x), "relu(x)", "step(x)"),
     (lambda x, z: cr.clip(x, 0.0, 1.0), "clip(x, low=0, high=1)", "inside(x, low=0, high=1)"),
     (lambda x, z: cr.leaky_relu(x), "leaky_relu(x, slope=0.01)", "where(step(x), 1, 0.01)"),
-    (lambda x, z: cr.dot([x, 2.0], [z, 3.0], 1.0), "dot(x, 2, z, 3, 1)", "z"),
+    (lambda x, z: cr.dot([x, 2.0], [z, 3.0], 1.0), "x · z + 2 · 3 + 1", "z"),
+    (lambda x, z: cr.dot([x, -1.0], [z, z], -2.0), "x · z + (−1 · z) + (−2)", "z"),
 ]
 
 
