@@ -34,6 +34,10 @@ class Notation:
     name: Callable[[str], str]
     minus: str
 
+    @property
+    def is_latex(self) -> bool:
+        return self.call is latex_call
+
 
 def plain_call(name: str, parts: list[str]) -> str:
     return f"{name}({', '.join(parts)})"
@@ -136,7 +140,7 @@ def constant(x: Any, notation: Notation) -> Written:
 def numeral(x: float, notation: Notation) -> Written:
     text = number(x)
     negative = text.startswith("−")
-    if notation is LATEX:
+    if notation.is_latex:
         text = latex_number(x)
     return text, PRODUCT if negative or "cdot" in text else ATOM
 
@@ -246,4 +250,4 @@ def notation_of_params(key: str, value: Any, notation: Notation) -> str:
         text = str(value)
     else:
         text = "…"
-    return rf"\mathrm{{{latex_text(key)}}} = \mathrm{{{latex_text(text)}}}" if notation is LATEX else f"{key}={text}"
+    return rf"\mathrm{{{latex_text(key)}}} = \mathrm{{{latex_text(text)}}}" if notation.is_latex else f"{key}={text}"
