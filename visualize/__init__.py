@@ -13,3 +13,10 @@ from .diagram import diagram as diagram
 from .dot import draw as draw
 from .dot import render as render
 from .mermaid import mermaid as mermaid
+from .step import Page as Page
+from .step import step as step
+from .story import Contribution as Contribution
+from .story import Formula as Formula
+from .story import Step as Step
+from .story import Story as Story
+from .story import story as story
