@@ -17,8 +17,9 @@ from typing import Any, final
 from chainrule.nn.extras import extra
 
 from .diagram import DiagramEdge, DiagramNode, Quantity
+from .diagram import number as four_digits
 from .dot import escaped, picture
-from .story import Step, Story, brief
+from .story import Step, Story, brief, norm
 
 MOST = 150  # pictures of one story
 WIDTH = 1280  # pixels at most
@@ -158,12 +159,15 @@ class Moment:
     def card(self, node: DiagramNode, value: bool, grad: tuple[Quantity, int] | None, lit: bool) -> str:
         final = self.story.gradients[node.id - 1]
         whole = grad is not None and grad[1] == self.gradients(self.story.steps)[node.id][1]
-        left = cell(brief(node.data), KNOWN if value else PAPER, INK if value else PAPER, "value")
         shown = final if grad is None else grad[0]
+        left = cell(short(node.data), KNOWN if value else PAPER, INK if value else PAPER, "value")
         below = FINISHED if whole else SO_FAR if grad else PAPER
-        right = cell(brief(shown) if shown else "–", below, BACKWARD if grad else PAPER, "grad")
-        name = f'<td colspan="2" bgcolor="{PAPER}"><b>{escaped(self.story.name(node.id))}</b></td>'
-        return table(f"{name}</tr><tr>{left}{right}", self.colour if lit else LINE, 3 if lit else 1)
+        right = cell(short(shown) if shown else "–", below, BACKWARD if grad else PAPER, "grad")
+        shape = "" if node.data.shape is None else f' <font point-size="9" color="{GREY}">{node.data.shape}</font>'
+        name = f'<td colspan="2" bgcolor="{PAPER}"><b>{escaped(self.story.name(node.id))}</b>{shape}</td>'
+        return framed(
+            table(f"{name}</tr><tr>{left}{right}", self.colour if lit else LINE), self.colour if lit else PAPER
+        )
 
     def operation(self, node: DiagramNode, value: bool, lit: bool) -> Iterator[str]:
         colour, width = (self.colour, 2.5) if lit else (LINE, 1)
@@ -190,5 +194,15 @@ def cell(text: str, below: str, ink: str, what: str = "") -> str:
     return f'<td bgcolor="{below}">{caption}<font color="{ink}">{escaped(text)}</font></td>'
 
 
-def table(cells: str, colour: str, border: int = 1) -> str:
-    return f'<table border="{border}" color="{colour}" cellborder="0" cellspacing="0" cellpadding="4"><tr>{cells}</tr></table>'
+def short(x: Quantity) -> str:
+    """Four digits; of a larger array its norm."""
+    return f"norm {four_digits(norm(x))}" if x.numbers is None else x.text
+
+
+def table(cells: str, colour: str) -> str:
+    return f'<table border="1" color="{colour}" cellborder="0" cellspacing="0" cellpadding="4"><tr>{cells}</tr></table>'
+
+
+def framed(inside: str, colour: str) -> str:
+    """What is lit takes no more room than what is not."""
+    return f'<table border="2" color="{colour}" cellborder="0" cellspacing="0" cellpadding="0"><tr><td>{inside}</td></tr></table>'
