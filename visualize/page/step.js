@@ -824,7 +824,12 @@ function searchNext(by) {
 
 let view = { x: 0, y: 0, k: 1 }, following = true, moved = false;
 const canvas = $("canvas");
-const size = () => [canvas.clientWidth || 800, canvas.clientHeight || 500];
+let extent = [800, 500];
+const size = () => extent;
+function measureCanvas() {  // in pixels: with a size in percent the browser would lay out all text anew at every step
+  extent = [$("graph").clientWidth || 800, $("graph").clientHeight || 500];
+  canvas.style.width = `${extent[0]}px`; canvas.style.height = `${extent[1]}px`;
+}
 function aim(x, y, k, still) {
   view = { x, y, k };
   $("graph").classList.toggle("still", Boolean(still));
@@ -983,6 +988,7 @@ function start() {
     if (nodes.length > 140) groups.forEach((group, i) => { if (within[group.members[0]][0] === i) folded.add(i); });
     $("fold").textContent = folded.size ? "Unfold all" : "Fold all";
   }
+  measureCanvas();
   table();
   draw();
   rove(drawn.all[0]);
@@ -990,7 +996,7 @@ function start() {
   show(stops[0], true);
   if (wanted) go(Math.min(steps.length, Math.max(1, +wanted[1])) - 1);
   $("graph").classList.add("still");
-  new ResizeObserver(() => { if (canvas.hasAttribute("viewBox")) return; if (following) { focus(touchedAt(now)); } }).observe(canvas);
+  new ResizeObserver(() => { if (!canvas.hasAttribute("viewBox")) { measureCanvas(); if (following) focus(touchedAt(now)); } }).observe($("graph"));
 }
 start();
 })();
