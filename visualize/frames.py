@@ -16,9 +16,10 @@ from typing import Any, final
 
 from chainrule.nn.extras import extra
 
+from .boxes import escaped
 from .diagram import DiagramEdge, DiagramNode, Quantity
 from .diagram import number as four_digits
-from .dot import escaped, picture
+from .picture import picture
 from .story import Step, Story, brief, norm
 
 MOST = 150  # pictures of one story
