@@ -12,7 +12,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -37,6 +38,7 @@ from .progress import Seen, progress_of
 from .schedules import ReduceLROnPlateau, Schedule
 
 Callback: TypeAlias = Callable[[History, Module], object]
+BatchCallback: TypeAlias = Callable[[Node], object]
 Penalty: TypeAlias = Callable[[Module], Any]
 
 INTERRUPTED = "interrupted"
@@ -56,6 +58,7 @@ def fit(
     early_stopping: int | EarlyStopping | None = None,
     penalty: Penalty | None = None,
     callbacks: Sequence[Callback] = (),
+    after_batch: BatchCallback | None = None,
     progress: bool = True,
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
@@ -83,6 +86,8 @@ def fit(
       many epochs. However training ends, the model then has the weights (and buffers) of the best epoch.
     - Each of `callbacks` is called after each epoch with the History so far and the model; raising `StopTraining` ends
       training.
+    - `after_batch` is called after each update with what was differentiated, the batch's loss and penalty; its graph and
+      the parameters' gradients are still those of the step.
     - `progress` shows a bar; where tqdm is missing, a line on stderr for each epoch.
     - `checkpoint` is a file that after each epoch gets all that training needs to go on: model, optimizer, schedule,
       epoch, history, and the generators of the model and of Batches. With `resume` training goes on from that file, if it
@@ -126,6 +131,7 @@ def fit(
         else EarlyStopping(early_stopping),
         penalty=penalty,
         callbacks=callbacks,
+        after_batch=after_batch,
         checkpoint=None if checkpoint is None else Path(checkpoint),
     )
     training.start(resume)
@@ -198,6 +204,7 @@ class Training:
     early_stopping: EarlyStopping | None
     penalty: Penalty | None
     callbacks: Sequence[Callback]
+    after_batch: BatchCallback | None
     checkpoint: Path | None
 
     def __post_init__(self) -> None:
@@ -215,6 +222,7 @@ class Training:
         for name, f in (
             ("loss", self.loss),
             ("penalty", self.penalty or abs),
+            ("after_batch", self.after_batch or abs),
             *(("callback", f) for f in self.callbacks),
         ):
             if not callable(f):
@@ -381,9 +389,10 @@ class Training:
         done = seen.batches
         *inputs, target = parts_of(batch)
         prediction: Any = None
+        total: Any = None
 
         def objective() -> Any:
-            nonlocal prediction
+            nonlocal prediction, total
             self.optimizer.zero_grad()
             for p in self.frozen:
                 p.grad = None
@@ -424,6 +433,10 @@ class Training:
                 raise FloatingPointError(f"fit: epoch {seen.epoch}, batch {done + 1}: {error}") from error
             else:
                 raise
+        else:
+            if self.after_batch is not None:
+                with self.interruption.between_batches():
+                    self.after_batch(total)
 
     def require_gradients(self) -> None:
         if all(p.grad is None for p in self.parameters):
@@ -493,11 +506,12 @@ class Training:
 class Interruption:
     """A block in which the first Ctrl-C only sets `asked`, and a second one raises `KeyboardInterrupt` as usual.
 
+    `between_batches`, where nothing is half done, the first one raises `Interrupted` at once: somebody may wait there.
     Only in the main thread, where Python handles signals, and only where Ctrl-C would raise `KeyboardInterrupt` anyway.
     """
 
     def __init__(self) -> None:
-        self.asked = self.watching = False
+        self.asked = self.watching = self.between = False
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
@@ -510,10 +524,21 @@ class Interruption:
         if self.asked:
             raise Interrupted
 
+    @contextmanager
+    def between_batches(self) -> Iterator[None]:
+        self.between = True
+        try:
+            self.check()
+            yield
+        finally:
+            self.between = False
+
     def note(self, signum: int, frame: FrameType | None) -> None:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
+        if self.between:
+            raise Interrupted
 
     def __exit__(self, *exception: object) -> None:
         if self.watching:
