@@ -12,6 +12,8 @@ from .diagram import Quantity as Quantity
 from .diagram import diagram as diagram
 from .dot import draw as draw
 from .dot import render as render
+from .live import Page as Page
+from .live import live as live
 from .mermaid import mermaid as mermaid
 from .step import Page as Page
 from .step import step as step

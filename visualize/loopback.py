@@ -1,0 +1,222 @@
+"""A small web server for one page that only this machine can see, with one thread for each request.
+
+Who does not know the token in the path gets nothing, nor does a foreign page that had its own name point here: the Host
+must be the loopback address. A client that does not read holds up its own thread only, and not for long; there is a limit
+on how many there can be.
+"""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import sys
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
+from socketserver import ThreadingTCPServer
+from typing import Any, final
+
+ADDRESS = "127.0.0.1"
+MOST_CLIENTS = 32
+PATIENCE = 5.0  # seconds that a silent client is waited for
+HEARTBEAT = 1.0  # seconds between signs of life to whoever listens to events
+SEND_BUFFER = 1 << 16  # bytes: who does not read is found out soon
+
+# Scripts and styles from here and nowhere else. A notebook may show the page in a frame.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'self' http://localhost:* http://127.0.0.1:* vscode-webview: vscode-file:"
+)
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": POLICY,
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class Served(ABC):
+    """What the server shows: files, a state that changes, a picture on request; and commands that it takes."""
+
+    files: Mapping[str, tuple[str, bytes]]  # the type and the content, by name
+
+    @abstractmethod
+    def news(self, seen: int, patience: float) -> tuple[int, bytes]:
+        """The number of the newest state, and the state; after `patience` seconds that may be the one that was seen."""
+
+    @abstractmethod
+    def graph(self, seen: int) -> bytes:
+        """The picture of the graph, once there is one of another step than the one that was seen."""
+
+    @abstractmethod
+    def obey(self, command: str) -> bool:
+        """Do as told; False for an unknown command."""
+
+    @abstractmethod
+    def ended(self) -> bool:
+        """Whether there will be no more news."""
+
+
+@final
+class Loopback(ThreadingTCPServer):
+    """Serves on a port that the system chooses, from `start` to `stop`."""
+
+    daemon_threads = True
+    request_queue_size = MOST_CLIENTS
+
+    def __init__(self, served: Served) -> None:
+        super().__init__((ADDRESS, 0), Handler)
+        self.served = served
+        self.token = secrets.token_urlsafe(24)
+        self.open: dict[socket.socket, threading.Thread] = {}
+        self.listeners: set[socket.socket] = set()
+        self.accepting = threading.Thread(target=self.serve_forever, args=(0.1,), name="chainrule live", daemon=True)
+
+    @property
+    def host(self) -> str:
+        return f"{ADDRESS}:{self.server_address[1]}"
+
+    @property
+    def hosts(self) -> tuple[str, str]:
+        return self.host, f"localhost:{self.server_address[1]}"
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}/{self.token}/"
+
+    def start(self) -> None:
+        self.accepting.start()
+
+    def stop(self, patience: float = 1.0) -> None:
+        """Take no more requests, let those under way finish, cut off those that do not; no thread is left."""
+        self.shutdown()
+        self.accepting.join()
+        deadline = time.monotonic() + patience
+        for thread in list(self.open.values()):
+            thread.join(max(0.0, deadline - time.monotonic()))
+        for request, thread in list(self.open.items()):
+            cut_off(request)
+            thread.join(PATIENCE)
+        self.server_close()
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        return len(self.open) < MOST_CLIENTS
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        thread = threading.Thread(
+            target=self.process_request_thread, args=(request, client_address), name="chainrule live", daemon=True
+        )
+        self.open[request] = thread
+        thread.start()
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self.open.pop(request, None)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):  # those are the client's affair
+            super().handle_error(request, client_address)
+
+
+@final
+class Handler(BaseHTTPRequestHandler):
+    """Answers one request."""
+
+    server: Loopback
+    timeout = PATIENCE
+
+    def do_GET(self) -> None:
+        name, served = self.asked(), self.server.served
+        if name is None:
+            return
+        if name in served.files:
+            self.answer(*served.files[name])
+        elif name == "state":
+            self.answer("application/json", served.news(-1, 0.0)[1])
+        elif name == "graph":
+            self.answer("application/json", served.graph(number_in(self.path)))
+        elif name == "events":
+            self.listen()
+        else:
+            self.send_error(HTTPStatus.NOT_FOUND)
+
+    def do_POST(self) -> None:
+        name = self.asked()
+        if name is None:
+            return
+        if self.headers.get("Origin", f"http://{self.server.host}") not in [f"http://{h}" for h in self.server.hosts]:
+            self.send_error(HTTPStatus.FORBIDDEN)
+        elif self.server.served.obey(name):
+            self.begin(HTTPStatus.NO_CONTENT)
+        else:
+            self.send_error(HTTPStatus.NOT_FOUND)
+
+    def asked(self) -> str | None:
+        """What of the page is asked for; None, and it has been said so, where that is nobody's business."""
+        parts = self.path.partition("?")[0].split("/", 2)
+        if self.headers.get("Host") not in self.server.hosts:
+            self.send_error(HTTPStatus.MISDIRECTED_REQUEST)
+        elif len(parts) < 3 or not secrets.compare_digest(parts[1].encode(), self.server.token.encode()):
+            self.send_error(HTTPStatus.NOT_FOUND)
+        else:
+            return parts[2]
+        return None
+
+    def listen(self) -> None:
+        """Send every state that is new, or the newest of several, until one side ends it."""
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        self.begin(HTTPStatus.OK, "text/event-stream")
+        served, seen = self.server.served, -1
+        self.server.listeners.add(self.connection)
+        try:
+            while True:
+                ended = served.ended()
+                number, state = served.news(seen, HEARTBEAT)
+                self.wfile.write(b"data: %b\n\n" % state if number != seen else b":\n\n")
+                seen = number
+                if ended:
+                    return
+        finally:
+            self.server.listeners.discard(self.connection)
+
+    def answer(self, kind: str, content: bytes) -> None:
+        self.begin(HTTPStatus.OK, kind, len(content))
+        self.wfile.write(content)
+
+    def begin(self, status: HTTPStatus, kind: str | None = None, length: int | None = None) -> None:
+        self.send_response(status)
+        for name, text in HEADERS.items():
+            self.send_header(name, text)
+        if kind is not None:
+            self.send_header("Content-Type", kind)
+        if length is not None:
+            self.send_header("Content-Length", str(length))
+        self.end_headers()
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Nothing but the status: whoever is wrong here learns no more."""
+        self.begin(HTTPStatus(code), length=0)
+
+    def version_string(self) -> str:
+        return "chainrule"
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Training's own output is not to be interrupted."""
+
+
+def number_in(path: str) -> int:
+    """The number after the question mark."""
+    text = path.partition("?")[2]
+    return int(text) if text.isdecimal() and len(text) < 20 else -1
+
+
+def cut_off(request: socket.socket) -> None:
+    try:
+        request.shutdown(socket.SHUT_RDWR)
+    except OSError:  # it has gone by itself
+        return
