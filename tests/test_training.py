@@ -480,6 +480,41 @@ def test_callbacks_see_each_epoch_and_may_end_training() -> None:
     assert history.stopped == "callback"
 
 
+def test_after_each_batch_what_was_differentiated_is_told() -> None:
+    model, told = model_of(), []
+
+    def note(total: cr.Node) -> None:
+        told.append((total.grad, all(p.grad is not None for p in model.parameters()), float(total.data)))
+
+    history = train(model, after_batch=note, epochs=2, penalty=lambda model: cr.nn.l2_penalty(model.parameters()))
+    per_epoch, rest = divmod(len(told), 2)
+    assert (per_epoch > 1, rest) == (True, 0)
+    assert all(grad == 1.0 and there for grad, there, _ in told)
+    totals = [record["loss"] + record["penalty"] for record in history]
+    assert_allclose(
+        [np.mean([total for *_, total in told[i * per_epoch :][:per_epoch]]) for i in (0, 1)], totals, rtol=0.2
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no signals to send")
+def test_ctrl_c_ends_a_wait_after_a_batch() -> None:
+    model, told = model_of(), []
+
+    def wait(total: cr.Node) -> None:
+        told.append(total)
+        if len(told) == 2:
+            signal.raise_signal(signal.SIGINT)
+            raise AssertionError("waited on")
+
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        history = train(model, after_batch=wait, epochs=2)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (len(told), len(history), history.stopped) == (2, 0, "interrupted")
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 @pytest.mark.parametrize("where", ["input", "penalty"])
 def test_a_loss_that_is_not_finite_changes_nothing(bad: float, where: str) -> None:
@@ -662,6 +697,7 @@ ERRORS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "True": ({"early_stopping": True, "validation": VALIDATION}, TypeError, "patience must be a whole number, got True"),
     "epochs True": ({"epochs": True}, TypeError, "epochs must be a whole number, got True"),
     "not a callback": ({"callbacks": [None]}, TypeError, "fit: callback is None"),
+    "nothing to tell after a batch": ({"after_batch": 3}, TypeError, "fit: after_batch is 3"),
     "clip": ({"clip_norm": 0.0}, ValueError, "fit: clip_norm must be positive, got 0.0"),
     "schedule": ({"schedule": cr.nn.StepLR(cr.nn.SGD([cr.Value(0.0)], lr=1.0), 1)}, ValueError, "schedule belongs to another optimizer"),
     "patience": ({"early_stopping": 0, "validation": VALIDATION}, ValueError, "patience must be at least 1, got 0"),

@@ -9,7 +9,9 @@ import zipfile
 def main(path: str) -> int:
     names = zipfile.ZipFile(path).namelist()
     strays = [name for name in names if not name.startswith(("chainrule/", "chainrule-")) or "test" in name]
-    missing = {"chainrule/__init__.py", "chainrule/py.typed", "chainrule/autograd/ops/elementwise.py"} - set(names)
+    wanted = {"chainrule/__init__.py", "chainrule/py.typed", "chainrule/autograd/ops/elementwise.py"}
+    wanted |= {f"chainrule/visualize/page/live.{kind}" for kind in ("html", "css", "js")}
+    missing = wanted - set(names)
     print(f"{len(names)} files, strays: {strays or 'none'}, missing: {sorted(missing) or 'none'}")
     return bool(strays or missing)
 

@@ -20,6 +20,7 @@ from socketserver import ThreadingTCPServer
 from typing import Any, final
 
 ADDRESS = "127.0.0.1"
+HOSTS = (ADDRESS, "localhost")  # at any port: it may have been forwarded
 MOST_CLIENTS = 32
 PATIENCE = 5.0  # seconds that a silent client is waited for
 HEARTBEAT = 1.0  # seconds between signs of life to whoever listens to events
@@ -72,20 +73,12 @@ class Loopback(ThreadingTCPServer):
         self.served = served
         self.token = secrets.token_urlsafe(24)
         self.open: dict[socket.socket, threading.Thread] = {}
-        self.listeners: set[socket.socket] = set()
+        self.listeners: set[socket.socket] = set()  # who is told of every state
         self.accepting = threading.Thread(target=self.serve_forever, args=(0.1,), name="chainrule live", daemon=True)
 
     @property
-    def host(self) -> str:
-        return f"{ADDRESS}:{self.server_address[1]}"
-
-    @property
-    def hosts(self) -> tuple[str, str]:
-        return self.host, f"localhost:{self.server_address[1]}"
-
-    @property
     def url(self) -> str:
-        return f"http://{self.host}/{self.token}/"
+        return f"http://{ADDRESS}:{self.server_address[1]}/{self.token}/"
 
     def start(self) -> None:
         self.accepting.start()
@@ -149,7 +142,7 @@ class Handler(BaseHTTPRequestHandler):
         name = self.asked()
         if name is None:
             return
-        if self.headers.get("Origin", f"http://{self.server.host}") not in [f"http://{h}" for h in self.server.hosts]:
+        if self.headers["Origin"] not in (None, f"http://{self.headers['Host']}"):
             self.send_error(HTTPStatus.FORBIDDEN)
         elif self.server.served.obey(name):
             self.begin(HTTPStatus.NO_CONTENT)
@@ -159,7 +152,7 @@ class Handler(BaseHTTPRequestHandler):
     def asked(self) -> str | None:
         """What of the page is asked for; None, and it has been said so, where that is nobody's business."""
         parts = self.path.partition("?")[0].split("/", 2)
-        if self.headers.get("Host") not in self.server.hosts:
+        if self.headers.get("Host", "").partition(":")[0] not in HOSTS:
             self.send_error(HTTPStatus.MISDIRECTED_REQUEST)
         elif len(parts) < 3 or not secrets.compare_digest(parts[1].encode(), self.server.token.encode()):
             self.send_error(HTTPStatus.NOT_FOUND)

@@ -3,7 +3,7 @@
 "use strict";
 
 const SVG = "http://www.w3.org/2000/svg";
-const WIDTH = 560, HEIGHT = 250, LEFT = 58, RIGHT = 12, TOP = 10, BOTTOM = 34;
+const HEIGHT = 250, LEFT = 58, RIGHT = 12, TOP = 10, BOTTOM = 34;
 const SHAPES = new Set(["svg", "g", "path", "polygon", "polyline", "ellipse", "text"]);
 const ATTRIBUTES = new Set(["width", "height", "viewBox", "transform", "d", "points", "cx", "cy", "rx", "ry", "x", "y", "fill",
   "stroke", "stroke-width", "stroke-dasharray", "text-anchor", "font-family", "font-size", "font-weight"]);
@@ -95,7 +95,7 @@ function showTiles(tiles) {
   while (list.children.length > tiles.length) list.lastChild.remove();
 }
 
-const short = x => x === 0 ? "0" : Math.abs(x) >= 1e5 || Math.abs(x) < 1e-3 ? x.toExponential(0).replace("e+", "e") : String(+x.toPrecision(3));
+const short = x => x === 0 ? "0" : Math.abs(x) >= 1e5 || Math.abs(x) < 1e-3 ? x.toExponential(0).replace("e+", "e") : String(+x.toPrecision(5));
 
 function ticks(low, high, most) {
   const rough = (high - low) / most, power = 10 ** Math.floor(Math.log10(rough));
@@ -114,6 +114,7 @@ function powers(low, high) {
 
 function chart(place, lines, what, logarithmic) {
   lines = lines.filter(line => line.steps.length);
+  const width = Math.max(240, place.clientWidth);
   const height = y => y === null || (logarithmic && y <= 0) ? null : logarithmic ? Math.log10(y) : y;
   const heights = lines.flatMap(line => line.values.map(height)).filter(y => y !== null);
   if (!heights.length) {
@@ -123,23 +124,24 @@ function chart(place, lines, what, logarithmic) {
   }
   let low = heights.reduce((a, b) => Math.min(a, b)), high = heights.reduce((a, b) => Math.max(a, b));
   if (!logarithmic && low > 0 && low < high / 2) low = 0;
-  const margin = high > low ? 0.05 * (high - low) : Math.abs(high) * 0.1 || 0.5;
+  const size = Math.max(Math.abs(low), Math.abs(high), logarithmic ? 1 : 0);
+  const margin = high - low > 1e-3 * size ? 0.05 * (high - low) : 0.1 * size || 0.5;  // no rounding errors, enlarged
   if (low !== 0 || logarithmic) low -= margin;
   high += margin;
   const end = lines.reduce((most, line) => Math.max(most, line.steps.at(-1)), 1);
-  const x = step => LEFT + (WIDTH - LEFT - RIGHT) * step / end;
+  const x = step => LEFT + (width - LEFT - RIGHT) * step / end;
   const y = value => TOP + (HEIGHT - TOP - BOTTOM) * (high - value) / (high - low);
   const now = lines.map(line => `${line.name} ${line.values.at(-1) === null ? "not finite" : short(line.values.at(-1))}`).join(", ");
   place.replaceChildren();
-  const svg = make(place, "svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `${what} over ${end} steps, now: ${now}` });
+  const svg = make(place, "svg", { viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": `${what} over ${end} steps, now: ${now}` });
   for (const tick of logarithmic ? powers(low, high) : ticks(low, high, 5)) {
-    make(svg, "path", { class: "axis", d: `M${LEFT} ${y(tick)}H${WIDTH - RIGHT}` });
+    make(svg, "path", { class: "axis", d: `M${LEFT} ${y(tick)}H${width - RIGHT}` });
     make(svg, "text", { x: LEFT - 6, y: y(tick) + 4, "text-anchor": "end" }, short(logarithmic ? 10 ** tick : tick));
   }
   for (const tick of ticks(0, end, 5)) {
-    make(svg, "text", { x: x(tick), y: HEIGHT - BOTTOM + 16, "text-anchor": x(tick) > WIDTH - 30 ? "end" : "middle" }, tick.toLocaleString("en"));
+    make(svg, "text", { x: x(tick), y: HEIGHT - BOTTOM + 16, "text-anchor": x(tick) > width - 30 ? "end" : "middle" }, tick.toLocaleString("en"));
   }
-  make(svg, "text", { x: (LEFT + WIDTH - RIGHT) / 2, y: HEIGHT - 3, "text-anchor": "middle" }, "step");
+  make(svg, "text", { x: (LEFT + width - RIGHT) / 2, y: HEIGHT - 3, "text-anchor": "middle" }, "step");
   lines.forEach((line, i) => {
     let d = "", pen = "M";
     line.values.forEach((value, k) => {
@@ -212,7 +214,7 @@ function showImages(place, part) {
   const [count, rows, columns] = part.size;
   const bytes = Uint8Array.from(atob(part.pixels), c => c.charCodeAt(0));
   const [negative, zero, positive, hole] = ["--negative", "--zero", "--positive", "--hole"].map(colour);
-  const scale = Math.max(1, Math.floor((count > 1 ? 56 : 240) / Math.max(rows, columns)));
+  const scale = Math.max(1, Math.min(14, Math.floor((count > 1 ? 56 : 224) / Math.max(rows, columns))));
   place.setAttribute("aria-label", `${part.name} as ${count > 1 ? count + " images" : "an image"}, largest |weight| ${part.largest}`);
   for (let n = 0; n < count; n++) {
     const canvas = place.children[n] || make(place, "canvas");
@@ -274,6 +276,7 @@ $("graph-shown").onchange = () => {
   $("graph-note").hidden = !$("graph-shown").checked;
   keepDrawing();
 };
+onresize = () => show(status);
 document.onvisibilitychange = () => { if (!document.hidden) show(status); };
 matchMedia("(prefers-color-scheme: dark)").onchange = () => show(status);
 document.onkeydown = press => {
