@@ -115,7 +115,9 @@ def main() -> None:
     title = "One training step, 784-16-16-10, batch 32"
     report(f"{title}, watched", seconds, ours="no page", unit=STEPS)
     counted = {name: times[1:] for name, times in processor.items()}
-    report(f"{title}: processor time of all threads, browsers' included", counted, ours="no page", unit=STEPS)
+    report(f"{title}: processor time of all threads, the server's included", counted, ours="no page", unit=STEPS)
+    for name, times in counted.items():
+        print(f"  {name:<28}{sum(times) / sum(counted['no page']):8.3f} x in all rounds together")
 
 
 def with_processor(run: Step, times: list[float]) -> Step:

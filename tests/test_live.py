@@ -232,6 +232,20 @@ def test_a_plain_number_has_no_graph() -> None:
         assert "Value or a Tensor" in replies[0]["problem"]
 
 
+def test_a_large_graph_does_not_hold_training_up() -> None:
+    x = cr.Value(1.0)
+    loss: Any = x
+    for _ in range(20_000):
+        loss = loss * 1.0
+    with cr.visualize.live({"x": x}) as page:
+        replies: list[Any] = []
+        asking = threading.Thread(target=lambda: replies.append(json.loads(ask(page.url + "graph")[2])))
+        asking.start()
+        while asking.is_alive():
+            page.update(loss)
+        assert "while training is paused" in replies[0]["problem"]
+
+
 def test_the_graph_belongs_to_training_alone() -> None:
     with cr.visualize.live(weights()) as page:
         loss = loss_of(weights())

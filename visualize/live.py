@@ -34,10 +34,12 @@ from .snapshot import LONGEST, SIDE, Recorder, Snapshot, Steered, quantity, stat
 INTERVAL = 0.5  # seconds between two snapshots
 GRAPH_INTERVAL = 2.0  # and between two drawings of the graph
 SHARE = 50  # looking takes at most one in so many seconds of training
+LARGE = 5_000  # nodes of a graph that is drawn while training goes on
 POLL = 0.1  # seconds between two looks around while training is paused
 WAIT = 4.0  # seconds that a browser waits for a new drawing before it asks again
 
 
+NUMBERS = (np.ndarray, np.number, int, float)
 KINDS = {"html": "text/html; charset=utf-8", "css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"}
 
 
@@ -142,11 +144,24 @@ class Drawn:
             return Drawn(self.step, problem=str(error))
 
 
-def drawing_of(loss: Any, step: int) -> Drawn:
+def drawing_of(loss: Any, step: int, *, waited_for: bool) -> Drawn:
+    """The graph, unless describing it would hold up a training that waits for it."""
+    if waited_for and isinstance(loss, Node) and larger_than(LARGE, loss):
+        return Drawn(step, problem=f"The graph has more than {LARGE:,} nodes: it is drawn while training is paused.")
     try:
         return Drawn(step, text=draw(loss).source)
     except (TypeError, ValueError) as error:
         return Drawn(step, problem=str(error))
+
+
+def larger_than(limit: int, root: Node) -> bool:
+    """Whether the graph has more nodes, without looking at more of them."""
+    seen, stack = {root}, [root]
+    while stack and len(seen) <= limit:
+        fresh = {arg for arg in stack.pop().args if isinstance(arg, Node)} - seen
+        seen |= fresh
+        stack.extend(fresh)
+    return len(seen) > limit
 
 
 @final
@@ -227,7 +242,7 @@ class Page(Served):
         if not self.graph_wanted or self.drawing.step == self.recorder.step or time.monotonic() < self.graph_due:
             return
         start = time.thread_time()
-        drawn = drawing_of(loss, self.recorder.step)
+        drawn = drawing_of(loss, self.recorder.step, waited_for=not self.held)
         with self.change():
             self.drawing, self.graph_wanted = drawn, False
         self.graph_due = time.monotonic() + max(GRAPH_INTERVAL, SHARE * (time.thread_time() - start))
@@ -355,7 +370,7 @@ class Page(Served):
             loss = None if self.latest is None else self.latest()
             drawn = self.drawing
             if loss is not None and (self.graph_wanted or self.keep) and drawn.step != self.recorder.step:
-                drawn = drawing_of(loss, self.recorder.step)
+                drawn = drawing_of(loss, self.recorder.step, waited_for=False)
             with self.change():
                 self.drawing, self.finished, self.over = drawn, True, kind is not None or not self.keep
                 self.note = "" if kind is None else f"Training was stopped by {kind.__name__}."
@@ -397,10 +412,10 @@ def one_number(loss: Any) -> float:
     x = loss._data if isinstance(loss, Node) else loss
     if type(x) is float:
         return x
-    if not isinstance(x, np.ndarray | np.number | int | float):
+    if not isinstance(x, NUMBERS):
         raise TypeError(f"update: loss must be a Value, a Tensor or a number, got {type(loss).__name__}")
-    if np.shape(x) != ():
-        raise ValueError(f"update: loss must be one number, got shape {np.shape(x)}; reduce it, as with cr.mean")
+    if isinstance(x, np.ndarray) and x.shape != ():
+        raise ValueError(f"update: loss must be one number, got shape {x.shape}; reduce it, as with cr.mean")
     return float(x)
 
 

@@ -183,6 +183,7 @@ class Recorder:
         self.loss: float | None = None
         self.losses, self.validation, self.gradients = Curve(), Curve(), Curve()
         self.epoch: dict[str, float] = {}  # what the last one measured
+        self.latest_speed: float | None = None
         self.resume()
 
     def add(self, loss: float) -> None:
@@ -232,10 +233,12 @@ class Recorder:
                 yield "loss of last epoch" if name == "loss" else name.replace("_", " "), x
 
     def speed(self) -> float | None:
-        """Steps a second since it was last asked."""
+        """Steps a second since there was last one more."""
         (step, then), now = self.timed, time.monotonic()
-        self.resume()
-        return (self.step - step) / (now - then) if self.step > step and now > then else None
+        if self.step > step and now > then:
+            self.latest_speed = (self.step - step) / (now - then)
+            self.resume()
+        return self.latest_speed
 
 
 # What is sent
