@@ -94,7 +94,7 @@ def never_reads(url: str) -> Iterator[None]:
     """One that asks for events and for the graph, and reads nothing. The server may drop it in the end."""
     where = urlsplit(url)
     with contextlib.ExitStack() as clients:
-        for name in ("events", "graph"):
+        for name in ("events", "light"):
             client = clients.enter_context(socket.create_connection((where.hostname, where.port)))
             client.sendall(f"GET {where.path}{name} HTTP/1.1\r\nHost: {where.netloc}\r\n\r\n".encode())
         yield

@@ -25,9 +25,10 @@ def train(digits: Digits, epochs: int, *, keep: bool) -> dict[str, Any]:
     x, x_test = (images.reshape(-1, 784) / np.float32(255) for images in (digits.x_train, digits.x_test))
     model = cr.nn.MLP([784, 16, 16, 10], dtype="float32", rng=0)
     optimizer = cr.nn.SGD(model.parameters(), lr=0.05)
+    batches = cr.nn.Batches(x, digits.y_train, batch_size=32, rng=0)
     with cr.visualize.live(model, optimizer, title="Digits", image_shape=(28, 28), keep=keep) as page:
         cr.nn.fit(
-            model, cr.nn.cross_entropy, (x, digits.y_train), optimizer, epochs=epochs, validation=(x_test, digits.y_test),
+            model, cr.nn.cross_entropy, batches, optimizer, epochs=epochs, validation=(x_test, digits.y_test),
             progress=False, after_batch=page.update, callbacks=[page.epoch],
         )  # fmt: skip
         page.measure()

@@ -215,16 +215,16 @@ def test_many_parameters_are_shown_in_groups() -> None:
 
 def test_the_graph_is_drawn_for_who_asks() -> None:
     with training(weights(w=cr.Tensor([3.0, 4.0], name="the weight"))) as page:
-        reply = json.loads(ask(page.url + "graph")[2])
+        reply = json.loads(ask(page.url + "light")[2])
         assert ElementTree.fromstring(reply["svg"]).tag.endswith("svg")
         assert "the weight" in reply["svg"]
-        later = json.loads(ask(page.url + f"graph?{reply['step']}")[2])
+        later = json.loads(ask(page.url + f"light?{reply['step']}")[2])
         assert later["step"] > reply["step"]
 
 
 def test_a_plain_number_has_no_graph() -> None:
     with cr.visualize.live(weights()) as page:
-        asking = threading.Thread(target=lambda: replies.append(json.loads(ask(page.url + "graph")[2])))
+        asking = threading.Thread(target=lambda: replies.append(json.loads(ask(page.url + "light")[2])))
         replies: list[Any] = []
         asking.start()
         while asking.is_alive():
@@ -239,7 +239,7 @@ def test_a_large_graph_does_not_hold_training_up() -> None:
         loss = loss * 1.0
     with cr.visualize.live({"x": x}) as page:
         replies: list[Any] = []
-        asking = threading.Thread(target=lambda: replies.append(json.loads(ask(page.url + "graph")[2])))
+        asking = threading.Thread(target=lambda: replies.append(json.loads(ask(page.url + "light")[2])))
         asking.start()
         while asking.is_alive():
             page.update(loss)
@@ -392,7 +392,7 @@ def test_a_paused_training_shows_its_graph() -> None:
     with training() as page, listening(page.url):
         ask(page.url + "pause", "POST")
         step = until(lambda: (state := state_of(page))["status"] == "paused" and state["step"])
-        assert json.loads(ask(page.url + "graph")[2])["step"] == step
+        assert json.loads(ask(page.url + "light")[2])["step"] == step
 
 
 def test_with_no_browser_left_training_goes_on(capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,10 +34,10 @@ from .snapshot import LONGEST, SIDE, Recorder, Snapshot, Steered, quantity, stat
 INTERVAL = 0.5  # seconds between two snapshots
 GRAPH_INTERVAL = 2.0  # and between two drawings of the graph
 SHARE = 50  # looking takes at most one in so many seconds of training
+THEMES = ("light", "dark")
 LARGE = 5_000  # nodes of a graph that is drawn while training goes on
 POLL = 0.1  # seconds between two looks around while training is paused
 WAIT = 4.0  # seconds that a browser waits for a new drawing before it asks again
-
 
 NUMBERS = (np.ndarray, np.number, int, float)
 KINDS = {"html": "text/html; charset=utf-8", "css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"}
@@ -71,8 +71,10 @@ def live(
         with cr.visualize.live(model, optimizer) as page:
             for x, y in batches:
                 loss = ...
-                optimizer.zero_grad(); loss.backward(); optimizer.step()
+                optimizer.zero_grad()
+                loss.backward()
                 page.update(loss)
+                optimizer.step()
 
     or `cr.nn.fit(…, after_batch=page.update, callbacks=[page.epoch])`. The page shows the loss, the gradient norm of each
     layer, weights as histograms and images, speed and learning rate, and the graph of the loss as `draw` draws it.
@@ -144,12 +146,12 @@ class Drawn:
             return Drawn(self.step, problem=str(error))
 
 
-def drawing_of(loss: Any, step: int, *, waited_for: bool) -> Drawn:
+def drawing_of(loss: Any, step: int, theme: str, *, waited_for: bool) -> Drawn:
     """The graph, unless describing it would hold up a training that waits for it."""
     if waited_for and isinstance(loss, Node) and larger_than(LARGE, loss):
         return Drawn(step, problem=f"The graph has more than {LARGE:,} nodes: it is drawn while training is paused.")
     try:
-        return Drawn(step, text=draw(loss).source)
+        return Drawn(step, text=draw(loss, theme=theme, graph_attr={"bgcolor": "transparent"}).source)
     except (TypeError, ValueError) as error:
         return Drawn(step, problem=str(error))
 
@@ -197,15 +199,18 @@ class Page(Served):
         self.allowed: int | None = None  # updates that may pass; None for all
         self.held = self.finished = self.over = False
         self.note = ""
-        self.graph_wanted = False
-        self.drawing = Drawn()
+        self.graph_wanted: set[str] = set()  # themes
+        self.drawings = dict.fromkeys(THEMES, Drawn())
         self.painting = threading.Lock()
-        self.painted = Drawn()  # its text is SVG
+        self.painted = dict.fromkeys(THEMES, Drawn())  # their text is SVG
 
     # In the thread that trains
 
     def update(self, loss: Node | float) -> None:
         """Tell the page of one more step, after backward; waits while training is paused.
+
+        Before the optimizer's step, the drawing shows the weights that the loss was computed from; after it, it marks them
+        as changed since, which they are.
 
         `loss` is one number: the Value or Tensor whose graph the page draws, or a plain number where none is to be drawn.
         Not to be called from several threads at once. Raises `TypeError` and `ValueError` for anything that is not one
@@ -239,12 +244,15 @@ class Page(Served):
 
     def draw_if_wanted(self, loss: Node | float) -> None:
         """Describe the graph, in the one thread in which it stands still; a browser's thread makes the picture."""
-        if not self.graph_wanted or self.drawing.step == self.recorder.step or time.monotonic() < self.graph_due:
+        with self.changed:
+            themes = [theme for theme in self.graph_wanted if self.drawings[theme].step != self.recorder.step]
+        if not themes or time.monotonic() < self.graph_due:
             return
         start = time.thread_time()
-        drawn = drawing_of(loss, self.recorder.step, waited_for=not self.held)
+        drawn = {theme: drawing_of(loss, self.recorder.step, theme, waited_for=not self.held) for theme in themes}
         with self.change():
-            self.drawing, self.graph_wanted = drawn, False
+            self.drawings |= drawn
+            self.graph_wanted -= drawn.keys()
         self.graph_due = time.monotonic() + max(GRAPH_INTERVAL, SHARE * (time.thread_time() - start))
 
     def hold(self, loss: Node | float, server: Loopback) -> None:
@@ -294,16 +302,16 @@ class Page(Served):
             self.sent, self.telling = sent, time.thread_time() - start
         return sent
 
-    def graph(self, seen: int) -> bytes:
+    def graph(self, seen: int, theme: str) -> bytes:
         with self.changed:
-            if self.drawing.step in (-1, seen):
-                self.graph_wanted = not self.finished
-                self.changed.wait_for(lambda: self.drawing.step not in (-1, seen) or self.finished, WAIT)
-            drawn = self.drawing
+            if self.drawings[theme].step in (-1, seen):
+                self.graph_wanted |= set() if self.finished else {theme}
+                self.changed.wait_for(lambda: self.drawings[theme].step not in (-1, seen) or self.finished, WAIT)
+            drawn = self.drawings[theme]
         with self.painting:
-            if self.painted.step != drawn.step:
-                self.painted = drawn.painted()
-            painted = self.painted
+            if self.painted[theme].step != drawn.step:
+                self.painted[theme] = drawn.painted()
+            painted = self.painted[theme]
         svg = painted.text if painted.step != seen else ""
         return json.dumps({"step": painted.step, "svg": svg, "problem": painted.problem, "over": self.over}).encode()
 
@@ -368,11 +376,13 @@ class Page(Served):
         try:
             self.measure()
             loss = None if self.latest is None else self.latest()
-            drawn = self.drawing
-            if loss is not None and (self.graph_wanted or self.keep) and drawn.step != self.recorder.step:
-                drawn = drawing_of(loss, self.recorder.step, waited_for=False)
+            themes = THEMES if self.keep else tuple(self.graph_wanted)
+            drawn = (
+                {} if loss is None else {t: drawing_of(loss, self.recorder.step, t, waited_for=False) for t in themes}
+            )
             with self.change():
-                self.drawing, self.finished, self.over = drawn, True, kind is not None or not self.keep
+                self.drawings |= drawn
+                self.finished, self.over = True, kind is not None or not self.keep
                 self.note = "" if kind is None else f"Training was stopped by {kind.__name__}."
             if not self.over:
                 self.wait_for_interrupt()

@@ -23,6 +23,8 @@ ADDRESS = "127.0.0.1"
 HOSTS = (ADDRESS, "localhost")  # at any port: it may have been forwarded
 MOST_CLIENTS = 32
 PATIENCE = 5.0  # seconds that a silent client is waited for
+LINGER = 0.2  # seconds at the end for whoever is about to ask, to be told that it is over
+FAREWELL = 1.0  # seconds at the end for answers under way
 HEARTBEAT = 1.0  # seconds between signs of life to whoever listens to events
 SEND_BUFFER = 1 << 16  # bytes: who does not read is found out soon
 
@@ -49,8 +51,8 @@ class Served(ABC):
         """The number of the newest state, and the state; after `patience` seconds that may be the one that was seen."""
 
     @abstractmethod
-    def graph(self, seen: int) -> bytes:
-        """The picture of the graph, once there is one of another step than the one that was seen."""
+    def graph(self, seen: int, theme: str) -> bytes:
+        """The picture of the graph, "light" or "dark", once there is one of another step than the one that was seen."""
 
     @abstractmethod
     def obey(self, command: str) -> bool:
@@ -83,13 +85,15 @@ class Loopback(ThreadingTCPServer):
     def start(self) -> None:
         self.accepting.start()
 
-    def stop(self, patience: float = 1.0) -> None:
-        """Take no more requests, let those under way finish, cut off those that do not; no thread is left."""
-        self.shutdown()
-        self.accepting.join()
-        deadline = time.monotonic() + patience
+    def stop(self) -> None:
+        """Let requests under way finish, cut off those that do not, take no more; no thread is left."""
+        if self.open:
+            time.sleep(LINGER)
+        deadline = time.monotonic() + FAREWELL
         for thread in list(self.open.values()):
             thread.join(max(0.0, deadline - time.monotonic()))
+        self.shutdown()
+        self.accepting.join()
         for request, thread in list(self.open.items()):
             cut_off(request)
             thread.join(PATIENCE)
@@ -131,8 +135,8 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(*served.files[name])
         elif name == "state":
             self.answer("application/json", served.news(-1, 0.0)[1])
-        elif name == "graph":
-            self.answer("application/json", served.graph(number_in(self.path)))
+        elif name in ("light", "dark"):
+            self.answer("application/json", served.graph(number_in(self.path), name))
         elif name == "events":
             self.listen()
         else:

@@ -11,6 +11,7 @@ const SAID = { connecting: "connecting", running: "running", pausing: "pausing a
   ended: "training has ended", lost: "connection lost, trying again" };
 
 const $ = id => document.getElementById(id);
+const dark = matchMedia("(prefers-color-scheme: dark)"), theme = () => dark.matches ? "dark" : "light";
 let state = null, status = "connecting", over = false, events = null, seen = -1, asking = false;
 
 function make(parent, name, attributes = {}, text = null) {
@@ -46,7 +47,7 @@ async function keepDrawing() {
   asking = true;
   while (wanted()) {
     try {
-      const reply = await (await fetch("graph?" + seen)).json();
+      const reply = await (await fetch(`${theme()}?${seen}`)).json();
       over ||= reply.over;
       if (reply.step !== seen) drawGraph(reply);
       else if (status === "ended") break;
@@ -278,7 +279,7 @@ $("graph-shown").onchange = () => {
 };
 onresize = () => show(status);
 document.onvisibilitychange = () => { if (!document.hidden) show(status); };
-matchMedia("(prefers-color-scheme: dark)").onchange = () => show(status);
+dark.onchange = () => { seen = -1; show(status); };
 document.onkeydown = press => {
   if (press.ctrlKey || press.metaKey || press.altKey || press.repeat) return;
   const button = { p: $("pause"), s: $("step") }[press.key];
