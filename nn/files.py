@@ -21,7 +21,8 @@ from typing import Any, BinaryIO, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from .extras import extra
+from chainrule.autograd.extras import extra
+
 from .module import Module
 
 FilePath: TypeAlias = str | os.PathLike[str]

@@ -6,22 +6,21 @@ Everything here reads a graph or gradients that exist already; nothing is change
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, TypeAlias, final
+from typing import Any, final
 
 import numpy as np
 
-from chainrule.autograd import Node, Tensor, Value, enable_grad
+from chainrule.autograd import Node, Tensor, enable_grad
+from chainrule.autograd.extras import extra
 from chainrule.autograd.graph import ancestry
+from chainrule.autograd.named import Parameters, Variable, named
 from chainrule.autograd.ops.reduction import norm_of
 from chainrule.autograd.primitive import describe
 
 from .evaluation import in_use
-from .extras import extra
-from .module import Module, Parameter, dotted, walk
-
-Parameters: TypeAlias = Module | Mapping[str, Any] | Iterable[Any]
+from .module import Module, dotted, walk
 
 FADED, GROWN = 1e-4, 1e4  # times the gradient of the last weights: less is vanishing, more is exploding
 TOO_LARGE = 1e3  # times the parameter itself: at a learning rate of 0.001, one step replaces it
@@ -61,22 +60,6 @@ def reached(root: Node) -> set[Node]:
                 found.add(arg)
                 stack.append(arg)
     return found
-
-
-def named(what: str, parameters: Parameters) -> list[tuple[str, Parameter]]:
-    """Parameters with their names, checked."""
-    if isinstance(parameters, Module):
-        return list(parameters.named_parameters())
-    if isinstance(parameters, Node) or not isinstance(parameters, Iterable):
-        raise TypeError(f"{what}: expected a Module, a dict or a list of parameters, got {describe(parameters)}")
-    if isinstance(parameters, Mapping):
-        pairs = [(str(name), x) for name, x in parameters.items()]
-    else:
-        pairs = [(getattr(x, "name", None) or f"[{i}]", x) for i, x in enumerate(parameters)]
-    for name, x in pairs:
-        if not isinstance(x, Value | Tensor):
-            raise TypeError(f"{what}: {name!r} must be a Value or a Tensor, got {describe(x)}")
-    return pairs
 
 
 @final
@@ -215,7 +198,7 @@ def gradient_flow(parameters: Parameters, *, by: str = "parameter") -> GradientF
         raise ValueError(f'gradient_flow: by must be "parameter" or "layer", got {by!r}')
     if by == "layer" and not isinstance(parameters, Module):
         raise TypeError(f"gradient_flow: only a Module has layers, got {describe(parameters)}")
-    groups: dict[str, list[Parameter]] = {}
+    groups: dict[str, list[Variable]] = {}
     layers = module_names(parameters) if isinstance(parameters, Module) else set()
     for name, parameter in named("gradient_flow", parameters):
         groups.setdefault(name if by == "parameter" else layer_of(name, layers), []).append(parameter)
@@ -240,7 +223,7 @@ def layer_of(name: str, layers: set[str]) -> str:
 class Measured:
     """The gradients of some parameters, taken together."""
 
-    def __init__(self, parameters: list[Parameter]) -> None:
+    def __init__(self, parameters: list[Variable]) -> None:
         data = joined([p.data for p in parameters])
         grads = [p.grad for p in parameters if p.grad is not None]
         self.size, self.matrix = data.size, any(p.ndim >= 2 for p in parameters)

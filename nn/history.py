@@ -9,9 +9,8 @@ from typing import Any, TypeAlias, final
 import numpy as np
 from numpy.typing import NDArray
 
+from chainrule.autograd.extras import extra
 from chainrule.autograd.primitive import describe
-
-from .extras import extra
 
 Record: TypeAlias = dict[str, float]
 

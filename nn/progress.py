@@ -8,8 +8,8 @@ from abc import ABC, abstractmethod
 from typing import Any, final
 
 from chainrule.autograd import Node
+from chainrule.autograd.extras import extra
 
-from .extras import extra
 from .history import Record, text
 from .metrics import Tally
 
