@@ -22,3 +22,10 @@ from .story import Formula as Formula
 from .story import Step as Step
 from .story import Story as Story
 from .story import story as story
+from .plot_landscape import plot_decision_boundary as plot_decision_boundary
+from .plot_landscape import plot_loss_surface as plot_loss_surface
+from .plot_parameters import plot_histograms as plot_histograms
+from .plot_parameters import plot_weights as plot_weights
+from .plots import plot_check as plot_check
+from .plots import plot_gradient_flow as plot_gradient_flow
+from .plots import plot_loss as plot_loss
