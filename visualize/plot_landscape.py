@@ -19,7 +19,7 @@ from chainrule.autograd.named import Parameters, Variable, named
 from chainrule.autograd.numeric import substituted
 from chainrule.autograd.primitive import describe
 
-from .plots import COLOURS, INK, MARKERS, NOT_THERE, ORANGE, Array, canvas, plain_array, single, two_sided
+from .plots import COLOURS, INK, MARKERS, NOT_THERE, ORANGE, Array, canvas, plain_array, single, two_sided, written
 
 # Decision boundary
 
@@ -169,7 +169,11 @@ def draw_points(axes: Any, points: Array, classes: Any, wrong: Any, colours: Map
             rings = np.where(wrong[own], INK, "white")
             look = {"marker": MARKERS[i % len(MARKERS)], "color": colour, "edgecolors": rings, "s": 34}
             axes.scatter(
-                *points[own].T, **look, linewidths=np.where(wrong[own], 1.5, 0.6), zorder=3, label=f"class {kind}"
+                *points[own].T,
+                **look,
+                linewidths=np.where(wrong[own], 1.5, 0.6),
+                zorder=3,
+                label=written(f"class {kind}"),
             )
     if wrong.any():
         axes.scatter([], [], color="white", edgecolors=INK, s=34, linewidths=1.5, label=f"wrong ({wrong.sum()})")
@@ -194,8 +198,8 @@ class Plane:
 
     def coordinates(self, points: Array) -> Array:
         """(n, 2): the nearest point of the plane for each."""
-        a_and_b: Array = np.linalg.lstsq(self.directions.T, (points - self.origin).T, rcond=None)[0].T
-        return a_and_b
+        a_and_b = np.linalg.lstsq(self.directions.T, (points - self.origin).T, rcond=None)[0].T
+        return np.asarray(a_and_b, dtype=np.float64)
 
     def at(self, a: float, b: float) -> Array:
         point: Array = self.origin + a * self.directions[0] + b * self.directions[1]
@@ -254,7 +258,7 @@ def plot_loss_surface(
     across, up = (side + offset for side, offset in zip(sides, plane.offsets, strict=True))
     draw_surface(axes, across, up, losses, log)
     draw_path(axes, walked + plane.offsets, start, end)
-    axes.set(xlabel=plane.labels[0], ylabel=plane.labels[1], xlim=across[[0, -1]], ylim=up[[0, -1]])
+    axes.set(xlabel=written(plane.labels[0]), ylabel=written(plane.labels[1]), xlim=across[[0, -1]], ylim=up[[0, -1]])
     return axes.figure
 
 

@@ -13,7 +13,7 @@ from chainrule.autograd.extras import extra
 from chainrule.autograd.named import Parameters, Variable, named
 from chainrule.autograd.value import Value
 
-from .plots import BLUE, GREY, INK, ORANGE, Array, new_figure, plain, plain_array, two_sided
+from .plots import BLUE, GREY, INK, ORANGE, Array, new_figure, plain, plain_array, two_sided, written
 
 MOST_ROWS = 40  # histograms below one another
 MOST_TILES = 1024
@@ -49,7 +49,7 @@ def plot_histograms(parameters: Parameters, *, bins: int = 40, log: bool = False
     for (name, group), (left, right) in zip(groups.items(), rows, strict=True):
         draw_histogram(left, joined([p.data for p in group]), bins, log, BLUE)
         draw_histogram(right, joined([p.grad for p in group if p.grad is not None]), bins, log, ORANGE)
-        left.set_title(name, loc="left", fontsize=9)
+        left.set_title(written(name), loc="left", fontsize=9)
         left.set_ylabel("numbers", fontsize=8)
     for axes, label in zip(rows[-1], ("parameter", "gradient"), strict=True):
         axes.set_xlabel(label)
@@ -179,7 +179,9 @@ def draw_tiles(axes: Any, sheet: Array, gaps: Any, most: float, label: str) -> N
     picture[lost] = (0.0, 0.0, 0.0, 1.0)
     picture[gaps] = extra("matplotlib.colors", "plot", "plot_weights").to_rgba(GREY)
     axes.imshow(picture, interpolation="nearest")
-    axes.figure.colorbar(scale, ax=axes, label=f"{label} (black: not finite)" if lost.any() else label, shrink=0.8)
+    axes.figure.colorbar(
+        scale, ax=axes, label=written(label) + (" (black: not finite)" if lost.any() else ""), shrink=0.8
+    )
 
 
 def number_tiles(axes: Any, n: int, columns: int, shape: Sequence[int]) -> None:

@@ -31,6 +31,8 @@ from chainrule.autograd.report import (
     Row,
 )
 
+from .diagram import shortened
+
 Array: TypeAlias = NDArray[np.float64]
 Run: TypeAlias = Iterable[Any] | Mapping[str, Sequence[float]]
 
@@ -40,6 +42,7 @@ COLOURS = (BLUE, ORANGE, GREEN, PINK, YELLOW, SKY)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 GREY, INK = "#6B7280", "#1f2933"
 NOT_THERE = "#d1d5db"  # where there is nothing to show
+LONGEST = 60  # characters of a label
 
 
 def canvas(what: str, axes: Any, width: float, height: float) -> Any:
@@ -66,6 +69,12 @@ def two_sided() -> Any:
     return colours.from_list("orange_blue", [ORANGE, "#f3b48b", "white", "#7fb8d8", BLUE])
 
 
+def written(text: object) -> str:
+    """Text from outside as Matplotlib shows it literally: "$" is no mathematics, "_" hides nothing in a legend."""
+    line = shortened(str(text), LONGEST).replace("$", r"\$")
+    return f" {line}" if line.startswith("_") else line
+
+
 def plain_array(what: str, x: Any) -> Array:
     """The numbers of a Value, a Tensor, an array or nested lists, as an array of float64."""
     try:
@@ -90,7 +99,7 @@ class Curve:
     @property
     def label(self) -> str:
         kind = "validation" if self.validation else ""
-        return ", ".join(filter(None, [self.run, kind])) or "training"
+        return written(", ".join(filter(None, [self.run, kind])) or "training")
 
 
 def plot_loss(runs: Any, *, measured: str = "loss", log: bool = False, axes: Any = None) -> Any:
@@ -123,7 +132,9 @@ def plot_loss(runs: Any, *, measured: str = "loss", log: bool = False, axes: Any
     lost = sum((~np.isfinite(curve.y)).sum() for curve in curves)
     if lost:
         axes.plot([], [], "x", color=INK, label=f"not finite ({lost})")
-    axes.set(xlabel=" or ".join(sorted({curve.counted_in for curve in curves})), ylabel=measured.replace("_", " "))
+    axes.set(
+        xlabel=" or ".join(sorted({curve.counted_in for curve in curves})), ylabel=written(measured.replace("_", " "))
+    )
     axes.set_yscale("log" if log else "linear")
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3)
@@ -137,9 +148,10 @@ def draw_curve(axes: Any, curve: Curve, colour: str) -> None:
     marker = MARKERS[0] if len(curve.x) < 20 else None
     y = np.where(finite, curve.y, np.nan)
     axes.plot(curve.x, y, style, color=colour, marker=marker, markersize=4, label=curve.label)
-    lost = curve.x[~finite]
-    at_top = axes.get_xaxis_transform()
-    axes.plot(lost, np.full(len(lost), 0.98), "x", color=colour, transform=at_top, label="_", clip_on=False)
+    if not finite.all():
+        lost = curve.x[~finite]
+        at_top = axes.get_xaxis_transform()
+        axes.plot(lost, np.full(len(lost), 0.98), "x", color=colour, transform=at_top, label="_", clip_on=False)
 
 
 def labelled(runs: Any, measured: str) -> dict[str, Run]:
@@ -257,7 +269,7 @@ def plot_gradient_flow(
         raise ValueError(f"plot_gradient_flow: steps must be {sizes.shape[1]} growing numbers, one for each table")
     axes = canvas("plot_gradient_flow", axes, 7.0, min(1.6 + 0.26 * len(names), 14.0))
     draw_heat(axes, borders(columns), sizes, MEASURES[measured])
-    axes.set_yticks(np.arange(len(names)), names, fontsize=8)
+    axes.set_yticks(np.arange(len(names)), list(map(written, names)), fontsize=8)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set(xlabel="step" if steps is None else "steps", ylabel="parameter or layer, first on top")
     return axes.figure
@@ -396,7 +408,7 @@ def label_row(axes: Any, row: Row, most: float) -> None:
     x, y = placed(row, most)
     left = x > 0.0
     axes.annotate(
-        text.replace("$", r"\$"),
+        written(text),
         (x, y),
         xytext=(-8 if left else 8, -3),
         textcoords="offset points",
