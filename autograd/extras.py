@@ -14,3 +14,9 @@ def extra(module: str, name: str, purpose: str) -> Any:
         raise ImportError(
             f"{purpose} needs {module.split('.')[0]}, which is not installed: pip install 'chainrule[{name}]'"
         ) from error
+
+
+def new_figure(what: str, width: float, height: float) -> Any:
+    """An empty Matplotlib figure of this size in inches, that pyplot does not know and a notebook shows by itself."""
+    extra("matplotlib.figure", "plot", what)
+    return import_module(".figure", __package__).Plot(width, height)

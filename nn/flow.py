@@ -13,7 +13,7 @@ from typing import Any, final
 import numpy as np
 
 from chainrule.autograd import Node, Tensor, enable_grad
-from chainrule.autograd.extras import extra
+from chainrule.autograd.extras import new_figure
 from chainrule.autograd.graph import ancestry
 from chainrule.autograd.named import Parameters, Variable, named
 from chainrule.autograd.ops.reduction import norm_of
@@ -138,7 +138,7 @@ class GradientFlow:
         if not self.rows:
             raise ValueError("plot: there is no parameter, there is nothing to draw")
         width = min(3.0 + 0.45 * len(self.rows), 16.0)
-        figure = extra("matplotlib.figure", "plot", "GradientFlow.plot").Figure((width, 4.2), layout="constrained")
+        figure = new_figure("GradientFlow.plot", width, 4.2)
         self.draw(figure.subplots())
         return figure
 

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, final
 import numpy as np
 from numpy.typing import NDArray
 
-from chainrule.autograd.extras import extra
+from chainrule.autograd.extras import new_figure
 from chainrule.autograd.primitive import describe
 
 Record: TypeAlias = dict[str, float]
@@ -103,9 +103,7 @@ class History:
         if not self.records:
             raise ValueError("plot: no epoch has finished, there is nothing to draw")
         panels = [kind for kind in ("loss", "accuracy") if kind in self.names or f"validation_{kind}" in self.names]
-        figure = extra("matplotlib.figure", "plot", "History.plot").Figure(
-            figsize=(5.5 * len(panels), 4.0), layout="constrained"
-        )
+        figure = new_figure("History.plot", 5.5 * len(panels), 4.0)
         for axes, kind in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
             self.draw(axes, kind)
         return figure
@@ -139,9 +137,7 @@ class History:
             raise ValueError(f"plot_confusion: {len(names)} names for {n} classes")
         shares = self.confusion / np.maximum(self.confusion.sum(axis=1, keepdims=True), 1)
         size = min(2.5 + 0.45 * n, 11.0)
-        figure = extra("matplotlib.figure", "plot", "History.plot_confusion").Figure(
-            (size + 0.8, size), layout="constrained"
-        )
+        figure = new_figure("History.plot_confusion", size + 0.8, size)
         axes = figure.subplots()
         figure.colorbar(
             axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0), label="share of the true class", shrink=0.8

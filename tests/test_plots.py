@@ -60,13 +60,20 @@ def test_figures_are_labelled_and_pyplot_never_hears_of_them() -> None:
     settings = dict(mpl.rcParams)
     before = "matplotlib.pyplot" in sys.modules
     for figure in every_plot():
-        assert type(figure) is mpl.figure.Figure
+        assert isinstance(figure, mpl.figure.Figure)
         assert figure.canvas.manager is None
         assert figure.axes[-1].get_xlabel() or figure.axes[-1].get_ylabel()
         assert figure.axes[0].get_ylabel() or figure.axes[0].get_xlabel()
         figure.savefig(BytesIO())
     assert dict(mpl.rcParams) == settings
     assert ("matplotlib.pyplot" in sys.modules) == before
+
+
+def test_a_notebook_shows_a_figure_by_itself() -> None:
+    figure = plots.plot_loss([2.0, 1.0])
+    assert figure._repr_png_().startswith(b"\x89PNG")
+    assert figure._repr_png_() == plots.plot_loss([2.0, 1.0])._repr_png_()
+    assert cr.nn.History([{"epoch": 1, "loss": 1.0}]).plot()._repr_png_()
 
 
 def test_axes_that_are_given_are_drawn_on() -> None:

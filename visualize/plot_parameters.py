@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.autograd.extras import extra
+from chainrule.autograd.extras import extra, new_figure
 from chainrule.autograd.named import Parameters, Variable, named
 from chainrule.autograd.value import Value
 
-from .plots import BLUE, GREY, INK, ORANGE, Array, new_figure, plain, plain_array, two_sided, written
+from .plots import BLUE, GREY, INK, ORANGE, Array, plain, plain_array, two_sided, written
 
 MOST_ROWS = 40  # histograms below one another
 MOST_TILES = 1024
@@ -44,7 +44,7 @@ def plot_histograms(parameters: Parameters, *, bins: int = 40, log: bool = False
         raise ValueError(
             f"plot_histograms: {len(groups)} parameters, expected 1 to {MOST_ROWS}; draw a part of the model, as a dict"
         )
-    figure = new_figure("plot_histograms", 8.0, 0.7 + 1.15 * len(groups))
+    figure = new_figure("visualize.plot_histograms", 8.0, 0.7 + 1.15 * len(groups))
     rows = figure.subplots(len(groups), 2, squeeze=False)
     for (name, group), (left, right) in zip(groups.items(), rows, strict=True):
         draw_histogram(left, joined([p.data for p in group]), bins, log, BLUE)
@@ -133,7 +133,7 @@ def plot_weights(
     most = float(np.abs(tiles[np.isfinite(tiles)]).max(initial=0.0)) or 1.0
     height, width = mosaic.shape
     scale = 6.0 / max(height, width)
-    figure = new_figure("plot_weights", scale * width + 1.8, max(scale * height + 0.7, 1.6))
+    figure = new_figure("visualize.plot_weights", scale * width + 1.8, max(scale * height + 0.7, 1.6))
     draw_tiles(figure.subplots(), mosaic, gaps, most, label)
     number_tiles(figure.axes[0], len(tiles), min(columns, len(tiles)), tiles.shape[1:])
     return figure

@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from chainrule.autograd.extras import extra
+from chainrule.autograd.extras import extra, new_figure
 from chainrule.autograd.graph import Node
 from chainrule.autograd.named import Variable
 from chainrule.autograd.primitive import describe
@@ -48,13 +48,8 @@ LONGEST = 60  # characters of a label
 def canvas(what: str, axes: Any, width: float, height: float) -> Any:
     """The axes to draw on, with the house's look: those that were given, or those of a new figure."""
     if axes is None:
-        axes = new_figure(what, width, height).subplots()
+        axes = new_figure(f"visualize.{what}", width, height).subplots()
     return plain(axes)
-
-
-def new_figure(what: str, width: float, height: float) -> Any:
-    """A figure that pyplot does not know, its size in inches."""
-    return extra("matplotlib.figure", "plot", f"visualize.{what}").Figure((width, height), layout="constrained")
 
 
 def plain(axes: Any) -> Any:
