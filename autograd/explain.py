@@ -75,7 +75,7 @@ class Term:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Explanation:
     """A gradient as the sum of its terms. Printed, it is the chain rule with numbers and a table of the terms."""
 
@@ -104,6 +104,8 @@ class Explanation:
         lines = [line for line in dict.fromkeys(lines) if line != left]
         equation = [f"{left if i == 0 else ' ' * len(left)} = {line}" for i, line in enumerate(lines)]
         return "\n".join([*equation, "", *self.table()])
+
+    __repr__ = __str__
 
     def product(self, term: Term) -> str:
         """∂L/∂u · ∂u/∂x; of the root itself, that alone."""

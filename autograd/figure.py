@@ -23,5 +23,5 @@ class Plot(Figure):  # type: ignore[misc]
     def _repr_png_(self) -> bytes:
         """As a notebook shows it, also where `%matplotlib` was not asked for."""
         picture = BytesIO()
-        self.savefig(picture, format="png", dpi=110)
+        self.savefig(picture, format="png", dpi=100)
         return picture.getvalue()

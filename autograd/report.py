@@ -119,7 +119,7 @@ def brief(line: str) -> str:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Report:
     """The rows of a comparison: true when all are accepted. Printed, it is a table, the worst first.
 
@@ -198,6 +198,8 @@ class Report:
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         text = ["  ".join(map(aligned, line, widths, lines[0])).rstrip() for line in lines]
         return "\n".join(filter(None, [self.summary(), *self.notes, *text, self.more()]))
+
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         lines = self.table()

@@ -86,7 +86,7 @@ class FlowRow:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class GradientFlow:
     """A row for each parameter or layer, in order of definition: usually from the first layer to the last.
 
@@ -128,6 +128,8 @@ class GradientFlow:
                 for r in self.rows
             ],
         )
+
+    __repr__ = __str__
 
     def plot(self) -> Any:
         """A Matplotlib figure: root mean square and largest |element| of each gradient, on a logarithmic scale.
@@ -287,7 +289,7 @@ class DeadUnits:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class DeadUnitsReport:
     """One row for each ReLU, in the order in which they were computed."""
 
@@ -307,6 +309,8 @@ class DeadUnitsReport:
             ("after", "units", "dead", "share"),
             [(row.after, f"{row.units}", f"{len(row.dead)}", percent(row.share)) for row in self.rows],
         )
+
+    __repr__ = __str__
 
 
 def dead_units(model: Module, *inputs: Any) -> DeadUnitsReport:

@@ -142,12 +142,13 @@ def draw_score(axes: Any, sides: Sequence[Array], scores: Array, threshold: floa
     finite = np.isfinite(scores)
     far = float(np.abs(scores[finite] - threshold).max(initial=0.0)) or 1.0
     axes.set_facecolor(NOT_THERE)
-    norm = extra("matplotlib.colors", "plot", "plot_decision_boundary").Normalize(threshold - far, threshold + far)
     shown = np.ma.array(scores, mask=~finite)
-    shades = axes.pcolormesh(*sides, shown, norm=norm, cmap=two_sided(), alpha=0.55, shading="nearest", rasterized=True)
+    levels = np.linspace(threshold - far, threshold + far, 23)
+    shades = axes.contourf(*sides, shown, levels=levels, cmap=two_sided(0.6))
     if finite.any() and shown.min() < threshold < shown.max():
         axes.contour(*sides, shown, levels=[threshold], colors=INK, linewidths=1.5)
-    axes.figure.colorbar(shades, ax=axes, label=f"score (boundary at {threshold:g})")
+    ticks = extra("matplotlib.ticker", "plot", "plot_decision_boundary").MaxNLocator(7)
+    axes.figure.colorbar(shades, ax=axes, label=f"score (boundary at {threshold:g})", ticks=ticks)
 
 
 def draw_classes(axes: Any, sides: Sequence[Array], found: Any, kinds: Any) -> None:
@@ -389,10 +390,11 @@ def draw_surface(axes: Any, x: Array, y: Array, losses: Array, log: bool | None)
     shown = np.ma.masked_invalid(losses)
     if len(finite):
         filled = axes.contourf(x, y, shown, levels=levels, norm=norm, cmap="cividis")
-        axes.contour(x, y, shown, levels=levels[1:-1], colors="white", linewidths=0.4, alpha=0.5)
-        places = extra("matplotlib.ticker", "plot", "plot_loss_surface")
-        ticks = places.LogLocator() if log else places.MaxNLocator(7)
-        axes.figure.colorbar(filled, ax=axes, label="loss (log scale)" if log else "loss", ticks=ticks)
+        ticks = levels[::3] if log else extra("matplotlib.ticker", "plot", "plot_loss_surface").MaxNLocator(7)
+        bar = axes.figure.colorbar(
+            filled, ax=axes, label="loss (log scale)" if log else "loss", ticks=ticks, format="%.3g"
+        )
+        bar.ax.minorticks_off()
 
 
 def draw_path(axes: Any, walked: Array, start: float, end: float) -> None:

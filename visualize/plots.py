@@ -58,10 +58,11 @@ def plain(axes: Any) -> Any:
     return axes
 
 
-def two_sided() -> Any:
-    """Colours for numbers on both sides of a middle: orange below, white, blue above."""
-    colours = extra("matplotlib.colors", "plot", "visualize").LinearSegmentedColormap
-    return colours.from_list("orange_blue", [ORANGE, "#f3b48b", "white", "#7fb8d8", BLUE])
+def two_sided(strength: float = 1.0) -> Any:
+    """Colours for numbers on both sides of a middle: orange below, white, blue above; paler for less strength."""
+    colours = extra("matplotlib.colors", "plot", "visualize")
+    full = np.array([colours.to_rgb(colour) for colour in (ORANGE, "#f3b48b", "white", "#7fb8d8", BLUE)])
+    return colours.LinearSegmentedColormap.from_list("orange_blue", 1.0 - strength * (1.0 - full))
 
 
 def written(text: object) -> str:
@@ -227,10 +228,10 @@ class FlowRow(Protocol):
 
 
 MEASURES = {
-    "rms": "root mean square of the gradient",
+    "rms": "rms of the gradient",
     "norm": "norm of the gradient",
-    "largest": "largest |element| of the gradient",
-    "ratio": "norm of the gradient / norm of the parameter",
+    "largest": "largest |gradient|",
+    "ratio": "norm of gradient / parameter",
 }
 
 
@@ -262,7 +263,7 @@ def plot_gradient_flow(
     columns = np.arange(1.0, sizes.shape[1] + 1.0) if steps is None else plain_array("plot_gradient_flow", steps)
     if columns.shape != sizes.shape[1:] or (np.diff(columns) <= 0).any():
         raise ValueError(f"plot_gradient_flow: steps must be {sizes.shape[1]} growing numbers, one for each table")
-    axes = canvas("plot_gradient_flow", axes, 7.0, min(1.6 + 0.26 * len(names), 14.0))
+    axes = canvas("plot_gradient_flow", axes, 7.0, min(1.9 + 0.26 * len(names), 14.0))
     draw_heat(axes, borders(columns), sizes, MEASURES[measured])
     axes.set_yticks(np.arange(len(names)), list(map(written, names)), fontsize=8)
     axes.set_ylim(len(names) - 0.5, -0.5)
@@ -310,7 +311,7 @@ def draw_heat(axes: Any, x: Array, sizes: Array, label: str) -> None:
     low, high = (sizes[shown].min(), sizes[shown].max()) if shown.any() else (0.1, 1.0)
     scale = extra("matplotlib.colors", "plot", "visualize").LogNorm(low, high if high > low else 1.1 * low)
     colours = axes.pcolormesh(x, y, np.ma.array(sizes, mask=~shown), norm=scale, cmap="cividis")
-    axes.figure.colorbar(colours, ax=axes, label=f"{label} (log scale)")
+    axes.figure.colorbar(colours, ax=axes, label=label)
     patch = extra("matplotlib.patches", "plot", "visualize").Patch
     legend = [patch(facecolor=NOT_THERE, label="0, or none")] if (~shown & ~np.isinf(sizes)).any() else []
     if np.isinf(sizes).any():
@@ -359,8 +360,7 @@ def plot_check(report: Report, *, axes: Any = None) -> Any:
     axes.axline((0.0, 0.0), (most, most), color=GREY, linewidth=0.8, zorder=0)
     for verdict in reversed(WORST_FIRST):
         draw_rows(axes, report.by_verdict(verdict), verdict, most)
-    for row in [row for row in report.worst_first() if row.verdict not in ACCEPTED][:LABELLED]:
-        label_row(axes, row, most)
+    draw_labels(axes, [row for row in report.worst_first() if row.verdict not in ACCEPTED], most)
     axes.set(xlim=(-most, most), ylim=(-most, most), xlabel="numeric derivative", ylabel="derivative by autograd")
     axes.set_title(report.summary(), fontsize=9)
     axes.grid(alpha=0.3)
@@ -397,17 +397,19 @@ def placed(row: Row, most: float) -> tuple[float, float]:
     return x, y
 
 
-def label_row(axes: Any, row: Row, most: float) -> None:
+def draw_labels(axes: Any, worst_first: Sequence[Row], most: float) -> None:
+    """What the worst rows are: one label at a place, for the worst there."""
+    places: dict[tuple[str, ...], list[Row]] = {}
+    for row in worst_first:
+        places.setdefault(tuple(f"{x:.1e}" for x in placed(row, most)), []).append(row)
+    for rows in list(places.values())[:LABELLED]:
+        others = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
+        x, y = placed(rows[0], most)
+        side = -1 if x > 0.0 else 1
+        look = {"ha": "right" if side < 0 else "left", "va": "center", "fontsize": 8, "color": INK}
+        axes.annotate(written(spoken(rows[0]) + others), (x, y), (8 * side, 0), textcoords="offset points", **look)
+
+
+def spoken(row: Row) -> str:
     index = f"[{', '.join(map(str, row.index))}]" if row.index else ""
-    text = f"{row.operation}, {row.input}{index}" if row.operation else f"the whole by {row.input}{index}"
-    x, y = placed(row, most)
-    left = x > 0.0
-    axes.annotate(
-        written(text),
-        (x, y),
-        xytext=(-8 if left else 8, -3),
-        textcoords="offset points",
-        ha="right" if left else "left",
-        fontsize=8,
-        color=INK,
-    )
+    return f"{row.operation}, {row.input}{index}" if row.operation else f"the whole by {row.input}{index}"
