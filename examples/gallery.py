@@ -34,6 +34,7 @@ class Picture(NamedTuple):
     title: str
     caption: str
     files: Sequence[str]
+    wide: bool = False
 
 
 # The network
@@ -133,6 +134,7 @@ def one_neuron(folder: Path, model: cr.nn.MLP, x: Array, y: Array) -> Iterator[P
         f"The output neuron of the {y[0]}, for an image of a {y[0]}: three of its inputs. On each edge stands the local "
         "derivative; multiplied along the way back, they give the gradients.",
         names,
+        wide=True,
     )
 
 
@@ -259,6 +261,7 @@ PAGE = """\
   main {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(min(24rem, 100%), 1fr)); gap: 1rem }}
   figure {{ margin: 0; padding: 1rem; background: white; border: 1px solid #d5dae1; border-radius: 8px; display: flex; flex-direction: column }}
   figure > a, pre {{ flex: 1; display: flex; align-items: center; justify-content: center; min-height: 12rem }}
+  .wide {{ grid-column: 1 / -1 }}
   img {{ max-width: 100%; max-height: 26rem }}
   pre {{ display: block; overflow: auto; max-height: 26rem; margin: 0; font-size: 11px }}
   h2 {{ font-size: 1rem; margin: .8rem 0 .2rem }}
@@ -286,10 +289,9 @@ def entry(picture: Picture, folder: Path) -> str:
     else:
         shown = f'<a href="{first}"><img src="{first}" alt="{html.escape(picture.title)}"></a>'
     links = ", ".join(f'<a href="{html.escape(name)}">{html.escape(name)}</a>' for name in picture.files)
-    return (
-        f"<figure>{shown}<figcaption><h2>{html.escape(picture.title)}</h2><p>{html.escape(picture.caption)}</p>"
-        f'<p class="files">{links}</p></figcaption></figure>'
-    )
+    words = f"<h2>{html.escape(picture.title)}</h2><p>{html.escape(picture.caption)}</p>"
+    kind = " class=wide" if picture.wide else ""
+    return f'<figure{kind}>{shown}<figcaption>{words}<p class="files">{links}</p></figcaption></figure>'
 
 
 def write_page(folder: Path, about: str, pictures: Sequence[Picture]) -> Path:
@@ -312,7 +314,7 @@ def main() -> None:
     lessons = {"SGD": learn(digits, "SGD", 0.1, epochs), "Adam": learn(digits, "Adam", 0.003, epochs)}
     model, history = lessons["Adam"].model, lessons["Adam"].history
     about = (
-        f"A network 784-16-16-10 with {count(model):,} parameters, {n:,} handwritten digits to learn from, {epochs} epochs: "
+        f"A network 784-16-16-10 with {count(model):,} parameters, {len(digits.x_train):,} handwritten digits to learn from, {epochs} epochs: "
         f"{history['validation_accuracy'][-1]:.1%} of {len(digits.x_test):,} unseen digits are classified right."
     )
     print(f"{about}\n")

@@ -196,6 +196,33 @@ def test_the_next_loss_is_usually_lower(loop: ModuleType) -> None:
     assert loop.falls(loop.train(loop.network(), x, y, 31, 0.7)) < 15
 
 
+# gallery.py
+
+
+@pytest.fixture(scope="module")
+def gallery() -> ModuleType:
+    return example("gallery")
+
+
+def test_the_gallery_s_page_shows_every_picture_and_nothing_else(gallery: ModuleType, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.uniform(size=(4, 784)), np.arange(4)
+    model = gallery.network()
+    pictures = [*gallery.one_neuron(tmp_path, model, x, y), *gallery.drawings(tmp_path, model, x, y)]
+    pictures += gallery.parameters(tmp_path, model)
+    text = gallery.write_page(tmp_path, "<b>1 & 2</b>", pictures).read_text(encoding="utf-8")
+    assert "<p>&lt;b&gt;1 &amp; 2&lt;/b&gt;</p>" in text
+    assert "default-src 'none'" in text
+    linked = re.findall(r'(?:href|src)="([^"]+)"', text)
+    assert set(linked) == {path.name for path in tmp_path.iterdir()} - {"index.html"}
+
+
+def test_the_planted_rule_is_wrong_below_0_alone(gallery: ModuleType) -> None:
+    rule = gallery.wrong_relu()
+    assert cr.check_row(rule, 2.0)
+    assert not cr.check_row(rule, -2.0)
+
+
 # The helpers
 
 

@@ -80,6 +80,8 @@ def draw_histogram(axes: Any, numbers: Array, bins: int, log: bool, colour: str)
     finite = numbers[np.isfinite(numbers)]
     if len(finite):
         axes.hist(finite, bins=edges(finite, bins), color=colour, log=log)
+        axes.yaxis.set_minor_formatter("")
+        axes.set_ylim(bottom=0.5 if log else 0.0)  # a count of 1 is a bar, too
     else:
         axes.set(xticks=[], yticks=[])
         axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center", va="center", color=GREY)

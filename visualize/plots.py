@@ -267,7 +267,8 @@ def plot_gradient_flow(
     draw_heat(axes, borders(columns), sizes, MEASURES[measured])
     axes.set_yticks(np.arange(len(names)), list(map(written, names)), fontsize=8)
     axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set(xlabel="step" if steps is None else "steps", ylabel="parameter or layer, first on top")
+    axes.xaxis.get_major_locator().set_params(integer=steps is None)
+    axes.set(xlabel="step", ylabel="parameter or layer, first on top")
     return axes.figure
 
 
