@@ -138,6 +138,20 @@ def one_neuron(folder: Path, model: cr.nn.MLP, x: Array, y: Array) -> Iterator[P
     )
 
 
+def step_by_step(folder: Path, model: cr.nn.MLP, x: Array, y: Array) -> Iterator[Picture]:
+    steps = cr.visualize.step(neuron(model, x[0], int(y[0])), title="One neuron, step by step")
+    names = ["neuron_steps.gif", "neuron_steps.html", "neuron_steps.txt"]
+    for name in names[:2]:
+        steps.save(folder / name)
+    (folder / names[2]).write_text(f"{steps}\n", encoding="utf-8")
+    yield Picture(
+        "The same, step by step",
+        "Forward, then backward, one node at a time: a moving picture, a page to play with, and text.",
+        names,
+        wide=True,
+    )
+
+
 # Checks
 
 
@@ -323,6 +337,7 @@ def main() -> None:
     many, their_labels = prepared(digits.x_train[:500]), digits.y_train[:500]
     pictures = [
         *one_neuron(folder, model, x, y),
+        *step_by_step(folder, model, x, y),
         *drawings(folder, model, x, y),
         *checks(folder, model, x, y),
         *training(folder, lessons, lambda model: cr.nn.cross_entropy(model(many), their_labels)),

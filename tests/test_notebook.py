@@ -35,12 +35,12 @@ def executed() -> Any:
 
 
 def texts(cell: Any) -> list[str]:
-    """What a cell said: no pictures, whose bytes depend on the versions of Graphviz and Matplotlib."""
+    """What a cell said: no pictures, whose bytes depend on the versions of Graphviz and Matplotlib, and no pages in frames."""
     found = []
     for output in cell.get("outputs", []):
         data = output.get("data", {"text/plain": output.get("text", "")})
         found += [data[kind] for kind in TEXTS if kind in data]
-    return found
+    return [text for text in found if not text.startswith("<iframe")]
 
 
 def words(text: str) -> list[str]:
