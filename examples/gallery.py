@@ -56,7 +56,10 @@ def prepared(images: Array) -> Array:
 
 def network(seed: int = 0) -> cr.nn.MLP:
     """784-16-16-10 with ReLU: 13,002 parameters. It ends in scores; softmax is part of the loss."""
-    return cr.nn.MLP(SIZES, activation="relu", rng=seed)
+    model = cr.nn.MLP(SIZES, activation="relu", rng=seed)
+    for name, parameter in model.named_parameters():
+        parameter.name = name
+    return model
 
 
 def learn(digits: Digits, optimizer: str, rate: float, epochs: int) -> Lesson:
@@ -101,7 +104,9 @@ def drawings(folder: Path, model: cr.nn.MLP, x: Array, y: Array) -> Iterator[Pic
             names,
         )
     (folder / "network.txt").write_text(f"{cr.visualize.diagram(loss)}\n", encoding="utf-8")
-    yield Picture("The same as text", "One line for each node. All that is drawn can be read.", ["network.txt"])
+    yield Picture(
+        "The same as text", "One line for each node. All that is drawn can be read.", ["network.txt"], wide=True
+    )
 
 
 def count(model: cr.nn.Module) -> int:
@@ -274,12 +279,13 @@ PAGE = """\
   body {{ margin: 0 auto; max-width: 90rem; padding: 1rem; font: 16px/1.4 system-ui, sans-serif; color: #1f2933; background: #f6f7f9 }}
   main {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(min(24rem, 100%), 1fr)); gap: 1rem }}
   figure {{ margin: 0; padding: 1rem; background: white; border: 1px solid #d5dae1; border-radius: 8px; display: flex; flex-direction: column }}
-  figure > a, pre {{ flex: 1; display: flex; align-items: center; justify-content: center; min-height: 12rem }}
+  figure > a {{ flex: 1; display: flex; align-items: center; justify-content: center; min-height: 10rem }}
   .wide {{ grid-column: 1 / -1 }}
   img {{ max-width: 100%; max-height: 26rem }}
-  pre {{ display: block; overflow: auto; max-height: 26rem; margin: 0; font-size: 11px }}
+  pre {{ overflow: auto; max-height: 26rem; margin: 0; font-size: 11px }}
   h2 {{ font-size: 1rem; margin: .8rem 0 .2rem }}
   p {{ margin: 0 }}
+  h1 + p {{ margin-bottom: 1rem }}
   .files {{ font-size: .85rem; margin-top: .4rem }}
   a {{ color: #1d5f9e }}
 </style>

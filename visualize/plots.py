@@ -355,8 +355,9 @@ def plot_check(report: Report, *, axes: Any = None) -> Any:
     axes = canvas("plot_check", axes, 6.6, 5.0)
     numbers = np.array([(row.numeric, row.autograd) for row in report])
     first, most = scale_of(numbers)
+    room = max(0.7, 0.15 * (math.log10(most) - first))  # around 0, in powers of ten
     for scale, ticks in ((axes.set_xscale, axes.set_xticks), (axes.set_yscale, axes.set_yticks)):
-        scale("symlog", linthresh=10.0**first, linscale=0.7)
+        scale("symlog", linthresh=10.0**first, linscale=room)
         ticks(ticks_of(first, most))
     axes.axline((0.0, 0.0), (most, most), color=GREY, linewidth=0.8, zorder=0)
     for verdict in reversed(WORST_FIRST):
