@@ -277,7 +277,7 @@ PAGE = """\
 <title>chainrule: a gallery</title>
 <style>
   body {{ margin: 0 auto; max-width: 90rem; padding: 1rem; font: 16px/1.4 system-ui, sans-serif; color: #1f2933; background: #f6f7f9 }}
-  main {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(min(24rem, 100%), 1fr)); gap: 1rem }}
+  main {{ display: grid; grid-auto-flow: dense; grid-template-columns: repeat(auto-fill, minmax(min(24rem, 100%), 1fr)); gap: 1rem }}
   figure {{ margin: 0; padding: 1rem; background: white; border: 1px solid #d5dae1; border-radius: 8px; display: flex; flex-direction: column }}
   figure > a {{ flex: 1; display: flex; align-items: center; justify-content: center; min-height: 10rem }}
   .wide {{ grid-column: 1 / -1 }}
