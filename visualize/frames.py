@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from chainrule.nn.extras import extra
+from chainrule.autograd.extras import extra
 
 from .boxes import escaped
 from .diagram import DiagramEdge, DiagramNode, Quantity
