@@ -135,7 +135,8 @@ class GradientFlow:
         """A Matplotlib figure: root mean square and largest |element| of each gradient, on a logarithmic scale.
 
         First row on the left. The band is where gradients neither vanish nor explode; a cross at the bottom stands for
-        a gradient of 0, a dash for none at all. Raises `ValueError` without rows, `ImportError` where Matplotlib is missing.
+        a gradient of 0, a dash for none at all. Many tables, over time: `visualize.plot_gradient_flow`. Raises `ValueError`
+        without rows, `ImportError` where Matplotlib is missing.
         """
         if not self.rows:
             raise ValueError("plot: there is no parameter, there is nothing to draw")

@@ -97,7 +97,8 @@ class History:
     def plot(self) -> Any:
         """A Matplotlib figure of the losses and, where there is one, the accuracy, over epochs; the best epoch is marked.
 
-        Show it in a notebook, or save it: `history.plot().savefig("history.png")`. Raises `ValueError` without records,
+        Show it in a notebook, or save it: `history.plot().savefig("history.png")`. Several runs in one figure, or a
+        logarithmic axis: `visualize.plot_loss`. Raises `ValueError` without records,
         `ImportError` where Matplotlib is missing.
         """
         if not self.records:
