@@ -53,7 +53,7 @@ def ask(url: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, s
         return reply.status, {name.lower(): text for name, text in reply.getheaders()}, reply.read()
 
 
-def state_of(page: cr.visualize.Page | str) -> Any:
+def state_of(page: cr.visualize.LivePage | str) -> Any:
     return json.loads(ask((page if isinstance(page, str) else page.url) + "state")[2])
 
 
@@ -81,12 +81,12 @@ def loss_of(parameters: dict[str, Any]) -> Any:
 
 
 @contextmanager
-def training(parameters: Any = None, **options: Any) -> Iterator[cr.visualize.Page]:
+def training(parameters: Any = None, **options: Any) -> Iterator[cr.visualize.LivePage]:
     """A page whose training goes on in a thread of its own until the block ends."""
     parameters = parameters or weights()
     stop, failed = threading.Event(), []
 
-    def train(page: cr.visualize.Page) -> None:
+    def train(page: cr.visualize.LivePage) -> None:
         try:
             while not stop.is_set():
                 page.update(loss_of(parameters))

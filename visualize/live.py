@@ -1,6 +1,6 @@
 """Training that can be watched, paused and stepped from a page in the browser, served to this machine alone.
 
-`Page.update` runs in the training's own thread and costs next to nothing: now and then it takes a snapshot, plain copies
+`LivePage.update` runs in the training's own thread and costs next to nothing: now and then it takes a snapshot, plain copies
 of what is to be shown, and only the newest is kept. All else (text, histograms, pictures) is made from it in a thread of
 the browser that asks. What looking costs is measured, and how often it is done follows from that.
 """
@@ -65,7 +65,7 @@ def live(
     grace: float = 10.0,
     keep: bool = False,
     open_browser: bool = False,
-) -> Page:
+) -> LivePage:
     """A block in which training can be watched, paused and stepped from a page in the browser; its address is printed.
 
         with cr.visualize.live(model, optimizer) as page:
@@ -109,7 +109,7 @@ def live(
         raise ValueError(f"live: image_shape must be (height, width), each from 1 to {SIDE}, got {image_shape!r}")
     if not grace >= 0.0:
         raise ValueError(f"live: grace must be a number of seconds, not negative, got {grace!r}")
-    return Page(
+    return LivePage(
         parameters=parameters_of(model),
         optimizer=optimizer,
         title=type(model).__name__ if title is None else title,
@@ -167,7 +167,7 @@ def larger_than(limit: int, root: Node) -> bool:
 
 
 @final
-class Page(Served):
+class LivePage(Served):
     """What `live` returns: the page, for the length of its block."""
 
     def __init__(
@@ -434,7 +434,7 @@ def assets() -> Iterator[tuple[str, bytes]]:
     return ((name, (folder / name).read_bytes()) for name in ("live.html", "live.css", "live.js"))
 
 
-def shown_in_notebook(page: Page) -> Any:
+def shown_in_notebook(page: LivePage) -> Any:
     """The cell's output, to be updated later; None where there is no notebook."""
     if "ipykernel" not in sys.modules:
         return None

@@ -21,7 +21,7 @@ SUFFIXES = (".html", ".htm", ".gif", ".png")
 
 @final
 @dataclass(frozen=True, slots=True)
-class Page:
+class StepPage:
     """Backpropagation step by step, to be shown by a notebook, printed as text, or saved."""
 
     story: Story
@@ -55,7 +55,7 @@ class Page:
         return str(self.story)
 
     def __repr__(self) -> str:
-        return f"Page({self.title!r}, {len(self.story)} steps)"
+        return f"StepPage({self.title!r}, {len(self.story)} steps)"
 
     def _repr_html_(self) -> str:
         """The page in a frame of its own, which can reach nothing outside."""
@@ -79,7 +79,7 @@ def checked(path: Path, folder: bool) -> None:
 
 
 @overload
-def step(root: Node, path: None = None, *, names: Mapping[str, Any] | None = None, title: str | None = None, seed: Any = None, max_nodes: int | None = MAX_NODES) -> Page: ...  # fmt: skip
+def step(root: Node, path: None = None, *, names: Mapping[str, Any] | None = None, title: str | None = None, seed: Any = None, max_nodes: int | None = MAX_NODES) -> StepPage: ...  # fmt: skip
 @overload
 def step(root: Node, path: str | os.PathLike[str], *, names: Mapping[str, Any] | None = None, title: str | None = None, seed: Any = None, max_nodes: int | None = MAX_NODES) -> Path: ...  # fmt: skip
 def step(
@@ -90,12 +90,12 @@ def step(
     title: str | None = None,
     seed: Any = None,
     max_nodes: int | None = MAX_NODES,
-) -> Page | Path:
+) -> StepPage | Path:
     """Backpropagation from `root`, forward and then backward, one node at a time, to watch.
 
     To `path` it writes one HTML file that needs nothing else, works offline, and lets nothing out, and returns the path;
     a moving picture where the path ends in .gif, a series of pictures for .png or a folder (a path that ends in "/").
-    Without a path it returns a `Page`, which a notebook shows, `print` lists as text, and `save` writes. Nothing needs
+    Without a path it returns a `StepPage`, which a notebook shows, `print` lists as text, and `save` writes. Nothing needs
     to have been differentiated before: the walk is made here, and no `.grad` is read or written.
 
     `names` names what has no name of its own, as in `names=locals()`; `seed` is what `backward` takes. Inside
@@ -114,5 +114,5 @@ def step(
     5  done: ∂L/∂a = 3, ∂L/∂b = 2
     """
     told = story(root, names=names, seed=seed, max_nodes=max_nodes)
-    shown = Page(told, title if title is not None else f"Backpropagation from {told.name(told.diagram.root)}")
+    shown = StepPage(told, title if title is not None else f"Backpropagation from {told.name(told.diagram.root)}")
     return shown if path is None else shown.save(path)
