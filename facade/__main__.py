@@ -12,6 +12,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from warnings import catch_warnings
 
 import chainrule as cr
@@ -28,6 +29,7 @@ from chainrule.autograd.expression import (
 )
 
 NOT_RIGHT, FAILED = 1, 2
+STEP_BY_STEP = (".html", ".htm", ".gif")
 
 EXAMPLES = """\
 examples:
@@ -71,6 +73,8 @@ def draw(args: argparse.Namespace, expression: Expression, variables: Mapping[st
     root.backward()
     if args.output is None:
         print(cr.visualize.diagram(root))
+    elif Path(args.output).suffix.lower() in STEP_BY_STEP:
+        cr.visualize.step(root, args.output, title=args.title)
     else:
         cr.visualize.render(root, args.output, direction=args.direction, title=args.title, theme=args.theme)
     return 0
@@ -162,7 +166,8 @@ def commands() -> argparse.ArgumentParser:
         "-o",
         "--output",
         metavar="FILE",
-        help="the suffix says what: .svg .png .pdf (pictures), .dot .gv .mmd (their text), .txt (default: a table as text)",
+        help="the suffix says what: .svg .png .pdf (pictures), .dot .gv .mmd (their text), .html .gif (step by step), "
+        ".txt (a table); default: the table",
     )
     drawing.add_argument(
         "--direction", choices=("LR", "RL", "TB", "BT"), default="LR", help="of the computation (default: LR)"

@@ -73,7 +73,10 @@ def test_draw_reads_arrays_and_an_expression_that_begins_with_a_sign(tmp_path: P
     assert text.read_text(encoding="utf-8") == cr.visualize.draw(y, theme="dark").source
 
 
-@pytest.mark.parametrize(("suffix", "begins"), [("mmd", b"flowchart LR"), ("txt", b"id  name"), ("png", b"\x89PNG")])
+@pytest.mark.parametrize(
+    ("suffix", "begins"),
+    [("mmd", b"flowchart LR"), ("txt", b"id  name"), ("png", b"\x89PNG"), ("html", b"<!doctype html>")],
+)
 def test_the_suffix_says_what_is_written(suffix: str, begins: bytes, tmp_path: Path) -> None:
     assert main(["draw", *NEURON, "-o", str(tmp_path / f"neuron.{suffix}")]) == 0
     assert (tmp_path / f"neuron.{suffix}").read_bytes().startswith(begins)
@@ -119,7 +122,7 @@ def test_version_and_help(args: tuple[str, ...], said: str, capsys: pytest.Captu
         (("draw", "2 * x", "x=[1, 2]"), "the result is an array of shape (2,)"),
         (("check", "1 + 2"), "there is no variable in the expression"),
         (("draw", "x", "x=1", "--frobnicate"), "there is no option --frobnicate"),
-        (("draw", "x", "x=1", "-o", "x.gif"), "the format comes from the suffix"),
+        (("draw", "x", "x=1", "-o", "x.bmp"), "the format comes from the suffix"),
         (("explain", "x", "x=1", "--of", "y"), "--of y: the expression has x"),
         (("draw", "x", "+", "y", "x=1"), "the expression in quotes"),
     ],
