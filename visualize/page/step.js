@@ -76,8 +76,14 @@ function number(text) {
   return negative(text) ? m("mrow", { class: "negative" }, operator("−", { form: "prefix" }), m("mn", {}, text.slice(1))) : m("mn", {}, text);
 }
 
-function nameOf(id) {
-  const whole = nodes[id].name, name = [...whole].length > 16 ? [...whole].slice(0, 14).join("") + "…" : whole, parts = /^([A-Za-z])(\d+)(′*)$/.exec(name);
+function brief(name, most) {  // of a path, the end says most
+  const chars = [...name];
+  if (chars.length <= most) return name;
+  return /^…?[\p{L}\d_.]*\.[\p{L}\d_.]*$/u.test(name) ? "…" + chars.slice(1 - most).join("") : chars.slice(0, most - 1).join("") + "…";
+}
+
+function nameOf(id, most = 16) {
+  const whole = nodes[id].name, name = brief(whole, most), parts = /^([A-Za-z])(\d+)(′*)$/.exec(name);
   const made = parts ? m("msub", {}, letter(parts[1] + parts[3]), m("mn", {}, parts[2]))
     : /^[A-Za-z]′*$/.test(name) ? letter(name) : m("mi", { mathvariant: "normal" }, name);
   const shown = m("mrow", { class: "v", title: (nodes[id].full || whole).slice(0, 300) }, made);
@@ -171,6 +177,7 @@ function parsed(latex, write) {
         continue;
       }
       const next = atom(), last = made.at(-1);
+      if (c === "-" && (!last || last.localName === "mo")) next.setAttribute("form", "prefix");
       made.push(next.getAttribute("class") === "negative" && last && last.localName === "mo" && !"(,[".includes(last.textContent) ? fenced(next) : next);
     }
     return made;
@@ -238,11 +245,18 @@ const SANS = getComputedStyle(document.documentElement).getPropertyValue("--sans
 function width(text, font) { pen.font = font; return pen.measureText(text).width; }
 const isSymbol = name => /^[A-Za-z]\d*′*$/.test(name);
 const nameWidth = name => isSymbol(name) ? width(name, `italic 17px ${SERIF}`) : width(name, `600 13px ${SANS}`);
-const cellWidth = x => x ? Math.max(46, width(short(textOf(x)), `13px ${SANS}`) + 18) : 46;
+const cellWidth = x => x ? Math.max(46, width(short(x.norm ? x.text : textOf(x)), `13px ${SANS}`) + 18) : 46;
+const soFar = (x, whole) => short(x.norm ? x.text : textOf(x)) + (whole ? "" : " +…");
+function gradWidth(id) {
+  const all = received[id].slice(-40).map((r, i, last) => soFar(r.part.total, i === last.length - 1));
+  return Math.max(46, ...all.map(text => width(text, `13px ${SANS}`) + 18));
+}
 
 function measure(box) {
   if (box.group) {
-    box.w = Math.max(128, Math.max(nameWidth(box.group.title), width(box.group.path, `11px ${SANS}`)) + 44);
+    const many = box.members.filter(id => nodes[id].kind === "result").length, path = box.group.path;
+    box.caption = `${path && path !== box.group.title ? path + " · " : ""}${count(many, "operation")}`;
+    box.w = Math.max(128, nameWidth(box.group.title) + 44, width(box.caption, `11px ${SANS}`) + 24);
     box.h = 58; box.lead = 0;
     return;
   }
@@ -254,7 +268,7 @@ function measure(box) {
     box.h = isNumber(node.data) ? 26 : 38; box.lead = 0;
     return;
   }
-  box.left = cellWidth(node.data); box.right = cellWidth(node.grad);
+  box.left = cellWidth(node.data); box.right = gradWidth(box.id);
   const head = nameWidth(node.name) + width(shapeOf(node.data), `10.5px ${SANS}`) + 34;
   const stretch = Math.max(0, head - box.left - box.right);
   box.left += stretch / 2; box.right += stretch / 2;
@@ -469,7 +483,7 @@ function draw() {
     paths.push(edge.path);
     edge.state = "";
     edge.label = null;
-    const slope = edge.uses.length === 1 ? edge.uses[0].slope : null;
+    const slope = edge.uses.length === 1 && !edge.b.group ? edge.uses[0].slope : null;
     if (slope) {
       edge.label = s("text", { class: "slope", x: round(edge.mark[0]), y: round(edge.mark[1]), visibility: "hidden" }, short(slope));
       labels.push(edge.label);
@@ -547,9 +561,8 @@ function drawGroup(box) {
   const { group, w } = box;
   box.forward = s("rect", { class: "bar forward", x: 10, y: 43, width: 0, height: 4, rx: 2 });
   box.backward = s("rect", { class: "bar backward", x: 10, y: 50, width: 0, height: 4, rx: 2 });
-  const many = box.members.filter(id => nodes[id].kind === "result").length;
   return shell(box, "group", s("rect", { class: "behind", x: 5, y: 5, width: w, height: box.h, rx: 8 }), s("rect", { class: "card", width: w, height: box.h, rx: 8 }),
-    s("text", { class: "name word", x: 10, y: 18 }, group.title), s("text", { class: "caption", x: 10, y: 33 }, `${group.path && group.path !== group.title ? group.path + " · " : ""}${many} operation${many === 1 ? "" : "s"}`),
+    s("text", { class: "name word", x: 10, y: 18 }, group.title), s("text", { class: "caption", x: 10, y: 33 }, box.caption),
     s("rect", { class: "bar", x: 10, y: 43, width: w - 20, height: 4, rx: 2 }), s("rect", { class: "bar", x: 10, y: 50, width: w - 20, height: 4, rx: 2 }),
     box.forward, box.backward,
     s("rect", { class: "frame", x: -4, y: -4, width: w + 8, height: box.h + 8, rx: 11 }), foldMark(box, w - 3, 3, false));
@@ -614,7 +627,7 @@ function update(box, current, touched) {
     if (state === box.state) return;
     const node = nodes[id];
     box.value.textContent = known ? short(node.data.norm ? node.data.text : textOf(node.data)) : "";
-    box.grad.textContent = grad ? short(grad.norm ? grad.text : textOf(grad)) + (whole ? "" : " +…") : "";
+    box.grad.textContent = grad ? soFar(grad, whole) : "";
     box.made.setAttribute("aria-label", `${node.full ? node.full.slice(0, 60) : node.name}${node.how ? ", " + node.how : ", variable"}: ${known ? "value " + textOf(node.data) : "not computed yet"}${grad ? `, gradient ${textOf(grad)}${whole ? "" : " so far"}` : ""}`);
   }
   box.state = state;
@@ -669,7 +682,7 @@ const count = (n, what) => `${n} ${what}${n === 1 ? "" : "s"}`;
 
 function valuesTable(gradients) {
   const leaves = nodes.map((node, id) => id).filter(id => id && nodes[id].kind === "leaf");
-  const rows = leaves.slice(0, 40).map(id => h("tr", {}, h("th", { scope: "row" }, symbolOf(id)), h("td", {}, textOf(nodes[id].data)), gradients ? h("td", {}, nodes[id].grad ? textOf(nodes[id].grad) : "none") : null, h("td", { class: "quiet" }, shapeOf(nodes[id].data))));
+  const rows = leaves.slice(0, 40).map(id => h("tr", {}, h("th", { scope: "row" }, math(nameOf(id, 26))), h("td", {}, textOf(nodes[id].data)), gradients ? h("td", {}, nodes[id].grad ? textOf(nodes[id].grad) : "none") : null, h("td", { class: "quiet" }, shapeOf(nodes[id].data))));
   const head = h("tr", {}, h("th", { scope: "col" }, "variable"), h("th", { scope: "col" }, "value"), gradients ? h("th", { scope: "col" }, "gradient") : null, h("th", { scope: "col" }, nodes.some(node => node && shapeOf(node.data)) ? "shape" : ""));
   return [h("table", { class: "grads" }, h("thead", {}, head), h("tbody", {}, rows)), leaves.length > 40 ? h("p", { class: "quiet" }, `and ${leaves.length - 40} more`) : null];
 }
@@ -799,8 +812,28 @@ function foldKey() {
   else foldAll();
 }
 function foldAll() {
-  if (folded.size) folded.clear(); else groups.forEach((group, i) => { if (!groups.some((other, j) => j !== i && other.members.length > group.members.length && other.members.includes(group.members[0]))) folded.add(i); });
-  if (groups.length) refold("all");
+  if (!groups.length) return;
+  if (folded.size) folded.clear(); else foldLevel();
+  refold("all");
+}
+
+// Fold what is outermost, then open modules that hold modules, the largest first, for as long as few boxes are shown.
+const parents = groups.map((group, i) => { const around = within[group.members[0]]; return around[around.indexOf(i) - 1] ?? -1; });
+function foldLevel() {
+  groups.forEach((group, i) => { if (parents[i] < 0) folded.add(i); });
+  const shown = () => new Set(nodes.map((node, id) => node ? boxOf(id) : "")).size;
+  const inside = new Set(parents);
+  for (;;) {
+    const next = [...folded].filter(i => inside.has(i)).sort((a, b) => groups[b].members.length - groups[a].members.length);
+    const opened = next.find(i => {
+      const children = groups.map((group, k) => k).filter(k => parents[k] === i);
+      folded.delete(i); children.forEach(k => folded.add(k));
+      if (shown() <= 60) return true;
+      folded.add(i); children.forEach(k => folded.delete(k));
+      return false;
+    });
+    if (opened === undefined) return;
+  }
 }
 
 let matches = [], turn = -1;
@@ -985,7 +1018,7 @@ function table() {
 function start() {
   if (groups.length) {
     $("fold").hidden = false;
-    if (nodes.length > 140) groups.forEach((group, i) => { if (within[group.members[0]][0] === i) folded.add(i); });
+    if (nodes.length > 90) foldLevel();
     $("fold").textContent = folded.size ? "Unfold all" : "Fold all";
   }
   measureCanvas();
