@@ -80,7 +80,7 @@ def test_in_a_notebook() -> None:
     page = visualize.step(shared(), title='"><b>')
     assert page._repr_html_().startswith('<iframe title="&quot;&gt;&lt;b&gt;" sandbox="allow-scripts" ')
     assert str(page) == str(page.story)
-    assert repr(page) == "Page('\"><b>', 7 steps)"
+    assert repr(page) == "StepPage('\"><b>', 7 steps)"
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
