@@ -197,7 +197,8 @@ def cell(text: str, below: str, ink: str, what: str = "") -> str:
 
 def short(x: Quantity) -> str:
     """Four digits; of a larger array its norm."""
-    return f"norm {four_digits(norm(x))}" if x.numbers is None else x.text
+    text = f"norm {four_digits(norm(x))}" if x.numbers is None else x.text
+    return text.replace("-", "−")
 
 
 def table(cells: str, colour: str) -> str:
@@ -206,4 +207,4 @@ def table(cells: str, colour: str) -> str:
 
 def framed(inside: str, colour: str) -> str:
     """What is lit takes no more room than what is not."""
-    return f'<table border="2" color="{colour}" cellborder="0" cellspacing="0" cellpadding="0"><tr><td>{inside}</td></tr></table>'
+    return f'<table border="2" color="{colour}" cellborder="0" cellspacing="0" cellpadding="2"><tr><td>{inside}</td></tr></table>'

@@ -249,7 +249,8 @@ const cellWidth = x => x ? Math.max(46, width(short(x.norm ? x.text : textOf(x))
 const soFar = (x, whole) => short(x.norm ? x.text : textOf(x)) + (whole ? "" : " +…");
 function gradWidth(id) {
   const all = received[id].slice(-40).map((r, i, last) => soFar(r.part.total, i === last.length - 1));
-  return Math.max(46, ...all.map(text => width(text, `13px ${SANS}`) + 18));
+  const least = nodes[id].grad?.norm ? width("grad norm", `10.5px ${SANS}`) + 16 : 46;
+  return Math.max(least, ...all.map(text => width(text, `13px ${SANS}`) + 18));
 }
 
 function measure(box) {
