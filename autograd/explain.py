@@ -20,6 +20,7 @@ from .formula import LATEX, TEXT, Notation, formula, latex_name, latex_number, n
 from .graph import NO_PARAMS, Node, ancestry, constant_root, cotangents, enable_grad
 from .ops.reduction import norm_of
 from .primitive import UNRECORDED, describe, kinds, new
+from .source import line_of, rule_of
 
 SHOWN = 12  # terms that are printed at most
 WRITTEN_OUT = 4  # terms of an equation at most
@@ -53,7 +54,8 @@ class Term:
     `derivative` is the derivative of that by the variable, `pulled` the contribution as the rule computes it from g, the
     `cotangent`; formulas are None where they cannot be written in a line. `slope` is the derivative's value, if that is a
     single number. `share` is the part of the whole gradient that this is, along the gradient's own direction: all shares
-    add up to 1. `contribution` is None where nothing can flow.
+    add up to 1. `contribution` is None where nothing can flow. `line` is the line of your code that called the operation,
+    where that was recorded, `rule` the one where its rule is defined, if that is in your code.
     """
 
     result: str
@@ -69,6 +71,8 @@ class Term:
     share: float | None
     slot: str  # the position in digits, where the same operation uses the variable more than once; else empty
     latex: str | None  # the contribution as a formula in LaTeX
+    line: str = ""
+    rule: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -121,7 +125,11 @@ class Explanation:
         rows += [self.row(term) for term in terms]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(map(str.ljust, cells, widths)).rstrip() for cells in rows]
-        return lines + ([f"and {len(self.terms) - SHOWN} more, none larger"] if len(self.terms) > SHOWN else [])
+        lines += [f"and {len(self.terms) - SHOWN} more, none larger"] if len(self.terms) > SHOWN else []
+        for term in terms:
+            lines += [f"{term.result} is called at {term.line}"] if term.line else []
+            lines += [f"the rule of {term.operation} is {term.rule}"] if term.line and term.rule else []
+        return lines
 
     def row(self, term: Term) -> tuple[str, ...]:
         if term.derivative is not None:
@@ -347,6 +355,8 @@ def term_of(root: Node, node: Node, result: Node, position: int, g: Any, d: Any,
         share=share_of(d, total) if flows else None,
         slot=str(position + 1) if sum(arg is node for arg in result.args) > 1 else "",
         latex=written.latex(cotangent) if flows else None,
+        line=str(line_of(result) or ""),
+        rule=str(rule_of(op, position) or ""),
     )
 
 

@@ -296,3 +296,30 @@ def test_what_is_made_up_has_the_characters_of_english_once_trained(
     assert len(before) == len(after) == 300
     assert after.count(" ") > 5 * before.count(" ")
     assert after.count("e") > 2 * before.count("e")
+
+
+# find_the_wrong_gradient.py
+
+
+def test_the_wrong_rule_trains_and_is_found() -> None:
+    found = example("find_the_wrong_gradient")
+    digits = found.data()
+    for rule in (found.RIGHT, found.WRONG):
+        model = found.Net(rule)
+        training = found.train(model, digits, 5)
+        assert all(after < before for before, after in pairwise(training.losses))
+        assert training.correct > 0.85
+        loss = found.loss_of(model, digits)
+        report = cr.check(loss)
+        assert bool(report) == (rule is found.RIGHT), str(report)
+    row = next(row for row in report.wrong if row.node is not None)
+    assert row.operation == "swish"
+    assert row.line.endswith("in forward: h = self.swish(h)")
+    assert "in wrong_rule: def wrong_rule(" in row.rule
+    x = found.fed_to_swish(loss)
+    explained = str(cr.explain(loss, x))
+    assert row.line in explained
+    assert row.rule in explained
+    assert "g · sigmoid" in explained
+    number = row.rule.split(",")[0].split(":")[1]
+    assert f"find_the_wrong_gradient.py:{number}" in str(cr.visualize.diagram(loss, check=report).edges)

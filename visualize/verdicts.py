@@ -14,7 +14,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from chainrule.autograd.report import ACCEPTED, KINK, NOISY, RIGHT, WORST_FIRST, Report, Row
+from chainrule.autograd.report import ACCEPTED, KINK, NOISY, RIGHT, WORST_FIRST, WRONG, Report, Row, brief
 
 if TYPE_CHECKING:
     from .diagram import Diagram, DiagramEdge, DiagramNode
@@ -109,7 +109,8 @@ def finding(row: Row) -> str:
     else:
         text = ", ".join(f"{side} {x}" for side, x in zip(("autograd", "numeric"), told_apart(row), strict=True))
         text += f" ± {row.error:.1g}" if row.verdict == NOISY else ""
-    return "; ".join(filter(None, [text, row.note]))
+    rule = f"its rule is at {brief(row.rule)}" if row.verdict == WRONG and row.rule else ""
+    return "; ".join(filter(None, [text, row.note, rule]))
 
 
 def told_apart(row: Row) -> tuple[str, str]:
