@@ -18,7 +18,7 @@ from typing import Any, final
 import numpy as np
 
 from .derivative import leaves, rebuilt
-from .graph import Node, constant_root, cotangents, enable_grad, no_grad, numbered
+from .graph import Node, constant_root, enable_grad, no_grad, numbered
 from .local import BETWEEN, CLOSE, ROUNDING, SLACK, advice, checked, together, vindicated
 from .numeric import Array, Estimate, Probe, data_of, precision, probe, substituted, variables, widened
 from .operation import kind_of
@@ -26,7 +26,7 @@ from .primitive import constant, describe
 from .progress import followed
 from .report import ACCEPTED, BLANK, KINK, NOISY, NOT_CONNECTED, NOT_FINITE, RIGHT, WRONG, Report, Row
 from .source import line_of, record_lines, rule_of
-from .whole import LINES, Place, Whole, end_to_end, gradient, rounding_effect, weights_of
+from .whole import LINES, Place, Whole, end_to_end, gradient, pulled_back, rounding_effect, weights_of
 
 SAMPLE = 8  # elements of an argument that are moved alone
 NODES = 10_000  # of a huge graph, that many are checked by themselves
@@ -368,7 +368,7 @@ def by_chain_rule(f: Callable[[], Any], nodes: Sequence[Node], seed: int) -> Sid
         y = f()
         value = contracted(y, seed)
         weights = weights_of(np.shape(data_of(y, "gradcheck")), seed)
-        found = cotangents(y, y.seed(weights)) if isinstance(y, Node) else {}
+        found = pulled_back(y, weights) if isinstance(y, Node) else {}
     of_result = precision(y)
     return Side(
         value,

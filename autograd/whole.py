@@ -54,7 +54,7 @@ class Whole:
         self.trouble = ""
         self.gradients: dict[Node, Any] = {}
         try:
-            self.gradients = cotangents(self.root, self.root.seed(self.weights))
+            self.gradients = pulled_back(self.root, self.weights)
         except CALLED_OFF as error:
             self.trouble = f"{type(error).__name__}: {error}"
         effects = (rounding_effect(node, g) for node, g in self.gradients.items() if node.op is not None)
@@ -151,7 +151,7 @@ def end_to_end(
     trouble = whole.trouble
     own: dict[Node, Any] = {}
     try:
-        own = cotangents(root, root.seed(whole.weights))
+        own = pulled_back(root, whole.weights)
     except CALLED_OFF as error:
         trouble = trouble or f"{type(error).__name__}: {error}"
     if trouble:
@@ -201,6 +201,11 @@ def as_it_is(row: Row, by_rules: float, ours: float, lost: float) -> Row:
     if row.verdict in ACCEPTED and abs(ours - by_rules) > lost:
         return replace(row, autograd=ours, verdict=WRONG, tolerance=row.tolerance + lost)
     return row
+
+
+def pulled_back(root: Node, weights: Any) -> dict[Node, Any]:
+    """The cotangents under the weights, from twice these: so a rule that forgets its cotangent is wrong where that is 1."""
+    return {node: g / 2 for node, g in cotangents(root, root.seed(2.0 * weights)).items()}
 
 
 def gradient(found: dict[Node, Any], node: Node) -> Any:

@@ -142,6 +142,12 @@ def test_a_fault_in_one_of_many_outputs_counts() -> None:
     assert not cr.gradcheck(f, np.array([0.5, 1.0]))
 
 
+def test_a_rule_that_forgets_its_cotangent_is_wrong_also_where_that_is_1() -> None:
+    penalty = cr.custom("penalty", lambda x: np.sum(x * x), lambda g, y, x: 2.0 * x)
+    for report in (cr.gradcheck(penalty, np.ones(3)), cr.check(penalty(cr.Tensor(np.ones(3))))):
+        assert {row.verdict for row in report if row.node is None} == {"wrong"}
+
+
 def test_second_derivatives_are_functions_too() -> None:
     assert cr.gradcheck(cr.grad(cr.tanh), 0.3)
     assert cr.gradcheck(cr.grad(lambda x: cr.sum(cr.sin(x) * x)), np.array([0.3, 2.0]))
