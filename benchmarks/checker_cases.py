@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from checker_peers import Case, Culprits
+from checker_case import Case, Culprits
 from checker_written import OPERATIONS
 
 import chainrule as cr
