@@ -196,7 +196,7 @@ def part_derivatives(quick: bool) -> Iterator[str]:
 
 
 def part_network(quick: bool) -> Iterator[str]:
-    yield markdown(checker_network.run(10.0 if quick else 60.0))
+    yield markdown(checker_network.run(20.0 if quick else 90.0))
 
 
 PARTS: dict[str, Callable[[bool], Iterator[str]]] = {
