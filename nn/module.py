@@ -105,9 +105,13 @@ class Module:
         found = {id(part): part for _, part in walk(self) if isinstance(part, np.random.Generator)}
         return list(found.values())
 
+    def named_modules(self) -> Iterator[tuple[str, Module]]:
+        """This module, whose path is empty, and all those inside it, each once and with the path that leads to it."""
+        return ((dotted(path), part) for path, part in walk(self) if isinstance(part, Module))
+
     def modules(self) -> list[Module]:
         """This module and all those inside it."""
-        return [part for _, part in walk(self) if isinstance(part, Module)]
+        return [module for _, module in self.named_modules()]
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""

@@ -12,6 +12,8 @@ from .diagram import Quantity as Quantity
 from .diagram import diagram as diagram
 from .dot import draw as draw
 from .dot import render as render
+from .fold import Group as Group
+from .fold import groups as groups
 from .live import LivePage as LivePage
 from .live import live as live
 from .mermaid import mermaid as mermaid

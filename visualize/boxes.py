@@ -12,7 +12,8 @@ from typing import final
 
 from chainrule.autograd.report import WRONG
 
-from .diagram import Diagram, DiagramNode, Quantity, shortened
+from .diagram import Diagram, DiagramNode, Fold, Quantity, inside, shortened
+from .diagram import heading as title_of
 from .theme import Theme
 
 ROW = '<table border="0" cellborder="0" cellpadding="5" cellspacing="0"><tr>'
@@ -45,8 +46,33 @@ def look_of(drawn: Diagram, theme: Theme, direction: str, layered: bool, checked
     return Look(theme, direction, layered, drawn.root, largest, checked, named)
 
 
+def folded(node: DiagramNode, fold: Fold, look: Look) -> str:
+    """The box of what is folded: its title, what it holds, and its result."""
+    theme = look.theme
+    name = f"<b>{escaped(shortened(node.name))}</b>: " if node.name else ""
+    path = small(escaped(shortened(fold.path, 40)), theme) if fold.path not in ("", fold.title) else ""
+    title = "<br/>".join(filter(None, [f"{name}<b>{escaped(title_of(fold))}</b>", path]))
+    held = "<br/>".join(small(escaped(line), theme) for line in inside(fold)[: None if not fold.not_finite else -1])
+    if fold.not_finite:
+        held += f"<br/>{alarming(f'{fold.not_finite:,} NaN or infinite', theme)}"
+    numbers = "".join(
+        f'<tr><td align="right">{small(what, theme)}</td><td align="left">{text}</td></tr>'
+        for what, text in fields(node, theme)[: 1 if node.constant else 2]
+    )
+    cells = "".join(f'<tr><td colspan="2" cellpadding="3">{cell}</td></tr>' for cell in (title, held) if cell)
+    below = verdict_line(node, look)
+    last = below and f'<hr/><tr><td colspan="2" cellpadding="5">{below}</td></tr>'
+    colours = alarm(theme) if is_bad(node) else f'fillcolor="{fill(node, look)}"{border(node, look)}'
+    return (
+        f"\tn{node.id} [label=<{STACK}<tr><td></td></tr>{cells}<hr/>{numbers}{last}</table>>, {colours}, "
+        f'margin="0.08,0.04", shape=box3d, style=filled, tooltip={hint(node)}]\n'
+    )
+
+
 def value(node: DiagramNode, look: Look) -> str:
     """The box of a variable or of a result."""
+    if node.fold is not None:
+        return folded(node, node.fold, look)
     stacked = look.sideways and node.data.shape is not None
     label = (stack if stacked else record)(node, look.theme, verdict_line(node, look))
     colours = alarm(look.theme) if is_bad(node) else f'fillcolor="{fill(node, look)}"{border(node, look)}'
@@ -58,6 +84,8 @@ def constant(node: DiagramNode, look: Look) -> str:
     text = alarming(node.data.text, theme) if bad else node.data.text
     if node.data.shape is not None:
         text = f"{small(kind(node.data), theme)}<br/>{small('rms ', theme) if node.data.numbers is None else ''}{text}"
+    if node.name:
+        text = f"<b>{escaped(shortened(node.name))}</b><br/>{text}"
     colours = alarm(theme) if bad else f'color="{theme.constant_line}", fillcolor="{theme.constant}"'
     return (
         f'\tn{node.id} [label=<{ROW}<td width="34">{text}</td></tr></table>>, '
@@ -155,7 +183,8 @@ def outline(colour: str, width: float, style: str, double: bool) -> str:
 
 
 def is_bad(node: DiagramNode) -> bool:
-    return not (node.data.finite and (node.grad is None or node.grad.finite))
+    inside = node.fold is not None and node.fold.not_finite > 0
+    return inside or not (node.data.finite and (node.grad is None or node.grad.finite))
 
 
 def hint(node: DiagramNode) -> str:

@@ -7,21 +7,30 @@ rule shown the cotangent 1 gives dy/dx.
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from typing import Any
 
 import numpy as np
 
-from chainrule.autograd.graph import Node, ancestry, key, numbered
-from chainrule.autograd.report import Report
+from chainrule.autograd.graph import Node, key, numbered
+from chainrule.autograd.report import WORST_FIRST, Report
 from chainrule.autograd.source import line_of
 
+from .calls import changed_since, in_order, parameter_paths
+from .fold import Group, Part, folded, framed, tree
+from .names import chosen, names_in
 from .verdicts import marked
+from .wiring import Kind, Wiring
+
+MAX_NODES = 150  # boxes
 
 SMALL = 4  # an array of at most so many elements shows them all
+FREQUENT = 3  # operations of a fold that are listed by name
 LONGEST = 24  # characters of a name or of an operation's parameters; the rest is an ellipsis
 
 
@@ -52,10 +61,12 @@ class Fold:
     title: str  # as in "Linear", or "chain"
     path: str  # what opens it, as in "layers.0"
     times: int  # how many parts of the same structure are drawn as this one
+    serial: bool  # these parts follow one another, rather than lie side by side
     nodes: int  # variables and results, in all of them
     operations: tuple[tuple[str, int], ...]  # how many of each, the most frequent first
     parameters: int = 0  # how many numbers its parameters hold
     grad_norm: float | None = None  # the norm of all gradients of its parameters; None if none has been computed
+    not_finite: int = 0  # how many of the nodes hold a NaN or an infinity, as data or gradient
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +91,8 @@ class DiagramNode:
 
 @dataclass(frozen=True, slots=True)
 class DiagramEdge:
-    """One argument of one operation: `source` is the argument, `target` the result."""
+    """One argument of one operation: `source` is the argument, `target` the result. Where one of them is a fold, there
+    is one edge for all that leads from the one to the other."""
 
     source: int
     target: int
@@ -88,6 +100,7 @@ class DiagramEdge:
     derivative: float | None  # of the result with respect to this argument; None where that is not a single number
     verdict: str = ""  # what a check found of this derivative
     finding: str = ""  # the numbers that the verdict rests on, in words
+    values: int = 1  # how many values lead from the source to the target
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +113,7 @@ class Diagram:
     root: int
     nodes: tuple[DiagramNode, ...]
     edges: tuple[DiagramEdge, ...]
+    groups: tuple[Group, ...] = ()  # calls of modules; their members are the nodes shown, by id
 
     def __str__(self) -> str:
         incoming: dict[int, list[DiagramEdge]] = {node.id: [] for node in self.nodes}
@@ -114,13 +128,34 @@ HEADER = ("id", "name", "op", "args", "∂", "data", "grad", "check", "line")
 ALWAYS = 7  # columns that are there even if nothing stands in them
 
 
-def diagram(root: Node, *, max_nodes: int | None = None, check: Report | None = None) -> Diagram:
+def diagram(
+    root: Node,
+    *,
+    max_nodes: int | None = MAX_NODES,
+    depth: int | None = None,
+    open: Iterable[str] = (),
+    names: Mapping[str, Any] | None = None,
+    fold: bool = True,
+    check: Report | None = None,
+) -> Diagram:
     """The plain description of the graph that `root` is the result of.
 
-    An array of up to four elements shows them, a larger one its root mean square ("rms"). With the report of a check of
-    the same graph as `check`, every operation and variable gets its verdict.
-    Raises `TypeError` if `root` is not a Value or Tensor, `ValueError` if the graph has more than `max_nodes` of them
-    or the report is of another graph.
+    An array of up to four elements shows them, a larger one its root mean square ("rms").
+
+    A graph of more than `max_nodes` (None: no limit) values and constants is folded, so that never more boxes are
+    described: calls of modules become one box, parts of the same structure too ("× 16"), steps that follow one another,
+    chains; what is still too much is cut into pieces. `open` names folds that are to be opened, by the paths that the
+    folds show, such as "layers.0"; they go first. The rest is opened as far as there is room, or down to `depth` calls
+    of modules: 0 shows none from inside. With `fold=False` nothing is folded.
+
+    `names` gives names: a mapping such as `locals()`, from the names of variables to nodes, arrays, modules, and lists,
+    tuples and dicts of them. Without it, parameters of modules are called by their paths, as in "layers.0.bias". A name
+    that a node was given by itself stands, unless it is but the end of such a path. With the report of a check of the
+    same graph as `check`, every operation and variable gets its verdict, and a fold the worst of those inside.
+
+    Raises `TypeError` if `root` is not a Value or Tensor, `ValueError` if there is nothing to open under a name in `open`
+    or no room for it, if the report is of another graph, or if the graph has more than `max_nodes` nodes and is not to
+    be folded.
 
     >>> import chainrule as cr
     >>> a, b = cr.Value(2.0, name="a"), cr.Value(3.0, name="b")
@@ -133,9 +168,84 @@ def diagram(root: Node, *, max_nodes: int | None = None, check: Report | None = 
     3         ×   1, 2  3, 2  6     1
     4         +   3, 1  1, 1  8     1
     """
-    nodes = collected(root, max_nodes)
+    paths = options(max_nodes, depth, open)
+    nodes = collected(root, None if fold else max_nodes)
+    known = Names(nodes, names)
+    if fold and (paths or depth is not None or not fits(nodes, max_nodes)):
+        wiring = Wiring(nodes, known.variables)
+        parts = folded(wiring, max_nodes or len(wiring.kinds), depth, paths)
+        return Folded(wiring, parts, known, None if check is None else marked(everything(nodes), check)).diagram()
+    drawn = everything(nodes)
+    return known.given_to(drawn if check is None else marked(drawn, check), nodes)
+
+
+def options(max_nodes: int | None, depth: int | None, paths: Iterable[str]) -> list[str]:
+    """The paths to open; an error for options that make no sense."""
+    if max_nodes is not None and not (isinstance(max_nodes, int) and max_nodes > 0):
+        raise ValueError(f"visualize: max_nodes must be a positive integer, or None for no limit, got {max_nodes!r}")
+    if depth is not None and not (isinstance(depth, int) and depth >= 0):
+        raise ValueError(f"visualize: depth must be an integer from 0, or None to go as deep as fits, got {depth!r}")
+    listed = [paths] if isinstance(paths, str) else list(paths)
+    for path in listed:
+        if not isinstance(path, str):
+            raise TypeError(f"visualize: open must hold names of folds, such as 'layers.0', got {path!r}")
+    return listed
+
+
+def fits(nodes: Sequence[Node], max_nodes: int | None) -> bool:
+    """Whether all values and constants may be shown."""
+    return max_nodes is None or (len(nodes) <= max_nodes and len(numbered(nodes)) <= max_nodes)
+
+
+class Names:
+    """What nodes and constants are called."""
+
+    def __init__(self, nodes: Sequence[Node], variables: Mapping[str, Any] | None) -> None:
+        self.paths = parameter_paths(nodes)
+        self.variables = {} if variables is None else names_in(variables)
+
+    def of(self, x: Any) -> str:
+        own = x.name if isinstance(x, Node) else None
+        return chosen(own, self.variables.get(id(x)), self.paths.get(id(x)))
+
+    def given_to(self, drawn: Diagram, nodes: Sequence[Node]) -> Diagram:
+        """The description of all nodes, with their names."""
+        if not self.paths and not self.variables:
+            return drawn
+        things = things_of(nodes)
+        named = [dataclasses.replace(node, name=self.of(things[node.id])) for node in drawn.nodes]
+        return dataclasses.replace(drawn, nodes=tuple(named), groups=tree(Wiring(nodes, self.variables)).children)
+
+
+def things_of(nodes: Sequence[Node]) -> dict[int, Any]:
+    """Nodes and constants by their ids."""
     ids = numbered(nodes)
-    changed = {id(arg) for node in nodes for arg in node.args if isinstance(arg, Node) and arg.birth > node.birth}
+    things: dict[int, Any] = {ids[id(node)]: node for node in nodes}
+    for node in nodes:
+        for position, arg in enumerate(node.args):
+            things.setdefault(ids[key(node, position)], arg)
+    return things
+
+
+def collected(root: Node, max_nodes: int | None) -> list[Node]:
+    """The nodes to show, oldest first."""
+    if not isinstance(root, Node):
+        raise TypeError(f"visualize: expected a Value or a Tensor to draw, got {type(root).__name__}")
+    nodes = in_order(root)
+    if max_nodes is not None and len(nodes) > max_nodes:
+        raise ValueError(
+            f"visualize: the graph has {len(nodes):,} nodes and the limit is {max_nodes:,}. Let it be folded, draw a part "
+            "of it (any value inside can be the root), or raise the limit with max_nodes=; "
+            "print(cr.visualize.diagram(root, fold=False, max_nodes=None)) lists a graph of any size."
+        )
+    return nodes
+
+
+def everything(nodes: Sequence[Node]) -> Diagram:
+    """All of a graph as it is, under the names that the nodes were given."""
+    ids = numbered(nodes)
+    changed = changed_since(nodes)
+    before_backward = nodes[-1].grad is None
     shown: list[DiagramNode] = []
     edges: list[DiagramEdge] = []
     with np.errstate(all="ignore"):
@@ -146,25 +256,8 @@ def diagram(root: Node, *, max_nodes: int | None = None, check: Report | None = 
                 if not isinstance(arg, Node) and source > len(shown):
                     shown.append(DiagramNode(source, "", quantity(arg), None, constant=True))
                 edges.append(DiagramEdge(source, target, position, derivative))
-            shown.append(described(node, target, id(node) in changed, root.grad is None))
-    drawn = Diagram(ids[id(root)], tuple(shown), tuple(edges))
-    return drawn if check is None else marked(drawn, check)
-
-
-def collected(root: Node, max_nodes: int | None) -> list[Node]:
-    """The nodes to show, oldest first."""
-    if not isinstance(root, Node):
-        raise TypeError(f"visualize: expected a Value or a Tensor to draw, got {type(root).__name__}")
-    if max_nodes is not None and not (isinstance(max_nodes, int) and max_nodes > 0):
-        raise ValueError(f"visualize: max_nodes must be a positive integer, or None for no limit, got {max_nodes!r}")
-    nodes = ancestry(root)
-    if max_nodes is not None and len(nodes) > max_nodes:
-        raise ValueError(
-            f"visualize: the graph has {len(nodes):,} nodes and the limit is {max_nodes:,}. Draw a part of it (any "
-            "value inside can be the root), a smaller example, or raise the limit with max_nodes=; "
-            "print(cr.visualize.diagram(root)) lists a graph of any size."
-        )
-    return nodes[::-1]
+            shown.append(described(node, target, node.name or "", id(node) in changed, before_backward))
+    return Diagram(len(shown), tuple(shown), tuple(edges))
 
 
 def local_derivatives(node: Node) -> Sequence[float | None]:
@@ -193,14 +286,13 @@ def single(arg: Any, d: Any) -> float | None:
 
 
 def size(data: Any) -> int:
-    return 1 if type(data) is float else math.prod(data.shape)
+    return 1 if type(data) is float or isinstance(data, int) else math.prod(data.shape)
 
 
-def described(node: Node, number: int, changed: bool, before_backward: bool) -> DiagramNode:
+def described(node: Node, number: int, name: str, changed: bool, before_backward: bool) -> DiagramNode:
     data = quantity(node._data)
     grad = None if node.grad is None else quantity(node.grad)
     old = grad is not None and (changed or before_backward)
-    name = node.name or ""
     if node.op is None or not node.args:
         return DiagramNode(number, name, data, grad, changed=changed, old_grad=old)
     line = line_of(node)
@@ -218,6 +310,119 @@ def described(node: Node, number: int, changed: bool, before_backward: bool) -> 
     )
 
 
+class Folded:
+    """The description of a graph whose parts are folded."""
+
+    def __init__(self, wiring: Wiring, parts: Sequence[Part], names: Names, checked: Diagram | None) -> None:
+        self.wiring, self.parts, self.names, self.checked = wiring, parts, names, checked
+        self.ids = np.zeros(len(wiring.kinds), np.int64)  # of the box that each thing is in
+        for number, part in enumerate(parts, 1):
+            self.ids[part.results] = self.ids[part.others] = number
+        self.crossing = np.flatnonzero(self.ids[wiring.sources] != self.ids[wiring.targets])
+        self.leaving = np.zeros(len(wiring.kinds), bool)  # what is used outside of its box
+        self.leaving[wiring.sources[self.crossing]] = self.leaving[len(wiring.nodes) - 1] = True
+        self.changed = changed_since(wiring.nodes)
+        self.before_backward = wiring.nodes[-1].grad is None
+        if checked is not None:
+            self.numbers = {thing: number for number, thing in enumerate(wiring.order())}
+            self.checked_edges = {(edge.target, edge.position): edge for edge in checked.edges}
+
+    def diagram(self) -> Diagram:
+        with np.errstate(all="ignore"):
+            nodes = tuple(self.judged(self.box(number, part), part) for number, part in enumerate(self.parts, 1))
+            edges = tuple(edge for number, part in enumerate(self.parts, 1) for edge in self.edges(number, part))
+        return Diagram(int(self.ids[len(self.wiring.nodes) - 1]), nodes, edges, framed(self.parts))
+
+    def box(self, number: int, part: Part) -> DiagramNode:
+        things = [self.wiring.thing(i) for i in (*part.results.tolist(), *part.others.tolist())]
+        out = [self.wiring.thing(i) for i in (*part.results.tolist(), *part.others.tolist()) if self.leaving[i]]
+        nodes = [node for node in things if isinstance(node, Node)]
+        if part.single:
+            if nodes:
+                node = nodes[0]
+                return described(node, number, self.names.of(node), id(node) in self.changed, self.before_backward)
+            return DiagramNode(number, self.names.of(things[0]), quantity(things[0]), None, constant=True)
+        grads = [node.grad for node in out if isinstance(node, Node) and node.grad is not None]
+        return DiagramNode(
+            number,
+            self.names.of(out[0]) if len(out) == 1 else "",
+            together([x._data if isinstance(x, Node) else x for x in out]),
+            together(grads) if grads else None,
+            constant=not nodes,
+            changed=any(id(node) in self.changed for node in nodes),
+            fold=self.fold(part, nodes),
+            old_grad=bool(grads) and self.before_backward,
+        )
+
+    def judged(self, node: DiagramNode, part: Part) -> DiagramNode:
+        """With the worst that a check has found of what is in the box."""
+        if self.checked is None:
+            return node
+        found = [self.checked.nodes[self.numbers[i]] for i in (*part.results.tolist(), *part.others.tolist())]
+        found = [one for one in found if one.verdict]
+        if not found:
+            return node
+        worst = min(found, key=lambda one: WORST_FIRST.index(one.verdict))
+        return dataclasses.replace(node, verdict=worst.verdict, finding=worst.finding)
+
+    def fold(self, part: Part, nodes: Sequence[Node]) -> Fold:
+        operations = Counter(node.op.name for node in nodes if node.op is not None and node.args)
+        kinds = self.wiring.kinds[part.others]
+        parameters = [self.wiring.nodes[i] for i in part.others[kinds == Kind.PARAMETER].tolist()]
+        grads = [root_mean_square(p.grad) ** 2 * size(p.grad) for p in parameters if p.grad is not None]
+        return Fold(
+            part.title,
+            part.path,
+            part.times,
+            part.serial,
+            len(nodes),
+            tuple(sorted(operations.items(), key=lambda item: (-item[1], item[0]))),
+            sum(size(parameter._data) for parameter in parameters),
+            math.sqrt(sum(grads)) if grads else None,
+            sum(not (finite(node._data) and (node.grad is None or finite(node.grad))) for node in nodes),
+        )
+
+    def edges(self, target: int, part: Part) -> Iterator[DiagramEdge]:
+        """One for each argument; one for all that come from a fold, or go into one."""
+        uses = self.wiring.uses(part.results)
+        things = self.wiring.sources[uses]
+        sources = self.ids[things]
+        crossing = sources != target
+        pairs = np.unique(sources[crossing] * len(self.ids) + things[crossing])
+        several = dict(zip(*np.unique(pairs // len(self.ids), return_counts=True), strict=True))
+        slopes = local_derivatives(self.wiring.nodes[part.results[0]]) if part.single and len(part.results) else None
+        met: set[int] = set()
+        for position, source in enumerate(sources.tolist()):
+            alone = slopes is not None and self.parts[source - 1].single
+            if source == target or (source in met and not alone):
+                continue
+            met.add(source)
+            edge = DiagramEdge(source, target, position, None, values=int(several[source]))
+            yield self.with_derivative(edge, part, slopes[position]) if slopes is not None and alone else edge
+
+    def with_derivative(self, edge: DiagramEdge, part: Part, derivative: float | None) -> DiagramEdge:
+        """The edge from one single thing to another."""
+        if self.checked is None:
+            return dataclasses.replace(edge, derivative=derivative)
+        checked = self.checked_edges[self.numbers[int(part.results[0])] + 1, edge.position]
+        return dataclasses.replace(edge, derivative=derivative, verdict=checked.verdict, finding=checked.finding)
+
+
+def together(data: Sequence[Any]) -> Quantity:
+    """Several numbers or arrays as one."""
+    if len(data) == 1:
+        return quantity(data[0])
+    if all(type(x) is float for x in data):
+        return dataclasses.replace(quantity(np.array(data)), shape=None, dtype=None)
+    sizes = np.array([size(x) for x in data])
+    whole = float(np.sqrt(np.average(np.array([root_mean_square(x) for x in data]) ** 2, weights=sizes)))
+    return Quantity(whole, None)
+
+
+def finite(x: Any) -> bool:
+    return math.isfinite(x) if type(x) is float else bool(np.isfinite(x).all())
+
+
 def quantity(x: Any) -> Quantity:
     if type(x) is float or isinstance(x, int):
         return Quantity(abs(x), (float(x),))
@@ -225,12 +430,16 @@ def quantity(x: Any) -> Quantity:
     if size(x) > SMALL:
         return Quantity(root_mean_square(x), None, shape, dtype)
     numbers = tuple(float(number) for number in x.ravel())
-    return Quantity(root_mean_square(x) if numbers else 0.0, numbers, shape, dtype)
+    return Quantity(root_mean_square(x), numbers, shape, dtype)
 
 
 def root_mean_square(x: Any) -> float:
     """In double precision and scaled by the largest, so that it overflows only where the answer does."""
+    if type(x) is float or isinstance(x, int):
+        return abs(float(x))
     x = abs(x.astype(float))
+    if not x.size:
+        return 0.0
     high = float(x.max())
     return high * math.sqrt(float(((x / high) ** 2).mean())) if math.isfinite(high) and high > 0.0 else high
 
@@ -280,8 +489,8 @@ def shortened(text: str, longest: int = LONGEST) -> str:
 def row(node: DiagramNode, args: Sequence[DiagramEdge]) -> tuple[str, ...]:
     return (
         str(node.id),
-        shortened(node.name),
-        "constant" if node.constant else f"{node.symbol} {node.params}".strip(),
+        " ".join(filter(None, [shortened(node.name), whole_title(node.fold) if node.fold else ""])),
+        operation(node),
         ", ".join(str(edge.source) for edge in args),
         ", ".join("–" if edge.derivative is None else number(edge.derivative) for edge in args)
         if has_slope(args)
@@ -291,6 +500,37 @@ def row(node: DiagramNode, args: Sequence[DiagramEdge]) -> tuple[str, ...]:
         f"{node.verdict}: {node.finding}" if node.finding else node.verdict,
         node.line,
     )
+
+
+def operation(node: DiagramNode) -> str:
+    """What stands in a row of the table for the operation."""
+    if node.fold is not None:
+        return f"[{'; '.join(inside(node.fold))}]"
+    return "constant" if node.constant else f"{node.symbol} {node.params}".strip()
+
+
+def whole_title(fold: Fold) -> str:
+    """The title of a fold, and its path where that says more."""
+    return heading(fold) + (f" ({shortened(fold.path, 40)})" if fold.path not in ("", fold.title) else "")
+
+
+def heading(fold: Fold) -> str:
+    """The title of a fold, and how many parts there are."""
+    times = f" × {fold.times:,}" if fold.times > 1 else ""
+    return f"{shortened(fold.title)}{times}{' one after another' if fold.serial else ''}"
+
+
+def inside(fold: Fold) -> list[str]:
+    """What a fold holds, in words."""
+    operations = [f"{count:,} {name}" for name, count in fold.operations[:FREQUENT]]
+    if len(fold.operations) > FREQUENT:
+        operations.append(f"{sum(count for _, count in fold.operations[FREQUENT:]):,} other")
+    parts = [f"{fold.nodes:,} node{'s' if fold.nodes != 1 else ''}"] if fold.nodes else []
+    parts += [", ".join(operations)] if operations else []
+    parts += [f"{fold.parameters:,} parameter{'s' if fold.parameters != 1 else ''}"] if fold.parameters else []
+    parts += [f"|grad| {number(fold.grad_norm)}"] if fold.grad_norm is not None else []
+    parts += [f"{fold.not_finite:,} NaN or infinite"] if fold.not_finite else []
+    return parts
 
 
 def gradient(node: DiagramNode) -> str:

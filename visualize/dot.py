@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 import graphviz  # type: ignore[import-untyped]
 
@@ -20,14 +21,14 @@ from chainrule.autograd.graph import Node
 from chainrule.autograd.report import RIGHT, WRONG, Report
 
 from .boxes import Look, alarming, constant, escaped, inside_quotes, lines_of, look_of, quoted, small, value
-from .diagram import Diagram, DiagramEdge, DiagramNode, diagram, number, shortened
+from .diagram import MAX_NODES, Diagram, DiagramEdge, DiagramNode, diagram, number, shortened
+from .fold import Group
 from .legend import caption
 from .mermaid import mermaid
 from .picture import picture as picture
 from .picture import write_whole as write_whole
 from .theme import Mark, theme_named
 
-MAX_NODES = 500
 FORMATS = ("svg", "png", "pdf")  # that a program has to draw
 SUFFIXES = (".svg", ".png", ".pdf", ".dot", ".gv", ".mmd", ".txt")
 
@@ -67,6 +68,10 @@ def draw(
     direction: str = "LR",
     title: str | None = None,
     max_nodes: int | None = MAX_NODES,
+    depth: int | None = None,
+    open: Iterable[str] = (),
+    names: Mapping[str, Any] | None = None,
+    fold: bool = True,
     check: Report | None = None,
     theme: str = "light",
     legend: bool = True,
@@ -83,6 +88,10 @@ def draw(
     one data changed since, or a gradient of an earlier pass. The heavy border marks `root`. Of arrays with more than four
     elements the root mean square stands for data and gradient.
 
+    A graph of more than `max_nodes` values and constants is folded: a solid box stands for many, and says what it holds;
+    a number on an arrow to or from it, how many values pass. Frames are calls of modules. `depth`, `open`, `names` and
+    `fold` are those of `diagram`.
+
     With `check`, the report of `cr.check(root)` or of a `cr.gradcheck` of the same graph, colours and borders show
     verdicts instead, and an operation whose rule is wrong says so with both numbers.
 
@@ -92,8 +101,8 @@ def draw(
     `edge_attr` are Graphviz's attributes, as in the package graphviz: `graph_attr={"bgcolor": "transparent"}`. They are
     defaults, which the drawing's own meanings override.
 
-    Raises `TypeError` if `root` is not a Value or Tensor or an option is not of its type, `ValueError` for a graph of
-    more than `max_nodes` of them (None: no limit), an unknown option, or the report of another graph.
+    Raises `TypeError` if `root` is not a Value or Tensor or an option is not of its type, `ValueError` for an unknown
+    option, the report of another graph, or, with `fold=False`, a graph of more than `max_nodes` (None: no limit) nodes.
 
     >>> import chainrule as cr
     >>> x = cr.Value(3.0, name="x")
@@ -106,7 +115,7 @@ def draw(
     require_options(direction, title, engine)
     colours = theme_named(theme)
     given = [attributes(*pair) for pair in (("graph", graph_attr), ("node", node_attr), ("edge", edge_attr))]
-    drawn = diagram(root, max_nodes=max_nodes, check=check)
+    drawn = diagram(root, max_nodes=max_nodes, depth=depth, open=open, names=names, fold=fold, check=check)
     look = look_of(drawn, colours, direction, engine == "dot", check is not None)
     drawing = Drawing(name="chainrule", engine=engine, body=[*opening(drawn, look, engine, title, legend)])
     for kind, attrs in zip(("graph", "node", "edge"), given, strict=True):
@@ -123,6 +132,10 @@ def render(
     direction: str = "LR",
     title: str | None = None,
     max_nodes: int | None = MAX_NODES,
+    depth: int | None = None,
+    open: Iterable[str] = (),
+    names: Mapping[str, Any] | None = None,
+    fold: bool = True,
     check: Report | None = None,
     theme: str = "light",
     legend: bool = True,
@@ -160,6 +173,10 @@ def render(
         direction=direction,
         title=title,
         max_nodes=max_nodes,
+        depth=depth,
+        open=open,
+        names=names,
+        fold=fold,
         check=check,
         theme=theme,
         legend=legend,
@@ -222,11 +239,54 @@ def opening(drawn: Diagram, look: Look, engine: str, title: str | None, legend: 
 def statements(drawn: Diagram, look: Look) -> Iterator[str]:
     """The boxes, then the operations with their arrows."""
     for node in drawn.nodes:
-        yield constant(node, look) if node.constant else value(node, look)
+        yield constant(node, look) if node.constant and node.fold is None else value(node, look)
     yield ROUND.format(box=look.theme.box)
     nodes = {node.id: node for node in drawn.nodes}
     for target, edges in groupby(drawn.edges, key=attrgetter("target")):
-        yield from operation(nodes[target], list(edges), nodes, look)
+        draw_target = operation if nodes[target].fold is None else into_fold
+        yield from draw_target(nodes[target], list(edges), nodes, look)
+    for group in drawn.groups:
+        yield from frame(group, nodes, look)
+
+
+def into_fold(
+    node: DiagramNode, edges: Sequence[DiagramEdge], nodes: Mapping[int, DiagramNode], look: Look
+) -> Iterator[str]:
+    """What goes into a box that stands for several operations."""
+    out = f":{PORTS[look.direction][0]}" if look.layered else ""
+    for edge in edges:
+        yield f"\tn{edge.source}{out} -> n{node.id}{bracketed(amount(edge))}\n"
+
+
+def amount(edge: DiagramEdge) -> str:
+    return f', label=" {edge.values:,} values "' if edge.values > 1 else ""
+
+
+def frame(group: Group, nodes: Mapping[int, DiagramNode], look: Look) -> Iterator[str]:
+    """A frame around what the call of a module computed, with those of calls inside it."""
+    stack = [(group, "")]
+    while stack:
+        group, ending = stack.pop()
+        if ending:
+            yield ending
+            continue
+        computed = sum(nodes[id].operation != "" or nodes[id].fold is not None for id in group.members)
+        if computed > 1:  # one alone needs no frame
+            yield (
+                f"\tsubgraph cluster_{group.members[-1]}_{len(group.members)} {{\n\tlabel={quoted(frame_title(group))} "
+                f'labeljust=l labelloc=t style="rounded,filled" color="{look.theme.line}" '
+                f'fillcolor="{look.theme.frame}" margin=8\n'
+            )
+            stack.append((group, "\t}\n"))
+        own = set(group.members).difference(*(child.members for child in group.children))
+        for node in (nodes[id] for id in sorted(own)):
+            yield f"\tn{node.id};{node.operation and f' op{node.id};'}\n"
+        stack.extend((child, "") for child in group.children[::-1])
+
+
+def frame_title(group: Group) -> str:
+    times = f" × {group.times:,}" if group.times > 1 else ""
+    return shortened(f"{group.title}{times}" + (f"  {group.path}" if group.path != group.title else ""), 60)
 
 
 def operation(
@@ -238,6 +298,7 @@ def operation(
     for edge, port in zip(edges, entrances(node, edges, look.direction), strict=True):
         source = nodes[edge.source]
         options = finding(edge, look) if edge.verdict not in CALM else label(edge, node, source, look)
+        options += amount(edge)
         options += stroke(edge, look) if look.checked else ""
         options += ", weight=3" if source.operation else ""
         yield f"\tn{edge.source}{out} -> op{node.id}{port}{bracketed(options)}\n"

@@ -44,6 +44,7 @@ class Theme:
     line: str
     slope: str  # the local derivatives on the edges
     box: str
+    frame: str  # around what a module computed
     constant: str
     constant_line: str
     alarm: str
@@ -76,6 +77,7 @@ LIGHT = Theme(
     line="#7b8698",
     slope="#1d5f9e",
     box="#ffffff",
+    frame="#f7f8fa",
     constant="#eef1f5",
     constant_line="#c4ccd6",
     alarm="#b3001b",
@@ -101,6 +103,7 @@ DARK = Theme(
     line="#8b96a3",
     slope="#79c0ff",
     box="#161b22",
+    frame="#10161e",
     constant="#2b323b",
     constant_line="#56606c",
     alarm="#ff7b72",

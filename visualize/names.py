@@ -1,0 +1,57 @@
+"""What things are called: by the user's variables, or by their paths in the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from chainrule.autograd.graph import Node
+
+from .calls import Structured
+
+
+def names_in(variables: Mapping[str, Any]) -> dict[int, str]:
+    """A name for every node, array and module that is among the variables, by `id`; the first of several.
+
+    Lists, tuples and dicts are looked into, as in `w[0]` or `w['a']`, and modules for their parameters, as in
+    `model.layers.0.bias`. Variables that begin with an underscore are left out. Raises `TypeError` for no mapping.
+    """
+    if not isinstance(variables, Mapping):
+        raise TypeError(
+            f"visualize: names must be a mapping from names to what they name, as locals() is; got {type(variables).__name__}"
+        )
+    found: dict[int, str] = {}
+    modules = []
+    for path, thing in walk(variables):
+        found.setdefault(id(thing), path)
+        if isinstance(thing, Structured):
+            modules.append((path, thing))
+    for path, module in modules:
+        for inner, parameter in module.named_parameters():
+            found.setdefault(id(parameter), f"{path}.{inner}")
+    return found
+
+
+def walk(variables: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Nodes, arrays and modules, those by themselves before those in containers."""
+    pending = [(name, x) for name, x in variables.items() if isinstance(name, str) and not name.startswith("_")]
+    seen: set[int] = set()
+    for path, x in pending:  # which grows
+        if isinstance(x, Node | np.ndarray) or (isinstance(x, Structured) and not isinstance(x, type)):
+            yield path, x
+        elif isinstance(x, list | tuple | dict) and id(x) not in seen:
+            seen.add(id(x))
+            items = x.items() if isinstance(x, dict) else enumerate(x)
+            pending.extend((f"{path}[{key!r}]", part) for key, part in items if isinstance(key, str | int))
+
+
+def chosen(own: str | None, variable: str | None, path: str | None) -> str:
+    """The name to show: the one it was given, unless its place among the user's variables or in the model ends in that
+    and says more, as `layers.0.neurons.3.w.1` does of `w1`."""
+    place = variable or path or ""
+    if not own:
+        return place
+    squeezed = place.replace(".", "")
+    return place if squeezed.endswith(own) and squeezed != own else own
