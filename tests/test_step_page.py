@@ -270,3 +270,35 @@ def test_boxes_do_not_overlap(browser: Any, tmp_path: Path) -> None:
         lower, upper = corners[:, None, :2], corners[:, None, 2:]
         apart = np.any((upper <= np.swapaxes(lower, 0, 1)) | (np.swapaxes(upper, 0, 1) <= lower), axis=-1)
         assert apart.sum() == len(boxes) * (len(boxes) - 1)
+
+
+@needs_browser
+def test_modules_fold_and_unfold(browser: Any, tmp_path: Path) -> None:
+    model = cr.nn.scalar.MLP(2, [3, 1], activation="tanh", rng=0, fused=False)
+    with Tab(browser, (model([0.5, -1.0]) - 1.0) ** 2, tmp_path) as tab:
+        nodes, steps = tab.page.locator(".node").count(), tab.count
+        tab.press("F")
+        folded = tab.page.locator(".node").count()
+        assert folded < nodes
+        tab.press("End")
+        labels = [group.get_attribute("aria-label") for group in tab.page.locator(".node.group").all()]
+        assert "Neuron layers.0.neurons.0, folded, 2 operations, 2 computed, 2 passed back" in labels
+        tab.page.locator(".node.group").first.click()
+        assert tab.page.locator(".node").count() > folded
+        tab.page.click("#fold")
+        assert tab.page.locator(".node").count() == nodes
+        tab.press("Home")
+        assert tab.count == steps
+        tab.page.locator(".node", has_text="layers.0.neurons.1.b").dispatch_event("click")
+        assert "Neuron layers.0.neurons.1" in tab.text("#selected")
+        tab.press("f")
+        assert tab.page.locator(".node.group").count() == 1
+
+
+@needs_browser
+def test_a_large_graph_is_folded_at_first(browser: Any, tmp_path: Path) -> None:
+    model = cr.nn.scalar.MLP(2, [8, 8, 1], activation="tanh", rng=0, fused=False)
+    with Tab(browser, model([0.5, -1.0]) ** 2, tmp_path) as tab:
+        assert tab.page.locator(".node").count() <= 60
+        tab.press("End")
+        assert tab.page.locator("#rows tr").count() > int(tab.count.split(" of ")[1])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import json
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
@@ -19,6 +19,7 @@ from typing import Any, final
 from chainrule.autograd.formula import number, plain_name
 
 from .diagram import DiagramEdge, DiagramNode, Quantity, shortened
+from .fold import Group
 from .story import Contribution, Formula, Step, Story, brief, norm
 
 
@@ -69,7 +70,20 @@ def content(story: Story, title: str) -> dict[str, Any]:
         "nodes": [telling.node(node, incoming[node.id]) for node in story.diagram.nodes],
         "steps": [telling.step(step) for step in story.steps],
         "formulas": list(telling.formulas),
+        "groups": [
+            {"title": group.title, "path": shortened(group.path, 60), "members": group.members}
+            for group in outermost_first(story.diagram.groups)
+        ],
     }
+
+
+def outermost_first(groups: Sequence[Group]) -> Iterator[Group]:
+    """All groups, each before those inside it."""
+    waiting = list(groups[::-1])
+    while waiting:
+        group = waiting.pop()
+        yield group
+        waiting += group.children[::-1]
 
 
 @final

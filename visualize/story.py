@@ -17,10 +17,10 @@ import numpy as np
 
 from chainrule.autograd.explain import copied, named
 from chainrule.autograd.formula import LATEX, TEXT, formula, number, plain_name
-from chainrule.autograd.graph import Key, Node, ancestry, changed, constant_root, cotangents, enable_grad, key, numbered
+from chainrule.autograd.graph import Node, ancestry, changed, constant_root, cotangents, enable_grad, key, numbered
 from chainrule.autograd.primitive import UNRECORDED, Op, same
 
-from .diagram import Diagram, DiagramNode, Quantity, diagram, quantity, shortened, size
+from .diagram import LONGEST, Diagram, DiagramNode, Quantity, diagram, quantity, shortened, size
 
 MAX_NODES = 2_000
 
@@ -139,13 +139,13 @@ def story(
        ∂L/∂b += ∂L/∂u · a = 1 · 2 = 2
     7  done: ∂L/∂a = 4, ∂L/∂b = 2
     """
-    drawn = diagram(root, max_nodes=max_nodes)
+    drawn = diagram(root, max_nodes=max_nodes, names=names, fold=False)
     if root.op is UNRECORDED:
         raise constant_root("step", root)
     nodes = ancestry(root)[::-1]
     seed = root.seed(seed)
     with np.errstate(all="ignore"):
-        return Telling(root, nodes, drawn, names or {}).told(uses_of(root, nodes, seed))
+        return Telling(root, nodes, drawn).told(uses_of(root, nodes, seed))
 
 
 @final
@@ -197,10 +197,10 @@ USE = Op("use", lambda x: x, (same,), lambda args, g, y, params: (g,), elementwi
 class Telling:
     """One graph, its names, and what has flowed back so far."""
 
-    def __init__(self, root: Node, nodes: Sequence[Node], drawn: Diagram, names: Mapping[str, Any]) -> None:
+    def __init__(self, root: Node, nodes: Sequence[Node], drawn: Diagram) -> None:
         self.root, self.nodes, self.drawn = root, nodes, drawn
         self.ids = numbered(nodes)
-        self.names = given_names(root, nodes, self.ids, names)
+        self.names = given_names(drawn)
         self.slopes = {(edge.target, edge.position): edge.derivative for edge in drawn.edges}
         self.totals: dict[int, Any] = {}
         self.times: dict[int, int] = {}
@@ -418,25 +418,28 @@ def is_place(c: str) -> bool:
     return len(c) == 1 and 0xE000 <= ord(c) <= 0xF8FF
 
 
-def given_names(root: Node, nodes: Sequence[Node], ids: Mapping[Key, int], names: Mapping[str, Any]) -> dict[int, str]:
-    """What each node and constant goes by: its own name, one from `names`, or a short new one; no name twice."""
-    found = {id(x): name for name, x in reversed(list(names.items())) if isinstance(x, Node)}
-    own = {node: node.name or found.get(id(node), "") for node in nodes}
-    own[root] = own[root] or "L"
+def given_names(drawn: Diagram) -> dict[int, str]:
+    """What each node and constant goes by: the name it has or a short new one, and no name twice."""
     given: dict[int, str] = {}
     taken: set[str] = set()
-    for node, name in own.items():
+    for node in drawn.nodes:
+        name = node.name or ("L" if node.id == drawn.root else "")
         if name:
-            given[ids[id(node)]] = fresh(shortened(name), taken)
-    unnamed = [node for node, name in own.items() if not name]
-    results = [node for node in unnamed if node.args]
+            given[node.id] = fresh(fitting(name), taken)
+    results = [node for node in drawn.nodes if node.symbol and node.id not in given]
     for i, node in enumerate(results, start=1):
-        given[ids[id(node)]] = fresh(f"u{i}" if len(results) > 1 else "u", taken)
+        given[node.id] = fresh(f"u{i}" if len(results) > 1 else "u", taken)
     letters = map(letter, count())
-    for other in ids.values():
-        if other not in given:
-            given[other] = fresh(next(x for x in letters if x not in taken), taken)
+    for node in drawn.nodes:
+        if node.id not in given:
+            given[node.id] = fresh(next(x for x in letters if x not in taken), taken)
     return given
+
+
+def fitting(name: str) -> str:
+    """A name in few characters; of a path, the end."""
+    path = all(part.isidentifier() or part.isdecimal() for part in name.split("."))
+    return shortened("…" + name[1 - LONGEST :]) if path and "." in name and len(name) > LONGEST else shortened(name)
 
 
 def fresh(name: str, taken: set[str]) -> str:
