@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import doctest
 import inspect
+import io
 import re
 import sys
 from pathlib import Path
@@ -53,3 +55,18 @@ def test_the_code_in_readme_runs(block: str, tmp_path: Path, monkeypatch: pytest
 
 def test_readme_has_code() -> None:
     assert blocks()
+
+
+def first_example(folder: Path) -> None:
+    """Run README's first example, which writes a picture and a page."""
+    with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()):
+        exec(compile(blocks()[0], "README.md", "exec"), {})
+
+
+def test_the_page_that_readme_links_is_what_its_example_writes(tmp_path: Path) -> None:
+    first_example(tmp_path)
+    assert (tmp_path / "backprop.html").read_bytes() == (ROOT / "docs" / "backprop.html").read_bytes()
+
+
+if __name__ == "__main__":
+    first_example(ROOT / "docs")
