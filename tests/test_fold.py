@@ -502,6 +502,12 @@ def test_folded_drawings_are_pictures(name: str, direction: str, tmp_path: Any) 
     assert "values" in picture or name == "residual"
 
 
+def test_folds_as_a_mermaid_flowchart() -> None:
+    text = visualize.mermaid(residual())
+    assert "<b>Block #215; 19 one after another" in text or "<b>Block × 19 one after another" in text
+    assert text.count("-->") == len(visualize.diagram(residual()).edges) + text.count("((")
+
+
 PRINTED = """\
 import sys; sys.path.insert(0, {folder!r})
 import test_fold as t

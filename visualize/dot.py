@@ -166,7 +166,18 @@ def render(
             f"render: there is no folder {str(path.parent)!r} to write {path.name!r} in; make it first"
         )
     if suffix == ".mmd":
-        text = mermaid(root, direction=direction, title=title, max_nodes=max_nodes, check=check, theme=theme)
+        text = mermaid(
+            root,
+            direction=direction,
+            title=title,
+            max_nodes=max_nodes,
+            depth=depth,
+            open=open,
+            names=names,
+            fold=fold,
+            check=check,
+            theme=theme,
+        )
         return written(path, text)
     drawing = draw(
         root,

@@ -8,15 +8,27 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from operator import attrgetter
+from typing import Any
 
 from chainrule.autograd.graph import Node
 from chainrule.autograd.report import RIGHT, WRONG, Report
 
 from .boxes import Look, called, fill, is_bad, look_of
-from .diagram import Diagram, DiagramEdge, DiagramNode, Quantity, diagram, number, shortened
+from .diagram import (
+    MAX_NODES,
+    Diagram,
+    DiagramEdge,
+    DiagramNode,
+    Quantity,
+    diagram,
+    inside,
+    number,
+    shortened,
+    whole_title,
+)
 from .theme import Theme, theme_named
 
 DIRECTIONS = ("LR", "RL", "TB", "BT")
@@ -30,7 +42,11 @@ def mermaid(
     *,
     direction: str = "LR",
     title: str | None = None,
-    max_nodes: int | None = None,
+    max_nodes: int | None = MAX_NODES,
+    depth: int | None = None,
+    open: Iterable[str] = (),
+    names: Mapping[str, Any] | None = None,
+    fold: bool = True,
     check: Report | None = None,
     theme: str = "light",
 ) -> str:
@@ -63,8 +79,8 @@ def mermaid(
     if not isinstance(title, str | None):
         raise TypeError(f"visualize: title must be a string or None, got {type(title).__name__}")
     colours = theme_named(theme)
-    drawn = diagram(root, max_nodes=max_nodes, check=check)
-    operations = len({edge.target for edge in drawn.edges})
+    drawn = diagram(root, max_nodes=max_nodes, depth=depth, open=open, names=names, fold=fold, check=check)
+    operations = sum(node.operation != "" for node in drawn.nodes)
     if len(drawn.edges) + operations > MAX_EDGES:
         raise ValueError(
             f"visualize: Mermaid draws at most {MAX_EDGES} arrows and this graph has "
@@ -95,26 +111,31 @@ def statements(drawn: Diagram, look: Look) -> Iterator[str]:
     nodes = {node.id: node for node in drawn.nodes}
     count, strokes = 0, []
     for target, edges in groupby(drawn.edges, key=attrgetter("target")):
-        yield symbol(nodes[target])
+        computed = nodes[target].fold is None
+        if computed:
+            yield symbol(nodes[target])
         for edge in edges:
-            yield f"n{edge.source} -->{label(edge)} op{target}"
+            yield f"n{edge.source} -->{label(edge)} {'op' if computed else 'n'}{target}"
             if edge.verdict not in ("", RIGHT):
                 strokes.append(f"linkStyle {count} {stroke(edge, look.theme)}")
             count += 1
-        yield f"op{target} --> n{target}"
-        count += 1
+        if computed:
+            yield f"op{target} --> n{target}"
+            count += 1
     yield from strokes
     yield from styles(drawn, nodes, look)
 
 
 def box(node: DiagramNode) -> str:
-    if node.constant:
-        return "<br>".join(filter(None, [kind(node.data), named("", node.data)]))
+    if node.constant and node.fold is None:
+        name = node.name and f"<b>{escaped(shortened(node.name))}</b>"
+        return "<br>".join(filter(None, [name, kind(node.data), named("", node.data)]))
     return "<br>".join(
         filter(
             None,
             [
                 node.name and f"<b>{escaped(shortened(node.name))}</b>",
+                *([f"<b>{escaped(whole_title(node.fold))}</b>", *map(escaped, inside(node.fold))] if node.fold else []),
                 kind(node.data),
                 named(called("data", node.data) + (", changed since" if node.changed else ""), node.data),
                 named(called("grad", node.grad) + (", old" if node.old_grad else ""), node.grad),
@@ -143,6 +164,8 @@ def label(edge: DiagramEdge) -> str:
     if edge.verdict not in ("", RIGHT):
         parts = [edge.verdict, *edge.finding.replace("; ", ", ").split(", ")]
         return f'|"{"<br>".join(escaped(shortened(part, 48)) for part in parts if part)}"|'
+    if edge.values > 1:
+        return f'|"{edge.values} values"|'
     return "" if edge.derivative is None else f'|"{number(edge.derivative)}"|'
 
 
@@ -154,7 +177,11 @@ def stroke(edge: DiagramEdge, theme: Theme) -> str:
 def styles(drawn: Diagram, nodes: Mapping[int, DiagramNode], look: Look) -> Iterator[str]:
     """Colours, which go with every text so that it is readable on light and on dark pages."""
     theme = look.theme
-    plain = [str(target) for target in dict.fromkeys(edge.target for edge in drawn.edges) if not nodes[target].verdict]
+    plain = [
+        str(target)
+        for target in dict.fromkeys(edge.target for edge in drawn.edges)
+        if nodes[target].operation and not nodes[target].verdict
+    ]
     if plain:
         yield f"classDef operation fill:{theme.box},stroke:{theme.line},color:{theme.ink}"
         yield f"class {','.join(f'op{target}' for target in plain)} operation"
