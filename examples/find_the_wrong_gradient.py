@@ -155,6 +155,7 @@ def curves(trained: dict[str, Training]) -> plt.Figure:
     axes.set(
         xlabel="epoch", ylabel="average training loss", yscale="log", title="A wrong gradient may train all the same"
     )
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend()
     return figure
 
