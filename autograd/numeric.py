@@ -24,6 +24,7 @@ from .tensor import Tensor
 from .value import Value
 
 EPS = float(np.finfo(float).eps)
+LEAST = float(np.finfo(float).smallest_subnormal)  # by which everything is rounded, at least
 RATIO = 4  # of one step to the next
 UNEVEN = math.sqrt(1.5)  # by which the steps miss the powers of two
 COLUMNS = 6  # of the extrapolation tableau; each removes one more even power of the step
@@ -169,7 +170,7 @@ class Probe:
         rough = extrapolated((right - left) / (ahead + behind), 1, power=2)
         value = extrapolated(rough, 2, power=2)[0]
         size, bend = np.max(np.abs(right)), np.abs(right + left - 2 * here)
-        noise = np.fmax(4 * self.eps * size, self.noise)
+        noise = np.fmax(4 * self.eps * size + LEAST, self.noise)
         error = np.max(np.abs(rough - value), axis=0) + noise / h[0]
         smooth = bend[0] <= bend[-1] / GLANCE_BENDS + SURE * noise  # at a kink a shorter step bends too much
         good = smooth & (error <= np.fmax(SETTLED * np.abs(value), SURE * noise / h[0]))
@@ -267,7 +268,7 @@ def noise_of(moves: Array, sizes: Array, h: Array, eps: float, power: int) -> Ar
     first = np.argmax(moves != 0, axis=0)[None]  # what rounds coarsely inside stands still, then takes a small step
     grain = np.abs(np.take_along_axis(moves, first, 0))
     grain = np.where((first > 0) & (grain < COARSE * np.take_along_axis(size, first, 0)), grain, 0.0)
-    noise: Array = np.fmax(4 * eps * size, np.fmax(4 * jitter, grain))
+    noise: Array = np.fmax(4 * eps * size + LEAST, np.fmax(4 * jitter, grain))
     return noise
 
 

@@ -265,6 +265,8 @@ HARD: list[tuple[Callable[..., Any], Any]] = [
     (lambda x: cr.log(x), np.array([1e-300, 1e300])),
     (lambda x: cr.tanh(x), np.array([0.0, 1e-300, 40.0, 1e300])),
     (lambda x: cr.norm(x), np.array([1e-200, 2e-200])),
+    (lambda x: cr.square(x), 1e-300),
+    (lambda x: cr.square(x), np.array([1e-300, 1e-160])),
     (lambda x: cr.sigmoid(x), np.array([-700.0, -30.0, 30.0, 700.0])),
     (lambda x: cr.var(x), np.array([1e8, 1e8 + 1.0, 1e8 + 2.0])),
     (lambda x: cr.sum(x, axis=0), np.zeros((3, 0))),
