@@ -125,3 +125,26 @@ def test_float32_is_evaluated_at_float64() -> None:
 def test_bad_input(f: Any, args: Any, message: str) -> None:
     with pytest.raises(TypeError, match=message):
         cr.numeric_gradient(f, *args)
+
+
+@pytest.mark.parametrize(
+    ("f", "x", "exact"),
+    [
+        (np.sin, 1.0, math.cos(1.0)),
+        (lambda x: (x + 1e8) - 1e8 + x * x, 1.0, 3.0),  # rounding inside, which real steps see
+        (np.sqrt, 1e-20, 5e9),
+        (np.abs, -0.5, -1.0),  # not analytic: the complex step is not believed
+        (lambda x: np.where(x.real > 0, 3.0 * x, -x), 0.25, 3.0),
+        (np.conj, 2.0, 1.0),
+    ],
+    ids=["sin", "rounding inside", "sqrt near 0", "abs", "where", "conjugate"],
+)
+def test_a_complex_step_adds_digits_where_it_agrees(f: Any, x: float, exact: float) -> None:
+    found = derivative(f, x)
+    assert found.value == pytest.approx(exact, rel=4e-16)
+    assert abs(found.value - exact) <= found.error
+
+
+def test_an_error_of_a_function_of_real_numbers_is_not_hidden() -> None:
+    with pytest.raises(TypeError, match="concatenate"):
+        derivative(lambda x: "text" + x, 1.0)  # type: ignore[operator]
