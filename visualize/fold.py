@@ -466,7 +466,8 @@ class Folding:
                 shorter = shorten(cells, box)
                 if len(shorter) < len(cells):
                     cells = shorter
-                    yield cells, EDGES * self.limit
+                    if not self.repeats(cells, box):
+                        yield cells, EDGES * self.limit
         elif len(cells) > 2 * SHORTEST:
             between = self.made_of(Form.CHAIN, "chain", cells[2:-2], box, rest=True)
             yield [*cells[:2], between, *cells[-2:]], math.inf
