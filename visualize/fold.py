@@ -585,7 +585,7 @@ class Folding:
         budget = self.limit
         if names:
             self.limit = max(1, budget * 2 // 3)  # leave room for what is to be opened
-        if not self.open(whole, force=True, full=True):
+        if not self.open(whole, force=True):
             return
         self.limit = budget
         for name in names:
