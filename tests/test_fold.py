@@ -523,3 +523,40 @@ def test_same_bytes_in_every_process() -> None:
         for seed in ("1", "2")
     }
     assert len(printed) == 1
+
+
+def samples(count: int) -> Any:
+    """A loss summed over samples, each a number by itself."""
+    model = cr.nn.scalar.MLP(2, [4, 1], fused=False)
+    return sum(((model([0.1 * i, -0.3]) - 1.0) ** 2 for i in range(count)), cr.Value(0.0))
+
+
+@pytest.mark.parametrize("count", [8, 50, 200])
+def test_a_sum_over_samples_folds_like_the_samples_themselves(count: int) -> None:
+    drawn = visualize.diagram(samples(count))
+    assert len(drawn.nodes) < 12
+    assert [node.fold.title for node in drawn.nodes if node.fold and node.fold.serial] == ["add"]
+    assert {node.fold.times for node in drawn.nodes if node.fold and node.fold.title in ("sub", "pow")} == {count}
+
+
+def net_with_a_wrong_rule() -> Any:
+    sine = cr.custom("crooked", np.sin, lambda g, y, x: g * np.cos(x) * 1.01)
+    x = cr.Value(0.7, name="x")
+    for _ in range(100):
+        x = sine(x) * 1.5
+    return x
+
+
+@pytest.mark.parametrize("options", [{}, {"max_nodes": 5}, {"depth": 0}], ids=str)
+def test_a_wrong_rule_inside_a_fold_is_named_outside(options: dict[str, Any]) -> None:
+    root = net_with_a_wrong_rule()
+    root.backward()
+    report = cr.check(root)
+    drawn = visualize.diagram(root, check=report, **options)
+    accused = [node for node in drawn.nodes if node.fold is not None and node.wrong]
+    assert accused
+    assert all("crooked" in node.finding for node in accused)
+    assert sum(len(node.wrong) for node in drawn.nodes) == 100
+    source = visualize.draw(root, check=report, **options).source
+    assert "WRONG inside" in source or "crooked is WRONG" in source
+    assert "wrong operation: 100" in source

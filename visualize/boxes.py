@@ -42,7 +42,7 @@ def look_of(drawn: Diagram, theme: Theme, direction: str, layered: bool, checked
     # The root's own gradient is the seed, often far larger than all that it leads to: it would wash the others out.
     gradients = [node.grad for node in drawn.nodes if node.id != drawn.root and node.grad and node.grad.finite]
     largest = max((grad.magnitude for grad in gradients), default=0.0)
-    named = any(node.verdict == WRONG and node.operation for node in drawn.nodes)
+    named = any(node.wrong for node in drawn.nodes)
     return Look(theme, direction, layered, drawn.root, largest, checked, named)
 
 
@@ -169,7 +169,7 @@ def border(node: DiagramNode, look: Look) -> str:
     theme = look.theme
     if node.verdict and not node.operation:
         mark = theme.marks[node.verdict]
-        calm = node.verdict == WRONG and look.named
+        calm = node.verdict == WRONG and look.named and not node.wrong
         return outline(mark.border, 1.5 if calm else mark.width, "dashed" if calm else mark.style, mark.double)
     style = "dashed" if node.changed or node.old_grad else "solid"
     if node.id == look.root:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.autograd.graph import Node, key, numbered
-from chainrule.autograd.report import WORST_FIRST, Report
+from chainrule.autograd.report import WORST_FIRST, WRONG, Report
 from chainrule.autograd.source import line_of
 
 from .calls import changed_since, in_order, parameter_paths
@@ -67,6 +67,7 @@ class Fold:
     parameters: int = 0  # how many numbers its parameters hold
     grad_norm: float | None = None  # the norm of all gradients of its parameters; None if none has been computed
     not_finite: int = 0  # how many of the nodes hold a NaN or an infinity, as data or gradient
+    wrong: tuple[str, ...] = ()  # the operations, by sign or name, whose rule a check found wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,13 @@ class DiagramNode:
     fold: Fold | None = None
     finding: str = ""  # the numbers that the verdict rests on, in words
     old_grad: bool = False  # its gradient is not of this result, or not of this data
+
+    @property
+    def wrong(self) -> tuple[str, ...]:
+        """The operations here, by sign or name, whose rule a check found wrong."""
+        if self.fold is not None:
+            return self.fold.wrong
+        return (self.symbol or self.operation,) if self.verdict == WRONG and self.operation else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,6 +370,9 @@ class Folded:
         found = [one for one in found if one.verdict]
         if not found:
             return node
+        wrong = [one for one in found if one.wrong]
+        if node.fold is not None and wrong:
+            return accused(node, node.fold, wrong)
         worst = min(found, key=lambda one: WORST_FIRST.index(one.verdict))
         return dataclasses.replace(node, verdict=worst.verdict, finding=worst.finding)
 
@@ -406,6 +417,18 @@ class Folded:
             return dataclasses.replace(edge, derivative=derivative)
         checked = self.checked_edges[self.numbers[int(part.results[0])] + 1, edge.position]
         return dataclasses.replace(edge, derivative=derivative, verdict=checked.verdict, finding=checked.finding)
+
+
+def accused(node: DiagramNode, fold: Fold, wrong: Sequence[DiagramNode]) -> DiagramNode:
+    """A box with wrong operations inside: which they are, how many, and the numbers of the first."""
+    names = tuple(name for one in wrong for name in one.wrong)
+    finding = f"{named_and_counted(names)}, {wrong[0].finding}"
+    fold = dataclasses.replace(fold, wrong=names)
+    return dataclasses.replace(node, verdict=WRONG, finding=finding, line=wrong[0].line, fold=fold)
+
+
+def named_and_counted(names: Iterable[str]) -> str:
+    return " and ".join(f"{name} × {times:,}" if times > 1 else name for name, times in Counter(names).most_common())
 
 
 def together(data: Sequence[Any]) -> Quantity:

@@ -43,9 +43,10 @@ def strong(text: str, look: Look) -> str:
 
 def culprits(drawn: Diagram, look: Look) -> Iterator[str]:
     """One line for each operation that is wrong: the numbers, and the line of code where that was recorded."""
-    found = [node for node in drawn.nodes if node.verdict == WRONG and node.operation]
+    found = [node for node in drawn.nodes if node.wrong]
     for node in found[:NAMED]:
-        text = shortened(f"{node.symbol or node.operation} is WRONG: {node.finding}", 160)
+        where = f"WRONG inside {node.fold.title}" if node.fold is not None else f"{node.wrong[0]} is WRONG"
+        text = shortened(f"{where}: {node.finding}", 160)
         yield f'<font point-size="12" color="{look.theme.alarm}"><b>{escaped(text)}</b></font>'
         if node.line:
             place = escaped(shortened(without_folder(node.line), 120))
@@ -116,10 +117,10 @@ def verdicts(drawn: Diagram, look: Look) -> Iterator[tuple[str, int]]:
             mark = theme.marks[verdict]
             text = f"{verdict}: {counts[verdict]}"
             yield sample(text, look, mark.fill, mark.border, 3 if mark.double else round(mark.width), mark.style)
-    operations = sum(node.verdict == WRONG and node.operation != "" for node in drawn.nodes)
+    operations = sum(len(node.wrong) for node in drawn.nodes)
     if operations:
         yield sample(f"<b>wrong operation: {operations}</b>", look, theme.alarm, theme.alarm, 2, colour=theme.on_alarm)
-    if variables := counts[WRONG] - operations:
+    if variables := sum(node.verdict == WRONG and not node.wrong for node in drawn.nodes):
         mark, style = theme.marks[WRONG], "dashed" if operations else "solid"
         yield sample(f"gradient of the whole wrong: {variables}", look, mark.fill, mark.border, 2, style)
 

@@ -199,7 +199,7 @@ def style(node: DiagramNode, look: Look) -> str:
         return f"fill:{theme.constant},stroke:{theme.constant_line},color:{theme.ink}"
     if node.verdict and not node.operation:
         mark = theme.marks[node.verdict]
-        width = 1.5 if node.verdict == WRONG and look.named else mark.width
+        width = 1.5 if node.verdict == WRONG and look.named and not node.wrong else mark.width
         return f"fill:{mark.fill},stroke:{mark.border},color:{theme.ink},stroke-width:{width:g}px{dashes(mark.style)}"
     line, heavy = (theme.ink, ",stroke-width:3px") if node.id == look.root else (theme.line, "")
     old = dashes("dashed") if node.changed or node.old_grad else ""
