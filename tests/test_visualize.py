@@ -334,6 +334,7 @@ def test_it_shows_itself_in_a_notebook(program: str) -> None:
     bundle = visualize.draw(after(neuron))._repr_mimebundle_()
     assert list(bundle) == ["image/svg+xml", "text/plain"]
     assert ">tanh</text>" in bundle["image/svg+xml"]
+    assert re.search(r'<svg style="max-width:max\(100%,\d+pt\);height:auto" width=', bundle["image/svg+xml"])
     assert bundle["text/plain"] == str(visualize.diagram(after(neuron)))
 
 

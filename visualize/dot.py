@@ -35,6 +35,7 @@ SUFFIXES = (".svg", ".png", ".pdf", ".dot", ".gv", ".mmd", ".txt")
 # Where edges leave a box, and where the first and the second of two arguments come in.
 PORTS = {"LR": ("e", "nw", "sw"), "RL": ("w", "ne", "se"), "TB": ("s", "nw", "ne"), "BT": ("n", "sw", "se")}
 COMMUTATIVE = {"add", "mul", "maximum", "minimum", "hypot", "logaddexp"}
+READABLE = 0.6  # of its size
 CALM = ("", RIGHT)  # verdicts that leave an arrow its local derivative
 
 STYLE = """\
@@ -57,9 +58,21 @@ class Drawing(graphviz.Digraph):  # type: ignore[misc]
     def _repr_mimebundle_(self, include: object = None, exclude: object = None, **_: object) -> dict[str, str]:
         text = self.source if self.described is None else str(self.described)
         try:
-            return {"image/svg+xml": picture(self.source, "svg").decode(), "text/plain": text}
+            return {"image/svg+xml": within_a_cell(picture(self.source, "svg").decode()), "text/plain": text}
         except RuntimeError as error:
             return {"text/plain": f"{text}\n\nThis is the text of a drawing that could not be made: {error}"}
+
+
+def within_a_cell(svg: str) -> str:
+    """A picture that shrinks with the notebook as far as it stays readable; wider ones are scrolled."""
+    return re.sub(
+        r'<svg width="([\d.]+)pt"',
+        lambda match: (
+            f'<svg style="max-width:max(100%,{READABLE * float(match[1]):.0f}pt);height:auto" width="{match[1]}pt"'
+        ),
+        svg,
+        count=1,
+    )
 
 
 def draw(
