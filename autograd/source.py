@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import linecache
+import re
 import sys
 from collections.abc import Container, Mapping
 from contextlib import ContextDecorator
@@ -18,6 +19,7 @@ from .graph import Node, Watcher, cotangents, suspended, watched, watching
 from .primitive import Op
 
 PASSED = ("chainrule", "numpy")  # packages whose frames are passed over on the way to the user's line
+CELL = re.compile(r"[/\\]ipykernel_\d+[/\\][^/\\]*$")  # where Jupyter says that a cell is
 
 
 class Line(NamedTuple):
@@ -33,7 +35,8 @@ class Line(NamedTuple):
         return linecache.getline(self.file, self.number).strip()
 
     def __str__(self) -> str:
-        place = f"{self.file}:{self.number}, in {self.function}"
+        file = "notebook cell" if CELL.search(self.file) else self.file  # Jupyter's file has another name in every run
+        place = f"{file}:{self.number}, in {self.function}"
         return f"{place}: {self.code}" if self.code else place
 
 

@@ -100,3 +100,8 @@ def test_several_results_share_one_call() -> None:
     layer = cr.nn.scalar.Layer(2, 3, fused=False, rng=0)
     calls = [y.call for y in layer([0.5, -0.5])]
     assert [call[:2] for call in calls] == [(layer, calls[0][1])] * 3
+
+
+@pytest.mark.parametrize("folder", ["/tmp/ipykernel_28534/", "C:\\Temp\\ipykernel_7\\"])
+def test_a_line_of_a_notebook_has_no_name_that_changes_from_run_to_run(folder: str) -> None:
+    assert str(cr.Line(f"{folder}2897539243.py", 3, "loss")) == "notebook cell:3, in loss"
