@@ -402,3 +402,10 @@ def test_the_table_is_written_as_text(tmp_path: Path) -> None:
 if __name__ == "__main__":
     for name, text in GOLD.items():
         (GOLDEN / name).write_text(text(), encoding="utf-8", newline="")
+
+
+def test_the_scale_of_the_smallest_gradients_has_one_zero() -> None:
+    y = cr.Value(0.5, name="x") * 5e-324
+    y.backward()
+    scale = visualize.draw(y).source.partition("|grad|")[2].partition("local derivative")[0]
+    assert (scale.count(">0<"), scale.count(">4.941e-324<")) == (1, 1)

@@ -104,6 +104,7 @@ def scale(look: Look) -> tuple[str, int]:
     cells = "".join(
         f'<td border="1" color="{theme.line}" bgcolor="{theme.tinted(depth)}"><font color="{theme.ink}">{text}</font></td>'
         for depth, text in zip(SHARES, texts, strict=True)
+        if depth == SHARES[0] or text != "0"  # a share of the smallest numbers there are
     )
     return f"<td>|grad|</td>{cells}", 6 + sum(len(text) + 3 for text in texts)
 
