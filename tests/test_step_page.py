@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 import re
 import shutil
@@ -270,6 +271,28 @@ def test_boxes_do_not_overlap(browser: Any, tmp_path: Path) -> None:
         lower, upper = corners[:, None, :2], corners[:, None, 2:]
         apart = np.any((upper <= np.swapaxes(lower, 0, 1)) | (np.swapaxes(upper, 0, 1) <= lower), axis=-1)
         assert apart.sum() == len(boxes) * (len(boxes) - 1)
+
+
+CAMERA = """() => {
+  const seen = [], rect = element => element.getBoundingClientRect();
+  while (!document.querySelector("#next").disabled) {
+    document.querySelector("#next").click();
+    const stage = rect(document.querySelector("#stage")), node = document.querySelector(".node.now");
+    const [scale] = /scale.*/.exec(document.querySelector("#canvas").style.transform), r = node ? rect(node) : stage;
+    seen.push([scale, r.left >= stage.left && r.right <= stage.right && r.top >= stage.top && r.bottom <= stage.bottom]);
+  }
+  return seen;
+}"""
+
+
+@needs_browser
+def test_the_camera_follows_calmly(browser: Any, tmp_path: Path) -> None:
+    """The node of the step is in sight, at a scale that hardly ever changes: each new one has to be painted anew."""
+    with Tab(browser, large(), tmp_path, viewport={"width": 390, "height": 844}) as tab:
+        seen = tab.page.evaluate(CAMERA)
+        assert len(seen) > 300
+        assert [step for step, (_, inside) in enumerate(seen, start=2) if not inside] == []
+        assert sum(before != after for (before, _), (after, _) in itertools.pairwise(seen)) <= 8
 
 
 @needs_browser

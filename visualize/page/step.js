@@ -496,7 +496,9 @@ function draw() {
   for (const box of drawn.all) box.state = "";
   const xs = drawn.all.flatMap(box => [box.x, box.x + box.w]), ys = [...drawn.all.flatMap(box => [box.y - box.h / 2 - 6, box.y + box.h / 2 + 6])];
   drawn.bounds = [Math.min(...xs) - 8, Math.min(...ys) - 8, Math.max(...xs) + 8, Math.max(...ys) + 8];
-  drawn.slider = stops;
+  const [x0, y0, x1, y1] = drawn.bounds;
+  $("canvas").setAttribute("viewBox", `${x0} ${y0} ${x1 - x0} ${y1 - y0}`);
+  $("canvas").setAttribute("width", x1 - x0); $("canvas").setAttribute("height", y1 - y0);
   $("slider").max = stops.length - 1;
   const share = stops.findIndex(i => i >= seedStep) / stops.length;
   $("phase-forward").style.width = `${100 * share}%`;
@@ -857,17 +859,20 @@ function searchNext(by) {
 // ---- The camera.
 
 let view = { x: 0, y: 0, k: 1 }, following = true, moved = false;
-const canvas = $("canvas");
-let extent = [800, 500];
+const canvas = $("canvas"), stage = $("stage");
+let extent = [800, 500], settling = 0;
 const size = () => extent;
-function measureCanvas() {  // in pixels: with a size in percent the browser would lay out all text anew at every step
-  extent = [$("graph").clientWidth || 800, $("graph").clientHeight || 500];
-  canvas.style.width = `${extent[0]}px`; canvas.style.height = `${extent[1]}px`;
-}
+function measureStage() { extent = [stage.clientWidth || 800, stage.clientHeight || 500]; }
+// The picture as a whole is moved, which the browser does without painting it anew; a new scale is painted when it rests.
 function aim(x, y, k, still) {
+  if (k !== view.k) { clearTimeout(settling); settling = setTimeout(sharpen, 450); }
   view = { x, y, k };
-  $("graph").classList.toggle("still", Boolean(still));
-  $("camera").style.transform = `translate(${x}px, ${y}px) scale(${k})`;
+  stage.classList.toggle("still", Boolean(still));
+  canvas.style.transform = `translate(${x + k * drawn.bounds[0]}px, ${y + k * drawn.bounds[1]}px) scale(${k})`;
+}
+function sharpen() {
+  canvas.style.willChange = "auto";
+  requestAnimationFrame(() => requestAnimationFrame(() => { canvas.style.willChange = ""; }));
 }
 function frame(x0, y0, x1, y1, most, least) {
   const [w, high] = size(), k = Math.max(least, Math.min(most, (w - 24) / (x1 - x0), (high - 44) / (y1 - y0)));
@@ -889,8 +894,19 @@ function focus(run) {
   const wide = (x => Math.max(...x.map(b => b.x + b.w)) - Math.min(...x.map(b => b.x)))(list) * 0.62 > size()[0];
   const tall = (x => Math.max(...x.map(b => b.y)) - Math.min(...x.map(b => b.y)))(list) * 0.62 > size()[1];
   if (wide || tall) list = [main, ...list.filter(box => Math.abs(box.y - main.y) < size()[1] * 0.6 && main.x - box.x < size()[0])];
+  let span = spanOf(list);
+  if (0.55 * (span[2] - span[0]) > size()[0] || 0.55 * (span[3] - span[1]) > size()[1] - 44) span = spanOf([main]);
+  if (!inSight(...span)) aim(...frame(...span, inScale(...span) ? view.k : 1, 0.55));
+}
+function spanOf(list) {
   const xs = list.flatMap(box => [box.x, box.x + box.w]), ys = list.flatMap(box => [box.y - box.h / 2, box.y + box.h / 2]);
-  aim(...frame(Math.min(...xs) - 50, Math.min(...ys) - 50, Math.max(...xs) + 50, Math.max(...ys) + 50, 1, 0.55));
+  return [Math.min(...xs) - 30, Math.min(...ys) - 30, Math.max(...xs) + 30, Math.max(...ys) + 30];
+}
+// What can be read where it is stays there, and the scale is kept while all that matters fits.
+function inScale(x0, y0, x1, y1) { const [w, high] = size(); return view.k >= 0.55 && view.k <= 1 && view.k * (x1 - x0) <= w && view.k * (y1 - y0) <= high - 44; }
+function inSight(x0, y0, x1, y1) {
+  const [w, high] = size(), { x, y, k } = view;
+  return inScale(x0, y0, x1, y1) && x + k * x0 >= 0 && x + k * x1 <= w && y + k * y0 >= 0 && y + k * y1 <= high - 44;
 }
 function pressed() { $("follow").setAttribute("aria-pressed", String(following)); }
 function zoom(by, x, y) {
@@ -899,31 +915,31 @@ function zoom(by, x, y) {
   following = false; pressed();
   aim(x - (x - view.x) * k / view.k, y - (y - view.y) * k / view.k, k, true);
 }
-canvas.addEventListener("wheel", event => {
+stage.addEventListener("wheel", event => {
   event.preventDefault();
-  const at = canvas.getBoundingClientRect();
+  const at = stage.getBoundingClientRect();
   zoom(Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0016) * (event.ctrlKey ? 4 : 1)), event.clientX - at.left, event.clientY - at.top);
 }, { passive: false });
 const fingers = new Map();
-canvas.addEventListener("pointerdown", event => { fingers.set(event.pointerId, [event.clientX, event.clientY]); moved = false; });
-canvas.addEventListener("pointermove", event => {
+stage.addEventListener("pointerdown", event => { fingers.set(event.pointerId, [event.clientX, event.clientY]); moved = false; });
+stage.addEventListener("pointermove", event => {
   const before = fingers.get(event.pointerId);
   if (!before) return;
   const here = [event.clientX, event.clientY];
   if (fingers.size === 1) {
     if (!moved && Math.hypot(here[0] - before[0], here[1] - before[1]) < 5) return;
-    if (!moved) { moved = true; canvas.classList.add("dragging"); canvas.setPointerCapture(event.pointerId); }
+    if (!moved) { moved = true; stage.classList.add("dragging"); stage.setPointerCapture(event.pointerId); }
     following = false; pressed();
     aim(view.x + here[0] - before[0], view.y + here[1] - before[1], view.k, true);
   } else {
     moved = true;
-    const other = [...fingers].find(([id]) => id !== event.pointerId)[1], at = canvas.getBoundingClientRect();
+    const other = [...fingers].find(([id]) => id !== event.pointerId)[1], at = stage.getBoundingClientRect();
     const span = (p, q) => Math.hypot(p[0] - q[0], p[1] - q[1]) || 1;
     zoom(span(here, other) / span(before, other), (here[0] + other[0]) / 2 - at.left, (here[1] + other[1]) / 2 - at.top);
   }
   fingers.set(event.pointerId, here);
 });
-for (const kind of ["pointerup", "pointercancel", "pointerleave"]) canvas.addEventListener(kind, event => { fingers.delete(event.pointerId); if (!fingers.size) canvas.classList.remove("dragging"); });
+for (const kind of ["pointerup", "pointercancel", "pointerleave"]) stage.addEventListener(kind, event => { fingers.delete(event.pointerId); if (!fingers.size) stage.classList.remove("dragging"); });
 
 // ---- Playing.
 
@@ -1002,12 +1018,8 @@ let before = null;
 addEventListener("beforeprint", () => {
   before = { now, view };
   pause(); show(stops.at(-1), true);
-  const [x0, y0, x1, y1] = drawn.bounds;
-  canvas.setAttribute("viewBox", `${x0} ${y0} ${x1 - x0} ${y1 - y0}`);
-  $("camera").style.transform = "none";
 });
 addEventListener("afterprint", () => {
-  canvas.removeAttribute("viewBox");
   show(before.now, true); aim(before.view.x, before.view.y, before.view.k, true);
 });
 
@@ -1022,15 +1034,15 @@ function start() {
     if (nodes.length > 90) foldLevel();
     $("fold").textContent = folded.size ? "Unfold all" : "Fold all";
   }
-  measureCanvas();
+  measureStage();
   table();
   draw();
   rove(drawn.all[0]);
   const wanted = /^#(?:step=)?(\d+)$/.exec(location.hash);
   show(stops[0], true);
   if (wanted) go(Math.min(steps.length, Math.max(1, +wanted[1])) - 1);
-  $("graph").classList.add("still");
-  new ResizeObserver(() => { if (!canvas.hasAttribute("viewBox")) { measureCanvas(); if (following) focus(touchedAt(now)); } }).observe($("graph"));
+  stage.classList.add("still");
+  new ResizeObserver(() => { measureStage(); if (following) focus(touchedAt(now)); }).observe(stage);
 }
 start();
 })();
