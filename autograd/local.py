@@ -43,6 +43,9 @@ VAGUE = 2.0**-3  # with an error beyond this share of itself, a numeric derivati
 BETWEEN = 1.5  # Taylor's formula leaves something of order 2 with the right derivative, of order 1 with a wrong one
 RANDOM = 2  # cotangents, and directions of each kind
 
+HARDLY = 1e-100  # cotangents that arrive smaller, or larger than 1 by as much, are left to the whole
+NOT_LINEAR = "a rule is linear in its cotangent; given the one that arrived, this is not"
+
 SIXTEENTHS = np.r_[-24:-7, 8:25] / 16  # random weights: none near 0, and every floating-point type holds them
 
 
@@ -56,7 +59,7 @@ def checked(
     rng = np.random.default_rng(seed)
     dead = np.asarray(math.nan if g is None else g) == 0
     inputs = {i: names[arg] for i, arg in enumerate(node.args) if isinstance(arg, Node)}
-    for found in Trial(of_node(node), row, inputs, dead, sample, rng).rows():
+    for found in Trial(of_node(node), row, inputs, dead, sample, rng).rows(g):
         yield at_own_precision(node, found, rng)
     for place in inputs if order == 2 else ():
         rule = of_rule(node, place, rng.choice(SIXTEENTHS, np.shape(node._data)))
@@ -177,25 +180,57 @@ class Trial:
             self.seeds += [unit(operation.shape, i) for i in some(size, sample, rng)]
         self.answers: list[dict[int, Any]] = []  # of the rules, to each seed
 
-    def rows(self) -> Iterator[Row]:
-        """One row for each variable among the inputs, or for a group of them while all in it are accepted."""
-        before = [np.array(x) for x in self.operation.inputs]
+    def rows(self, g: Any = None) -> Iterator[Row]:
+        """One row for each variable among the inputs, or for a group of them while all in it are accepted.
+
+        `g` is the cotangent that arrived, if any: a rule may be right for others and not for this one.
+        """
         try:
-            self.answers = [self.operation.pull(seed) for seed in self.seeds]
+            if note := self.ask():
+                yield replace(self.row, verdict=WRONG, note=note)
+                return
+            crooked = self.not_linear(g)
         except CALLED_OFF as error:
             yield replace(self.row, verdict=WRONG, note=f"its rule raised {type(error).__name__}: {error}")
-            return
-        if not all(map(unchanged, before, self.operation.inputs)):
-            yield replace(self.row, verdict=WRONG, note="its rule writes into what it was given")
             return
         places = list(self.operation.places)
         cuts = np.linspace(0, len(places), min(len(places), GROUPS) + 1).astype(int).tolist()
         for group in [places[i:j] for i, j in pairwise(cuts)]:
             found = self.of(group)
-            if len(group) == 1 or found.verdict in ACCEPTED:
-                yield found
+            if len(group) == 1 or (found.verdict in ACCEPTED and crooked.isdisjoint(group)):
+                rows = [found]
             else:
-                yield from (self.of([place]) for place in group)
+                rows = [self.of([place]) for place in group]
+            for row in rows:
+                bent = row.verdict in ACCEPTED and row.argument in crooked
+                yield replace(row, verdict=WRONG, note=NOT_LINEAR) if bent else row
+
+    def ask(self) -> str:
+        """The answers of the rules to every seed; what they did to others' data meanwhile, if anything."""
+        before = [np.array(x) for x in self.operation.inputs]
+        answers = []
+        for seed in self.seeds:
+            answers.append(self.operation.pull(seed))
+            self.answers.append({i: None if d is None else np.array(d) for i, d in answers[-1].items()})
+        if not all(map(unchanged, before, self.operation.inputs)):
+            return "its rule writes into what it was given"
+        kept = all(
+            d is None or unchanged(d, now[i])
+            for d_all, now in zip(self.answers, answers, strict=True)
+            for i, d in d_all.items()
+        )
+        return "" if kept else "its rule writes into what it returned before"
+
+    def not_linear(self, g: Any) -> set[int]:
+        """The arguments whose rule does not make of the cotangent that arrived what it makes of its parts at size 1."""
+        size = 0.0 if g is None or not np.all(np.isfinite(g)) else largest(np.asarray(g, float))
+        if not HARDLY < size < 1.0 / HARDLY:
+            return set()
+        part = self.seeds[0]
+        whole, one, other = map(self.operation.pull, (np.asarray(g, float), part, g / size - part))
+        return {
+            i for i in self.operation.places if whole[i] is not None and not add_up(one[i], other[i], whole[i] / size)
+        }
 
     def of(self, group: list[int]) -> Row:
         """The comparisons of some of the inputs, in one row: the one that says most."""
@@ -247,6 +282,10 @@ class Trial:
             return np.asarray(np.sum(np.where(g == 0, 0.0, x), axis=1))
 
         return compared(probe, probe.slopes(), g, summed, mine, terms, g[:, 0] if g.shape[1] == 1 else np.ones(len(g)))
+
+
+def add_up(one: Any, other: Any, whole: Any) -> bool:
+    return largest(one + other - whole) <= CLOSE * (largest(one) + largest(other)) + HARDLY
 
 
 def unchanged(before: Any, after: Any) -> bool:

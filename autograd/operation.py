@@ -113,9 +113,12 @@ def sharp_twin(node: Node) -> Node:
 def pulled(node: Node, weights: Array) -> dict[int, Any]:
     """What the rules make of a cotangent, as it reaches the arguments."""
     op: Any = node.op
-    found = op.pull(node.args, node.seed(weights), node._data, node.params)
+    g = node.seed(weights)
+    if isinstance(g, np.ndarray):
+        g.flags.writeable = False  # other rules are given it too
+    found = op.pull(node.args, g, node._data, node.params)
     return {
-        i: None if d is None else np.array(arg.fit(d), dtype=float)
+        i: None if d is None else np.asarray(arg.fit(d), dtype=float)
         for i, (arg, d) in enumerate(zip(node.args, found, strict=True))
         if isinstance(arg, Node)
     }

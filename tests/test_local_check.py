@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 import pytest
@@ -610,3 +610,44 @@ def test_bad_input(call: Any, error: type[Exception], message: str) -> None:
 def test_samples_are_many() -> None:
     assert len(EACH) > 500
     assert all(isinstance(sample, Sample) for _, _, sample in EACH)
+
+
+def written_back(g: Any, y: Any, x: Any) -> Any:
+    g *= 1.0 - y * y
+    return g
+
+
+@final
+class KeepsItsAnswer:
+    """A rule that returns the same array every time."""
+
+    def __init__(self) -> None:
+        self.buffer = np.zeros(3)
+
+    def __call__(self, g: Any, y: Any, x: Any) -> Any:
+        self.buffer[...] = g * (1.0 - y * y)
+        return self.buffer
+
+
+@pytest.mark.parametrize(
+    ("rule", "scale", "said"),
+    [
+        (written_back, 1.0, "read-only"),
+        (KeepsItsAnswer(), 1.0, "writes into what it returned before"),
+        (lambda g, y, x: np.clip(g, -5.0, 5.0) * (1.0 - y * y), 100.0, "linear in its cotangent"),
+        (lambda g, y, x: np.where(np.abs(g) < 1e-3, 0.0, g) * (1.0 - y * y), 1e-5, "linear in its cotangent"),
+        (lambda g, y, x: g * (1.0 - y * y) * (1.5 if np.ptp(g) == 0.0 else 1.0), 1.0, "linear in its cotangent"),
+    ],
+)
+def test_what_a_rule_does_to_cotangents_is_looked_at_too(rule: Any, scale: float, said: str) -> None:
+    bad = cr.custom("bad", np.tanh, rule)
+    x, z = cr.Tensor([1.0, 2.0, 0.5], name="x"), cr.Tensor([0.1, 0.2, 0.3], name="z")
+    report = cr.check(cr.sum((bad(x) + cr.exp(z)) * scale))
+    assert said in str(report)
+    assert {row.operation for row in report.wrong if row.node} == {"bad"}
+
+
+def test_cotangents_of_any_size_are_right() -> None:
+    x = cr.Tensor([[1.0, 2.0, 0.5]], name="x")
+    for size in 1e-300, 1e-150, 1e-20, 1e20, 1e150, 1e300:
+        cr.check(cr.sum(cr.softmax(cr.tanh(x) * 3.0, axis=-1) * cr.sqrt(x)) * size).raise_if_wrong()
