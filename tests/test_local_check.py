@@ -578,9 +578,9 @@ def test_a_network_for_digits_in_seconds() -> None:
         parameters[f"{i}.bias"] = cr.Tensor(np.zeros(sizes[i + 1]))
         x = cr.linear(x, parameters[f"{i}.weight"], parameters[f"{i}.bias"])
         x = cr.relu(x) if i < 2 else x
-    start = time.perf_counter()
+    start = time.process_time()  # of this process: others may be at work
     report = cr.check(cr.softmax_cross_entropy(x, rng.integers(0, 10, 32)), parameters=parameters)
-    assert time.perf_counter() - start < 5.0
+    assert time.process_time() - start < 5.0
     assert report, str(report)
     assert [row.input for row in report.by_parameter()] == list(parameters)
 
