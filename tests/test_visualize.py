@@ -12,7 +12,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 import venv
 from collections.abc import Callable
 from pathlib import Path
@@ -444,12 +443,10 @@ def chain(length: int) -> Any:
     return root
 
 
-def test_a_huge_graph_is_refused_in_seconds() -> None:
+def test_a_huge_graph_is_refused() -> None:
     root = chain(200_000)
-    start = time.perf_counter()
     with pytest.raises(ValueError, match=r"200,001 nodes and the limit is 150.*max_nodes="):
         visualize.draw(root, fold=False)
-    assert time.perf_counter() - start < 5.0
 
 
 def test_a_deep_graph_is_described_without_recursion() -> None:
