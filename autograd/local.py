@@ -44,6 +44,7 @@ BETWEEN = 1.5  # Taylor's formula leaves something of order 2 with the right der
 RANDOM = 2  # cotangents, and directions of each kind
 
 HARDLY = 1e-100  # cotangents that arrive smaller, or larger than 1 by as much, are left to the whole
+CANCELLED = 2.0**-30  # of the result's size over the argument's: as much may cancel inside a rule, and leave rounding
 NOT_LINEAR = "a rule is linear in its cotangent; given the one that arrived, this is not"
 
 SIXTEENTHS = np.r_[-24:-7, 8:25] / 16  # random weights: none near 0, and every floating-point type holds them
@@ -228,9 +229,16 @@ class Trial:
             return set()
         part = self.seeds[0]
         whole, one, other = map(self.operation.pull, (np.asarray(g, float), part, g / size - part))
+        result = largest(np.asarray(self.operation.at({})))
         return {
-            i for i in self.operation.places if whole[i] is not None and not add_up(one[i], other[i], whole[i] / size)
+            i
+            for i in self.operation.places
+            if whole[i] is not None and apart(one[i], other[i], whole[i] / size, CANCELLED * result / self.scale(i))
         }
+
+    def scale(self, place: int) -> float:
+        """The size of an input, 1 at most."""
+        return min(largest(np.nan_to_num(np.asarray(self.operation.inputs[place], float))), 1.0) or 1.0
 
     def of(self, group: list[int]) -> Row:
         """The comparisons of some of the inputs, in one row: the one that says most."""
@@ -284,8 +292,9 @@ class Trial:
         return compared(probe, probe.slopes(), g, summed, mine, terms, g[:, 0] if g.shape[1] == 1 else np.ones(len(g)))
 
 
-def add_up(one: Any, other: Any, whole: Any) -> bool:
-    return largest(one + other - whole) <= CLOSE * (largest(one) + largest(other)) + HARDLY
+def apart(one: Any, other: Any, whole: Any, floor: float) -> bool:
+    """Whether two parts are not the whole; if that is not a number, it cannot be told."""
+    return bool(largest(one + other - whole) > CLOSE * (largest(one) + largest(other)) + floor + HARDLY)
 
 
 def unchanged(before: Any, after: Any) -> bool:

@@ -563,6 +563,19 @@ def test_a_long_chain_needs_no_recursion() -> None:
     assert len(cr.check(y)) == 3_001
 
 
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: cr.sum(cr.softmax(cr.Tensor([0.3, -1.0, 2.0]) * 40.0) * np.array([1.0, 2.0, 3.0])),
+        lambda: cr.sum(cr.where(np.array([False, True]), cr.sqrt(cr.Tensor([0.0, 2.0])), 0.0)),
+        lambda: cr.sum(cr.square(cr.Tensor([1e150, 2e150]))) * 1e-200,
+    ],
+    ids=["what cancels inside a rule", "a branch not taken", "huge"],
+)
+def test_a_rule_is_linear_in_the_cotangent_but_for_rounding(build: Callable[[], Any]) -> None:
+    assert not cr.check(build()).wrong
+
+
 def test_a_network_for_digits() -> None:
     rng = np.random.default_rng(0)
     sizes, x = (784, 16, 16, 10), rng.random((32, 784))
