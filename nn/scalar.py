@@ -200,9 +200,9 @@ def unroll(mlp: Sequential) -> MLP:
     """
     twin = MLP(0, [], fused=False)
     open_for_activation = False
-    for name, layer in vars(mlp).items():
+    for name, layer in enumerate(mlp):
         if isinstance(layer, Linear):
-            twin.layers.append(unrolled_layer(layer, name))
+            twin.layers.append(unrolled_layer(layer, str(name)))
             open_for_activation = True
         elif open_for_activation and isinstance(layer, Activation):
             for neuron in twin.layers[-1].neurons:

@@ -326,6 +326,12 @@ def test_the_unrolled_twin_computes_the_same(activation: str, sizes: list[int]) 
             assert by_name[f"{name}[{','.join(map(str, index))}]"] == pytest.approx(p.grad[index], rel=1e-11, abs=1e-13)
 
 
+def test_a_model_that_was_trained_can_be_unrolled() -> None:
+    mlp = cr.nn.MLP([2, 3, 1], rng=0)
+    expected = scalar.unroll(mlp)([1.0, 2.0]).data
+    assert scalar.unroll(mlp.train())([1.0, 2.0]).data == scalar.unroll(mlp.eval())([1.0, 2.0]).data == expected
+
+
 def test_unrolled_without_bias_and_what_cannot_be_unrolled() -> None:
     linear = cr.nn.Linear(2, 2, bias=False, rng=0)
     twin = scalar.unroll(cr.nn.Sequential(linear, cr.nn.Tanh()))
