@@ -56,10 +56,7 @@ def prepared(images: Array) -> Array:
 
 def network(seed: int = 0) -> cr.nn.MLP:
     """784-16-16-10 with ReLU: 13,002 parameters. It ends in scores; softmax is part of the loss."""
-    model = cr.nn.MLP(SIZES, activation="relu", rng=seed)
-    for name, parameter in model.named_parameters():
-        parameter.name = name
-    return model
+    return cr.nn.MLP(SIZES, activation="relu", rng=seed)
 
 
 def learn(digits: Digits, optimizer: str, rate: float, epochs: int) -> Lesson:
@@ -107,6 +104,30 @@ def drawings(folder: Path, model: cr.nn.MLP, x: Array, y: Array) -> Iterator[Pic
     yield Picture(
         "The same as text", "One line for each node. All that is drawn can be read.", ["network.txt"], wide=True
     )
+
+
+def folds(folder: Path, model: cr.nn.MLP, x: Array, y: Array) -> Iterator[Picture]:
+    """A layer as one box; and the same network in single numbers, far too many to draw each."""
+    loss = cr.nn.cross_entropy(model(x), y)
+    loss.name = "loss"
+    score = cr.nn.scalar.unroll(model)(x[0].tolist())[y[0]]
+    score.name = f"score of {y[0]}"
+    yield folded(folder / "folded", loss, "Folded", "Each layer is a box, which says what it holds.", depth=1)
+    yield folded(
+        folder / "folded_numbers",
+        score,
+        "Folded by itself",
+        f"The score of the {y[0]} for one image, every weight a node of its own: what has the same structure is one box, and "
+        "so thousands of nodes fit a slide.",
+    )
+
+
+def folded(path: Path, root: Any, title: str, caption: str, depth: int | None = None) -> Picture:
+    root.backward()
+    files = [path.with_suffix(suffix) for suffix in (".svg", ".dot", ".mmd", ".txt")]
+    for file in files:
+        cr.visualize.render(root, file, depth=depth)
+    return Picture(title, caption, [file.name for file in files], wide=True)
 
 
 def count(model: cr.nn.Module) -> int:
@@ -176,7 +197,7 @@ def checks(folder: Path, model: cr.nn.MLP, x: Array, y: Array) -> Iterator[Pictu
     wrong = cr.nn.cross_entropy(hidden, y)
     for name, title, loss in (("right", "Checked: right", right), ("wrong", "Checked: one wrong rule", wrong)):
         report = cr.check(loss, parameters=parameters)
-        cr.visualize.render(loss, folder / f"check_{name}.svg", check=report, direction="TB")
+        cr.visualize.render(loss, folder / f"check_{name}.svg", check=report, direction="TB", names=parameters)
         yield Picture(
             title,
             f"Each operation against its own numeric derivative: {report.summary()}.",
@@ -345,6 +366,7 @@ def main() -> None:
         *one_neuron(folder, model, x, y),
         *step_by_step(folder, model, x, y),
         *drawings(folder, model, x, y),
+        *folds(folder, model, x, y),
         *checks(folder, model, x, y),
         *training(folder, lessons, lambda model: cr.nn.cross_entropy(model(many), their_labels)),
         *parameters(folder, model),

@@ -209,7 +209,8 @@ def test_the_gallery_s_page_shows_every_picture_and_nothing_else(gallery: Module
     x, y = rng.uniform(size=(4, 784)), np.arange(4)
     model = gallery.network()
     pictures = [*gallery.one_neuron(tmp_path, model, x, y), *gallery.drawings(tmp_path, model, x, y)]
-    pictures += gallery.parameters(tmp_path, model)
+    pictures += [*gallery.folds(tmp_path, model, x, y), *gallery.parameters(tmp_path, model)]
+    assert "12,576 nodes" in (tmp_path / "folded_numbers.txt").read_text(encoding="utf-8")
     text = gallery.write_page(tmp_path, "<b>1 & 2</b>", pictures).read_text(encoding="utf-8")
     assert "<p>&lt;b&gt;1 &amp; 2&lt;/b&gt;</p>" in text
     assert "default-src 'none'" in text
