@@ -319,6 +319,25 @@ def test_modules_fold_and_unfold(browser: Any, tmp_path: Path) -> None:
 
 
 @needs_browser
+def test_the_keyboard_keeps_its_place(browser: Any, tmp_path: Path) -> None:
+    """What is drawn anew has the focus that the old one had, and Tab leads to the graph still."""
+    model = cr.nn.scalar.MLP(2, [3, 1], activation="tanh", rng=0, fused=False)
+    with Tab(browser, (model([0.5, -1.0]) - 1.0) ** 2, tmp_path) as tab:
+        focused = "document.activeElement.id || document.activeElement.getAttribute('class')"
+        tab.press("ArrowDown", "Enter")
+        assert "node" in tab.page.evaluate(focused)
+        tab.page.focus("#selected .history button")
+        tab.press("Enter")
+        assert tab.page.evaluate(focused) == "panel"
+        tab.press("F")
+        assert tab.page.locator(".node[tabindex='0']").count() == 1
+        tab.page.focus(".node.group")
+        tab.press("Enter")
+        assert "node" in tab.page.evaluate(focused)
+        assert tab.page.locator(".node[tabindex='0']").count() == 1
+
+
+@needs_browser
 def test_a_large_graph_is_folded_at_first(browser: Any, tmp_path: Path) -> None:
     model = cr.nn.scalar.MLP(2, [8, 8, 1], activation="tanh", rng=0, fused=False)
     with Tab(browser, model([0.5, -1.0]) ** 2, tmp_path) as tab:

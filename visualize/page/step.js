@@ -668,7 +668,9 @@ function describe(run, phase) {
   const kicker = h("p", { class: `kicker ${phase}` }, `${TITLES[step.phase]} · step ${at + 1} of ${stops.length}`);
   const inside = run.length > 1 ? summary(run) : ({ given: opening, forward, seed: seeded, backward, done: closing })[step.phase](step);
   const kept = selected === null ? null : history(selected);
+  const held = $("panel").contains(document.activeElement);  // with the keyboard: what had the focus is gone
   $("panel").replaceChildren(kicker, ...[inside].flat(9).filter(Boolean), ...(kept ? [kept] : []));
+  if (held) $("panel").focus({ preventScroll: true });
   $("panel").scrollTop = 0;
 }
 
@@ -794,8 +796,10 @@ function select(id, reveal) {
 }
 
 function refold(anchor) {
-  const before = anchor && boxes.get(anchor);
+  const before = anchor && boxes.get(anchor), held = drawn.all.find(box => box.made === document.activeElement)?.members[0];
   draw();
+  rove(boxes.get(homes[held ?? story.root]));
+  if (held) boxes.get(homes[held]).made.focus();
   const stop = stops.find(i => i >= now) ?? stops.at(-1);
   if (selected !== null && homes[selected][0] === "g") selected = null;
   show(stop, true);
