@@ -7,6 +7,7 @@ variable. Its verdict follows from numbers that the row holds, so that a reader 
 from __future__ import annotations
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -85,7 +86,7 @@ class Row:
             f"{self.autograd:.9g}",
             f"{self.numeric:.9g}",
             "" if self.left is None else f"{self.left:.6g} … {self.right:.6g}",
-            f"{self.error:.1e}",
+            f"{self.error if self.error >= sys.float_info.min else 0.0:.1e}",  # smaller ones only mean underflow
             f"{self.relative_error:.1e}",
             self.verdict + (f" ({self.digits:.0f} digits)" if self.verdict == NOISY else ""),
             brief(self.line),
