@@ -683,6 +683,18 @@ def test_charts_of_losses_that_hardly_differ(tab: Any) -> None:
 
 
 @browser_needed
+def test_a_logarithmic_axis_has_round_numbers(tab: Any) -> None:
+    with cr.visualize.live(weights()) as page:
+        tab.goto(page.url)
+        for loss in (4.0, 0.15):
+            page.update(loss)
+        page.measure()
+        tab.click("#loss-log")
+        until(lambda: tab.locator("#losses svg text").count() > 4)
+        assert tab.locator("#losses svg text").all_text_contents()[:5] == ["0.2", "0.5", "1", "2", "0"]
+
+
+@browser_needed
 def test_a_lost_connection_is_shown(chromium: Any) -> None:
     context = chromium.new_context(viewport={"width": 390, "height": 800}, color_scheme="dark")
     tab = context.new_page()

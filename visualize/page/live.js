@@ -110,7 +110,9 @@ function powers(low, high) {
   const first = Math.ceil(low - 1e-9), last = Math.floor(high + 1e-9), every = Math.max(1, Math.ceil((last - first + 1) / 6));
   const found = [];
   for (let e = first; e <= last; e += every) found.push(e);
-  return found.length > 1 ? found : ticks(low, high, 3);
+  if (found.length > 1) return found;
+  const between = [first - 1, first].flatMap(e => [1, 2, 5].map(k => e + Math.log10(k))).filter(y => y >= low && y <= high);
+  return between.length > 1 ? between : ticks(low, high, 3);
 }
 
 function chart(place, lines, what, logarithmic) {
