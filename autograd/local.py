@@ -383,7 +383,8 @@ def advice(order: float) -> str:
     return "" if math.isnan(order) else f"Taylor order {order:.1f}: {'right' if order > BETWEEN else 'wrong'}"
 
 
-def paired(
+def compared(
+    probe: Probe,
     found: Slopes,
     g: Array,
     summed: Callable[[Array], Array],
@@ -392,9 +393,10 @@ def paired(
     unit: Array,
     shape: tuple[int, ...] | None = None,
 ) -> Compared:
-    """Numbers by the rule beside the slopes of the results, weighted by g and summed to them."""
+    """Numbers by the rule beside the slopes of the results, weighted by g and summed to them; and where these do not agree
+    or say little, second opinions."""
     left, right = g * found.left, g * found.right
-    return Compared(
+    part = Compared(
         autograd,
         summed(g * found.value),
         summed(np.abs(g) * found.error),
@@ -408,20 +410,6 @@ def paired(
         unit,
         shape,
     )
-
-
-def compared(
-    probe: Probe,
-    found: Slopes,
-    g: Array,
-    summed: Callable[[Array], Array],
-    autograd: Array,
-    terms: Array,
-    unit: Array,
-    shape: tuple[int, ...] | None = None,
-) -> Compared:
-    """Numbers by the rule beside numeric ones, and where these do not agree or say little, second opinions."""
-    part = paired(found, g, summed, autograd, terms, unit, shape)
     if not np.all(np.isin(part.verdicts(), (RIGHT, KINK))):
         part = part.settled_by(summed(g * probe.by_complex_step()))
     if np.any(part.verdicts() == WRONG):
