@@ -65,7 +65,7 @@ class Node:
     birth: int
     grad: Any
     name: str | None
-    call: Call | None
+    call: Call | None  # the outermost call of a module that this is a result of
 
     @property
     def inputs(self) -> tuple[Any, ...]:
@@ -126,11 +126,6 @@ class Node:
                 node.grad = g
             if type(g) is not float:
                 held.add(id(g))
-
-
-def call_of(node: Node) -> Call | None:
-    """The outermost call of a module that the node is a result of, if any."""
-    return node.call
 
 
 class Watcher:

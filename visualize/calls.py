@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-from chainrule.autograd.graph import Node, ancestry, call_of
+from chainrule.autograd.graph import Node, ancestry
 
 
 @runtime_checkable
@@ -45,7 +45,7 @@ class Calls:
     parameters: dict[int, str] = field(default_factory=dict)  # paths, by the id of the node
 
     def __post_init__(self) -> None:
-        if all(call_of(node) is None for node in self.nodes):
+        if all(node.call is None for node in self.nodes):
             self.homes = [WHOLE] * len(self.nodes)
             return
         self.parameters = parameter_paths(self.nodes)
@@ -62,7 +62,7 @@ class Calls:
         for i in range(len(self.nodes) - 1, -1, -1):
             node, home = self.nodes[i], given[i]
             if node.args:
-                call = call_of(node)
+                call = node.call
                 while call is not None:
                     home = self.enter(entered, home, call.module, call.start)
                     call = call.inner
@@ -166,7 +166,7 @@ def changed_since(nodes: Iterable[Node]) -> set[int]:
 
 def parameter_paths(nodes: Iterable[Node]) -> dict[int, str]:
     """The paths of the parameters of the outermost modules that were called, by `id`. A shared one has its first."""
-    modules = {id(call.module): call.module for node in nodes if (call := call_of(node)) is not None}
+    modules = {id(call.module): call.module for node in nodes if (call := node.call) is not None}
     inside = {id(part) for module in modules.values() for _, part in module.named_modules() if part is not module}
     paths: dict[int, str] = {}
     for number, module in modules.items():
