@@ -42,6 +42,22 @@ class Residual(cr.nn.Module):
         return x
 
 
+class Unrolled(cr.nn.Module):
+    """A recurrent network: one result at the end, or the sum of a loss at each step."""
+
+    def __init__(self, every_step: bool) -> None:
+        self.inner, self.state, self.head = (cr.nn.Linear(n, 4, rng=n) for n in (3, 4, 4))
+        self.every_step = every_step
+
+    def forward(self, rows: Any) -> Any:
+        h: Any = np.zeros((1, 4))
+        losses: list[Any] = []
+        for row in rows:
+            h = cr.tanh(self.inner(row) + self.state(h))
+            losses += [(self.head(h) ** 2).mean()] * self.every_step
+        return sum(losses) if self.every_step else self.head(h).sum()
+
+
 class Cell(cr.nn.Module):
     """Two results from one call, of which a caller may use either."""
 
@@ -138,6 +154,10 @@ def threads() -> Any:
     return sum(results)
 
 
+def unrolled(steps: int, every_step: bool = False) -> Any:
+    return Unrolled(every_step)(np.sin(np.arange(3.0 * steps)).reshape(steps, 1, 3))
+
+
 def chain(length: int = 1000) -> Any:
     y = cr.Value(0.5, name="x")
     for i in range(length):
@@ -157,6 +177,8 @@ GRAPHS: dict[str, Callable[[], Any]] = {
     "moons, fused": lambda: moons(10, fused=True),
     "residual": residual,
     "recurrent": recurrent,
+    "unrolled": lambda: unrolled(20),
+    "a loss at every step": lambda: unrolled(30, every_step=True),
     "called twice": twice,
     "two results": cells,
     "a value kept": keeps,
@@ -328,6 +350,35 @@ def test_a_small_graph_is_not_folded() -> None:
     drawn = visualize.diagram(model(inputs()).sum())
     assert not titles(drawn)
     assert drawn.nodes == visualize.diagram(model(inputs()).sum(), fold=False, max_nodes=None).nodes
+
+
+def squares(length: int) -> Any:
+    y = cr.Value(0.9)
+    for _ in range(length):
+        y = y * y
+    return y
+
+
+LENGTHS: list[tuple[Callable[[], Any], list[int]]] = [
+    (lambda: squares(20), []),
+    (lambda: squares(21), [21]),
+    (lambda: chain(40), []),
+    (lambda: unrolled(5), []),
+    (lambda: unrolled(20), [18]),
+    (lambda: unrolled(8, every_step=True), [6, 7]),
+    (lambda: unrolled(30, every_step=True), [28, 29]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("build", "expected"), LENGTHS)
+def test_what_repeats_itself_for_longer_than_a_page_is_folded(build: Callable[[], Any], expected: list[int]) -> None:
+    root = build()
+    drawn = visualize.diagram(root)
+    assert [node.fold.times for node in drawn.nodes if node.fold and node.fold.serial] == expected
+    assert not expected or len(drawn.nodes) <= 30
+    assert expected or not titles(drawn)
+    require_sound(root, drawn, 150)
+    assert not titles(visualize.diagram(root, max_nodes=None))
 
 
 DEPTHS: list[tuple[int, list[tuple[str, str]]]] = [

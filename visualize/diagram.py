@@ -22,7 +22,7 @@ from chainrule.autograd.report import WORST_FIRST, WRONG, Report
 from chainrule.autograd.source import line_of
 
 from .calls import changed_since, in_order, parameter_paths
-from .fold import Group, Part, folded, framed, tree
+from .fold import Group, Part, fits, folded, framed, tree
 from .names import chosen, names_in
 from .verdicts import marked
 from .wiring import Kind, Wiring
@@ -150,9 +150,9 @@ def diagram(
 
     An array of up to four elements shows them, a larger one its root mean square ("rms").
 
-    A graph of more than `max_nodes` (None: no limit) values and constants is folded, so that never more boxes are
-    described: calls of modules become one box, parts of the same structure too ("× 16"), steps that follow one another,
-    chains; what is still too much is cut into pieces. `open` names folds that are to be opened, by the paths that the
+    A graph of more than `max_nodes` (None: no limit) values and constants, or of more than 20 results one after another,
+    is folded, and never more than `max_nodes` boxes are described: calls of modules become one box, parts of the same
+    structure too ("× 16"), steps that follow one another, chains; what is still too much is cut into pieces. `open` names folds that are to be opened, by the paths that the
     folds show, such as "layers.0"; they go first. The rest is opened as far as there is room, or down to `depth` calls
     of modules: 0 shows none from inside. With `fold=False` nothing is folded.
 
@@ -179,10 +179,11 @@ def diagram(
     paths = options(max_nodes, depth, open)
     nodes = collected(root, None if fold else max_nodes)
     known = Names(nodes, names)
-    if fold and (paths or depth is not None or not fits(nodes, max_nodes)):
+    if fold:
         wiring = Wiring(nodes, known.variables)
-        parts = folded(wiring, max_nodes or len(wiring.kinds), depth, paths)
-        return Folded(wiring, parts, known, None if check is None else marked(everything(nodes), check)).diagram()
+        if paths or depth is not None or not fits(wiring, max_nodes):
+            parts = folded(wiring, max_nodes or len(wiring.kinds), depth, paths)
+            return Folded(wiring, parts, known, None if check is None else marked(everything(nodes), check)).diagram()
     drawn = everything(nodes)
     return known.given_to(drawn if check is None else marked(drawn, check), nodes)
 
@@ -198,11 +199,6 @@ def options(max_nodes: int | None, depth: int | None, paths: Iterable[str]) -> l
         if not isinstance(path, str):
             raise TypeError(f"visualize: open must hold names of folds, such as 'layers.0', got {path!r}")
     return listed
-
-
-def fits(nodes: Sequence[Node], max_nodes: int | None) -> bool:
-    """Whether all values and constants may be shown."""
-    return max_nodes is None or (len(nodes) <= max_nodes and len(numbered(nodes)) <= max_nodes)
 
 
 class Names:

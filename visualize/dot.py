@@ -101,9 +101,9 @@ def draw(
     one data changed since, or a gradient of an earlier pass. The heavy border marks `root`. Of arrays with more than four
     elements the root mean square stands for data and gradient.
 
-    A graph of more than `max_nodes` values and constants is folded: a solid box stands for many, and says what it holds;
-    a number on an arrow to or from it, how many values pass. Frames are calls of modules. `depth`, `open`, `names` and
-    `fold` are those of `diagram`.
+    A graph of more than `max_nodes` values and constants, or of more than 20 results one after another, is folded: a
+    solid box stands for many, and says what it holds; a number on an arrow to or from it, how many values pass. Frames
+    are calls of modules. `depth`, `open`, `names` and `fold` are those of `diagram`.
 
     With `check`, the report of `cr.check(root)` or of a `cr.gradcheck` of the same graph, colours and borders show
     verdicts instead, and an operation whose rule is wrong says so with both numbers.

@@ -1,4 +1,4 @@
-"""Which boxes a drawing shows of a graph that is too large to be drawn node by node.
+"""Which boxes a drawing shows of a graph that is too large, or too long, to be drawn node by node.
 
 A `Box` is a part of the graph. At first one box holds all; then boxes are replaced by what they hold, for as long as the
 drawing keeps to its budget. What a box holds is a sequence in which every argument comes before its result: of the calls
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import Enum
 from heapq import heapify, heappop, heappush
 from itertools import groupby, pairwise, takewhile
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ from .wiring import Kind, Numbers, Wiring
 EDGES = 1  # so many arrows for each box of the budget can still be told apart
 PIECES = (12, 8, 6, 4, 3, 2, 1)  # into how many a sequence is cut
 BETWEEN = 2.5  # arrows for each piece that can still be told apart
+DEEPEST = 20  # so many results one after another can still be seen at once
 SHORTEST = 3  # of fewer steps one after another, or nodes in a chain, no box is made
 WIDTHS = (1, 4, 16)  # of what is looked at to find repetitions; in long sequences one symbol says too little
 LONGEST_STEP = 2000
@@ -356,7 +357,11 @@ class Folding:
         It must halve the sequence: else it only tears apart what repeats itself.
         """
         row = self.row(cells)
-        deep = depths(row) if any(isinstance(cell, Box) and len(cell.items) > 1 for cell in cells) else None
+        deep = (
+            depths(len(cells), row.pairs)
+            if any(isinstance(cell, Box) and len(cell.items) > 1 for cell in cells)
+            else None
+        )
         classes: list[int] = []
         found: dict[tuple[int, ...], int] = {}
         for j, cell in enumerate(cells):
@@ -377,7 +382,13 @@ class Folding:
         return [bundles[number] for number in sorted_forward(count, np.array(classes)[row.pairs])]
 
     def repeated(self, cells: list[Cell], around: Box) -> list[Cell]:
-        """One cell for steps of equal structure that follow one another, each using the one before."""
+        """One cell for steps of equal structure that follow one another, each using the one before; then for those that
+        only now are equal, as they use such a cell, like a sum over the results of steps."""
+        while len(shorter := self.repeated_once(cells, around)) < len(cells):
+            cells = shorter
+        return cells
+
+    def repeated_once(self, cells: list[Cell], around: Box) -> list[Cell]:
         row = self.row(cells)
         known: dict[object, int] = {}
         arities = np.diff(row.bounds).tolist()
@@ -710,6 +721,14 @@ class Folding:
         return tuple(boxes[0] for boxes in takewhile(lambda boxes: len(set(boxes)) == 1, zip(*chains, strict=False)))
 
 
+def fits(wiring: Wiring, limit: int | None) -> bool:
+    """Whether a graph may be drawn node by node."""
+    if limit is None:
+        return True
+    uses = np.stack([wiring.sources, wiring.targets])
+    return len(wiring.kinds) <= limit and max(depths(len(wiring.kinds), uses)) <= DEEPEST
+
+
 def folded(wiring: Wiring, limit: int, depth: int | None, paths: Sequence[str]) -> list[Part]:
     """The parts of a drawing of at most `limit` boxes."""
     folding = Folding(wiring, limit)
@@ -771,10 +790,10 @@ def together(things: Numbers, keys: Sequence[Hashable]) -> list[Numbers]:
     return [np.array(same, np.int32) for same in found.values()]
 
 
-def depths(row: Row) -> list[int]:
-    """How many cells there are on the longest way to each from the first."""
-    deep = [0] * len(row.cells)
-    for earlier, later in zip(*row.pairs.tolist(), strict=True):
+def depths(count: int, pairs: NDArray[np.signedinteger[Any]]) -> list[int]:
+    """How many cells there are on the longest way to each of so many from the first."""
+    deep = [0] * count
+    for earlier, later in zip(*pairs.tolist(), strict=True):
         deep[later] = max(deep[later], deep[earlier] + 1)
     return deep
 
