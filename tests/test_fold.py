@@ -381,6 +381,26 @@ def test_what_repeats_itself_for_longer_than_a_page_is_folded(build: Callable[[]
     assert not titles(visualize.diagram(root, max_nodes=None))
 
 
+class Normed(cr.nn.Module):
+    """A residual network with a norm in each block and one more at the end."""
+
+    def __init__(self, blocks: int) -> None:
+        self.blocks = [cr.nn.Sequential(cr.nn.LayerNorm(3), cr.nn.Linear(3, 3, rng=i)) for i in range(blocks)]
+        self.norm, self.head = cr.nn.LayerNorm(3), cr.nn.Linear(3, 1, rng=9)
+
+    def forward(self, x: Any) -> Any:
+        for block in self.blocks:
+            x = x + block(x).relu()
+        return self.head(self.norm(x))
+
+
+@pytest.mark.parametrize(("blocks", "norms"), [(1, 0), (2, 3), (6, 3), (30, 3)])
+def test_modules_become_arithmetic_all_or_none(blocks: int, norms: int) -> None:
+    drawn = visualize.diagram(Normed(blocks)(inputs()).sum())
+    assert [title for title, _, _ in titles(drawn)].count("LayerNorm") == norms
+    assert norms == 0 or {node.operation for node in drawn.nodes if node.operation} == {"relu", "add", "sum"}
+
+
 DEPTHS: list[tuple[int, list[tuple[str, str]]]] = [
     (0, [("Residual", "Residual")]),
     (1, [("Linear", "stem"), ("Block", "blocks.0"), ("Block", "blocks.1")]),

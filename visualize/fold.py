@@ -33,6 +33,7 @@ DEEPEST = 20  # so many results one after another can still be seen at once
 SHORTEST = 3  # of fewer steps one after another, or nodes in a chain, no box is made
 WIDTHS = (1, 4, 16)  # of what is looked at to find repetitions; in long sequences one symbol says too little
 LONGEST_STEP = 2000
+LAST = (math.inf, "")  # of the turns in which boxes are opened
 MANY = 50_000  # things outside of boxes are too many to look at one by one
 
 
@@ -538,12 +539,21 @@ class Folding:
         ranks[[box.number for box in self.boxes]] = np.arange(len(self.boxes))
         return ranks
 
-    def edges(self) -> int:
-        """How many arrows there are between boxes."""
+    def arrows(self) -> NDArray[np.int64]:
+        """All pairs of positions of a box and of one that uses it, each once, by the latter."""
         sources, targets = self.wiring.sources, self.wiring.targets
         computed = self.wiring.kinds[sources] == Kind.RESULT
-        a, b = self.owner[sources[computed]].astype(np.int64), self.owner[targets[computed]]
-        return len(np.unique((a * len(self.numbered) + b)[a != b]))
+        ranks, count = self.ranks().astype(np.int64), len(self.boxes)
+        earlier, later = ranks[self.owner[sources[computed]]], ranks[self.owner[targets[computed]]]
+        return np.stack(np.divmod(np.unique((later * count + earlier)[earlier != later]), count)[::-1])
+
+    def edges(self) -> int:
+        """How many arrows there are between boxes."""
+        return len(self.arrows()[0])
+
+    def longest_way(self) -> int:
+        """How many boxes come one after another."""
+        return 1 + max(depths(len(self.boxes), self.arrows()))
 
     def homes(self) -> tuple[NDArray[np.bool], Numbers]:
         """Of what was not computed: whether it is drawn inside a box, and the position of the first that uses it."""
@@ -591,7 +601,7 @@ class Folding:
     # What to open
 
     def choose(self, depth: int | None, names: Sequence[str]) -> None:
-        """Open what was asked for; then level by level whatever the budget allows, or all down to a depth of calls."""
+        """Open what was asked for; then in turn whatever the budget allows, or all down to a depth of calls."""
         whole = self.boxes[0]
         budget = self.limit
         if names:
@@ -603,11 +613,18 @@ class Folding:
             self.open_path(name)
         tried: set[int] = set()
         while waiting := [box for box in self.boxes if box.number not in tried and self.inviting(box, depth)]:
-            level = min(box.level for box in waiting)
-            title = next(box.title for box in waiting if box.level == level)
-            same = [box for box in waiting if (box.level, box.title) == (level, title)]
+            turn = min(map(self.turn, waiting))
+            same = [box for box in waiting if self.turn(box) == turn]
             tried.update(box.number for box in same)
-            self.open_all(same)
+            self.open_all(same, DEEPEST if turn == LAST and depth is None else math.inf)
+
+    def turn(self, box: Box) -> tuple[float, str]:
+        """Level by level, and of each what has the same title; at last the modules inside of others that call none, all or
+        none of them: arithmetic does not stand beside modules."""
+        call = box.items[0] - self.size if box.items else NOWHERE
+        if call > WHOLE and box.level > 1 and all(item < self.size for item in self.inside[call]):
+            return LAST
+        return box.level, box.title
 
     def inviting(self, box: Box, depth: int | None) -> bool:
         """Whether a box is to be opened if there is room."""
@@ -620,10 +637,10 @@ class Folding:
         one = box if box.form is Form.STEP else next(iter(box.items or box.parts))
         return len(self.results(one))
 
-    def open_all(self, boxes: list[Box]) -> None:
-        """Open boxes of one kind, all or none."""
+    def open_all(self, boxes: list[Box], deepest: float) -> None:
+        """Open boxes, all or none: none if then more than so many come one after another."""
         before = self.boxes, self.owner.copy(), self.opened.copy()
-        if not all(self.open(box) for box in boxes):
+        if not all(self.open(box) for box in boxes) or self.longest_way() > deepest:
             self.boxes, self.owner, self.opened = before
 
     def open_path(self, path: str) -> None:
