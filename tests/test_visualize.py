@@ -189,6 +189,19 @@ def test_numbers(data: float, shown: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("data", "shown"),
+    [(1.0, "1"), (1.0001, "1.0001"), (1.0 + 2**-52, "1.0000000000000002"), (-1.99999, "-1.99999"), (9999.7, "9999.7"), (0.70710678, "0.7071"),
+     (1234567.0, "1.235e6"), (math.nan, "NaN"), (math.inf, "inf"), (3, "3"), (np.array([1.0, 0.99999]), "1, 0.99999"), (np.float32(1.0001), "1.0001")],
+)  # fmt: skip
+def test_a_constant_that_is_not_whole_never_reads_as_if_it_were(data: Any, shown: str) -> None:
+    root = cr.Tensor([0.5, 2.0]) * data
+    assert visualize.diagram(root).nodes[1].data.text == shown
+    assert str(visualize.diagram(root)).splitlines()[2].endswith(shown)
+    assert f"{shown}</" in visualize.draw(root).source
+    assert f"<br>{shown}" in visualize.mermaid(root).replace("<b>", "").replace('["', "<br>")
+
+
+@pytest.mark.parametrize(
     ("data", "text", "magnitude"),
     [
         ([3.0, 4.0], "3, 4", math.sqrt(12.5)),

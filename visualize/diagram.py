@@ -42,6 +42,7 @@ class Quantity:
     numbers: tuple[float, ...] | None  # the elements, last axis fastest; None if there are too many to show
     shape: tuple[int, ...] | None = None  # None for a plain number
     dtype: str | None = None
+    given: bool = False  # a constant: no rounding makes a whole number of it
 
     @property
     def finite(self) -> bool:
@@ -51,7 +52,7 @@ class Quantity:
     def text(self) -> str:
         if self.numbers is None:
             return number(self.magnitude)
-        return ", ".join(map(number, self.numbers)) or "empty"
+        return ", ".join(map(told_apart if self.given else number, self.numbers)) or "empty"
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +259,7 @@ def everything(nodes: Sequence[Node]) -> Diagram:
             for position, derivative in enumerate(local_derivatives(node)):
                 arg, source = node.args[position], ids[key(node, position)]
                 if not isinstance(arg, Node) and source > len(shown):
-                    shown.append(DiagramNode(source, "", quantity(arg), None, constant=True))
+                    shown.append(DiagramNode(source, "", constant(arg), None, constant=True))
                 edges.append(DiagramEdge(source, target, position, derivative))
             shown.append(described(node, target, node.name or "", id(node) in changed, before_backward))
     return Diagram(len(shown), tuple(shown), tuple(edges))
@@ -345,7 +346,7 @@ class Folded:
             if nodes:
                 node = nodes[0]
                 return described(node, number, self.names.of(node), id(node) in self.changed, self.before_backward)
-            return DiagramNode(number, self.names.of(things[0]), quantity(things[0]), None, constant=True)
+            return DiagramNode(number, self.names.of(things[0]), constant(things[0]), None, constant=True)
         grads = [node.grad for node in out if isinstance(node, Node) and node.grad is not None]
         return DiagramNode(
             number,
@@ -452,6 +453,10 @@ def quantity(x: Any) -> Quantity:
     return Quantity(root_mean_square(x), numbers, shape, dtype)
 
 
+def constant(x: Any) -> Quantity:
+    return dataclasses.replace(quantity(x), given=True)
+
+
 def root_mean_square(x: Any) -> float:
     """In double precision and scaled by the largest, so that it overflows only where the answer does."""
     if type(x) is float or isinstance(x, int):
@@ -486,13 +491,19 @@ def brief(x: Any) -> str:
     return "…" if x is Ellipsis else str(x) if isinstance(x, int | str | np.dtype) else type(x).__name__
 
 
-def number(x: float) -> str:
-    """Four significant digits; whole numbers below a million in full."""
+def told_apart(x: float) -> str:
+    """As many digits as it takes to tell a number from a whole one."""
+    texts = [number(x, digits) for digits in (4, 6, 9, 17)]
+    return next((text for text in texts if x.is_integer() or not float(text).is_integer()), texts[-1])
+
+
+def number(x: float, digits: int = 4) -> str:
+    """So many significant digits; whole numbers below a million in full."""
     if not math.isfinite(x):
         return "NaN" if x != x else "inf" if x > 0 else "-inf"
     if abs(x) < 1e6 and x == int(x):
         return str(int(x))
-    mantissa, e, exponent = f"{x:.4g}".partition("e")
+    mantissa, e, exponent = f"{x:.{digits}g}".partition("e")
     return f"{mantissa}e{int(exponent)}" if e else mantissa
 
 
