@@ -550,6 +550,7 @@ REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"depth": 1.5}, ValueError, "got 1.5"),
     ({"max_nodes": 0}, ValueError, "max_nodes must be a positive integer"),
     ({"names": ["x"]}, TypeError, "names must be a mapping .* got list"),
+    ({"names": {1: cr.Value(1.0)}}, TypeError, "the keys of names must be strings, as in {'x': x}; got 1"),
     ({"open": ["layers.0"], "max_nodes": 1}, ValueError, "no room to open 'layers.0'; raise max_nodes=1"),
     ({"fold": False, "max_nodes": 9}, ValueError, "the limit is 9"),
 ]

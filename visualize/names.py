@@ -16,12 +16,16 @@ def names_in(variables: Mapping[str, Any]) -> dict[int, str]:
     """A name for every node, array and module that is among the variables, by `id`; the first of several.
 
     Lists, tuples and dicts are looked into, as in `w[0]` or `w['a']`, and modules for their parameters, as in
-    `model.layers.0.bias`. Variables that begin with an underscore are left out. Raises `TypeError` for no mapping.
+    `model.layers.0.bias`. Variables that begin with an underscore are left out. Raises `TypeError` for no mapping, and for
+    a key that is no string.
     """
     if not isinstance(variables, Mapping):
         raise TypeError(
             f"visualize: names must be a mapping from names to what they name, as locals() is; got {type(variables).__name__}"
         )
+    for name in variables:
+        if not isinstance(name, str):
+            raise TypeError(f"visualize: the keys of names must be strings, as in {{'x': x}}; got {name!r}")
     found: dict[int, str] = {}
     modules = []
     for path, thing in walk(variables):
@@ -36,7 +40,7 @@ def names_in(variables: Mapping[str, Any]) -> dict[int, str]:
 
 def walk(variables: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Nodes, arrays and modules, those by themselves before those in containers."""
-    pending = [(name, x) for name, x in variables.items() if isinstance(name, str) and not name.startswith("_")]
+    pending = [(name, x) for name, x in variables.items() if not name.startswith("_")]
     seen: set[int] = set()
     for path, x in pending:  # which grows
         if isinstance(x, Node | np.ndarray) or (isinstance(x, Structured) and not isinstance(x, type)):
