@@ -459,6 +459,8 @@ def assigned(text: str) -> tuple[str, Value | Tensor]:
     if name in FUNCTIONS or name in CONSTANTS:
         what = "function" if name in FUNCTIONS else "constant"
         raise ExpressionError(f"{name} is a {what}; choose another name", text, 0, len(name))
+    if not text[len(name) + 1 :].strip():
+        raise ExpressionError(f"{name} is given no value; write it behind the =, as in {name}=2", text, 0, len(text))
     value = parse(text, len(name) + 1)
     for step in value.steps:
         if isinstance(step, Variable):
