@@ -445,6 +445,22 @@ def test_one_of_a_series_is_set_apart(path: str) -> None:
     require_sound(root, drawn, 150)
 
 
+def two_loops() -> Any:
+    y = cr.Value(0.5, name="x")
+    for _ in range(12):
+        y = cr.tanh(y) * 0.9
+    for _ in range(12):
+        y = cr.sin(y) + 0.1
+    return y
+
+
+def test_steps_of_two_loops_are_told_apart() -> None:
+    drawn = visualize.diagram(two_loops(), max_nodes=6)
+    assert [path for _, path, _ in titles(drawn)] == ["step[0]", "step[…]", "step#2[0]", "step#2[…]"]
+    inner = visualize.diagram(two_loops(), open=["step#2[3]"])
+    assert [times for _, _, times in titles(inner)] == [11, 3, 8]
+
+
 def test_folds_without_modules_are_opened_by_the_paths_they_show() -> None:
     root = built([(random.Random(i).randrange(5), i * i % 7, i * i % 29) for i in range(2000)])
     drawn = visualize.diagram(root)

@@ -409,9 +409,7 @@ class Folding:
             return Box(Form.SERIES, boxes[0].title, path, parts=tuple(cells))
         box = self.made_of(Form.SERIES, "step", (), around)
         starts = range(0, len(cells), step)
-        box.parts = tuple(
-            Box(Form.STEP, "step", f"{box.path}[{i}]", parts=tuple(cells[j : j + step])) for i, j in enumerate(starts)
-        )
+        box.parts = tuple(Box(Form.STEP, "step", "", parts=tuple(cells[j : j + step])) for j in starts)
         return box
 
     def chained(self, cells: list[Cell], around: Box) -> list[Cell]:
@@ -523,6 +521,10 @@ class Folding:
                 met[box.path] += 1
                 if met[box.path] > 1:
                     box.path = f"{box.path}#{met[box.path]}"
+            if box.form is Form.SERIES and not box.rest:
+                for i, part in enumerate(box.parts):
+                    if isinstance(part, Box) and part.form is Form.STEP:
+                        part.path = f"{box.path}[{i}]"
             self.own(self.enlisted(box))
         return boxes
 
