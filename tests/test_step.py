@@ -234,7 +234,7 @@ ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: visualize.story(cr.Tensor([1.0, 2.0]) * 2.0), ValueError, "needs a seed"),
     (lambda: visualize.story(changed()), RuntimeError, "was changed after"),
     (lambda: visualize.story(constant()), RuntimeError, "a constant"),
-    (lambda: visualize.story(chain(3000)), ValueError, r"3,001 nodes and the limit is 2,000.*max_nodes"),
+    (lambda: visualize.story(chain(3000)), ValueError, r"3,001 nodes and the limit is 2,000.*folded, as draw\(root\) does.*max_nodes"),
     (lambda: visualize.step(neuron(), "neuron.txt"), ValueError, r"\.html.*neuron\.txt"),
     (lambda: visualize.step(neuron(), "no/such/folder/neuron.html"), FileNotFoundError, "no folder"),
     (lambda: visualize.step(chain(100), "chain.gif"), ValueError, "too many for pictures"),

@@ -239,8 +239,8 @@ def collected(root: Node, max_nodes: int | None) -> list[Node]:
     nodes = in_order(root)
     if max_nodes is not None and len(nodes) > max_nodes:
         raise ValueError(
-            f"visualize: the graph has {len(nodes):,} nodes and the limit is {max_nodes:,}. Let it be folded, draw a part "
-            "of it (any value inside can be the root), or raise the limit with max_nodes=; "
+            f"visualize: the graph has {len(nodes):,} nodes and the limit is {max_nodes:,}. Draw it folded, as "
+            "draw(root) does, take a part of it (any value inside can be the root), or raise the limit with max_nodes=; "
             "print(cr.visualize.diagram(root, fold=False, max_nodes=None)) lists a graph of any size."
         )
     return nodes
