@@ -14,9 +14,8 @@ from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from heapq import heapify, heappop, heappush
 from itertools import groupby, pairwise, takewhile
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 from chainrule.autograd.graph import Node
 
 from .calls import NOWHERE, WHOLE, in_order
+from .repetition import Row, depths, run_length, sorted_forward, suspected_runs
 from .wiring import Kind, Numbers, Wiring
 
 EDGES = 1  # so many arrows for each box of the budget can still be told apart
@@ -31,8 +31,6 @@ PIECES = (12, 8, 6, 4, 3, 2, 1)  # into how many a sequence is cut
 BETWEEN = 2.5  # arrows for each piece that can still be told apart
 DEEPEST = 20  # so many results one after another can still be seen at once
 SHORTEST = 3  # of fewer steps one after another, or nodes in a chain, no box is made
-WIDTHS = (1, 4, 16)  # of what is looked at to find repetitions; in long sequences one symbol says too little
-LONGEST_STEP = 2000
 LAST = (math.inf, "")  # of the turns in which boxes are opened
 MANY = 50_000  # things outside of boxes are too many to look at one by one
 
@@ -110,11 +108,6 @@ class Box:
     number: int = NOWHERE
 
     @property
-    def plain(self) -> bool:
-        """Whether it is a single result, though perhaps that of a call."""
-        return self.form is Form.ALIKE and len(self.items) == 1
-
-    @property
     def times(self) -> int:
         return len(self.items) if self.form is Form.ALIKE else len(self.parts) if self.form is Form.SERIES else 1
 
@@ -137,24 +130,6 @@ class Part:
     @property
     def single(self) -> bool:
         return len(self.results) + len(self.others) == 1
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Row:
-    """A sequence of cells and its wiring.
-
-    The arguments of cell j are `codes[bounds[j]:bounds[j + 1]]`: the place of a cell, or less than 0 for what is outside.
-    Where a cell stands for many parts of the same structure, they are those of the first. `pairs` are all pairs of
-    places of an argument and its result, each once, by result.
-    """
-
-    cells: list[Cell]
-    codes: list[int]
-    bounds: list[int]
-    pairs: NDArray[np.int64]
-
-    def args(self, j: int) -> list[int]:
-        return self.codes[self.bounds[j] : self.bounds[j + 1]]
 
 
 class Folding:
@@ -316,7 +291,7 @@ class Folding:
         order = np.argsort(at[kept], kind="stable")
         bounds = np.searchsorted(at[kept][order], np.arange(len(cells) + 1))
         self.place[everything] = NOWHERE
-        return Row(cells, codes[kept][order].tolist(), bounds.tolist(), np.stack(np.divmod(pairs, len(cells))[::-1]))
+        return Row(codes[kept][order].tolist(), bounds.tolist(), np.stack(np.divmod(pairs, len(cells))[::-1]))
 
     def locate(self, cells: list[Cell]) -> tuple[Numbers, bool]:
         """Note the place of all results in the cells. Returns them, and whether no cell is a bundle."""
@@ -564,10 +539,10 @@ class Folding:
             return np.zeros(0, bool), ranks
         first, last = np.minimum.reduceat(ranks, self.starts), np.maximum.reduceat(ranks, self.starts)
         piece = np.array([box.form is Form.PIECE for box in self.boxes])
-        plain = np.array([box.plain and box.items[0] < self.size for box in self.boxes])
+        results = np.array([self.is_result(box) for box in self.boxes])
         kinds = self.wiring.kinds[self.others]
         given = ((kinds == Kind.VARIABLE) | (kinds == Kind.ARRAY)) & self.opened[self.wiring.homes[self.others]]
-        return piece[first] | ((first == last) & ~plain[first] & ~given), first
+        return piece[first] | ((first == last) & ~results[first] & ~given), first
 
     def gathered(self) -> list[Numbers]:
         """What is drawn in boxes of its own, though not computed: one by one, or as many in a box as it takes."""
@@ -807,80 +782,3 @@ def together(things: Numbers, keys: Sequence[Hashable]) -> list[Numbers]:
     for thing, key in zip(things.tolist(), keys, strict=True):
         found.setdefault(key, []).append(thing)
     return [np.array(same, np.int32) for same in found.values()]
-
-
-def depths(count: int, pairs: NDArray[np.signedinteger[Any]]) -> list[int]:
-    """How many cells there are on the longest way to each of so many from the first."""
-    deep = [0] * count
-    for earlier, later in zip(*pairs.tolist(), strict=True):
-        deep[later] = max(deep[later], deep[earlier] + 1)
-    return deep
-
-
-def sorted_forward(count: int, pairs: NDArray[np.int64]) -> list[int]:
-    """Numbers in ascending order as far as arguments come before results."""
-    unique = np.unique(pairs, axis=1)
-    after: list[list[int]] = [[] for _ in range(count)]
-    missing = [0] * count
-    for earlier, later in zip(*unique.tolist(), strict=True):
-        after[earlier].append(later)
-        missing[later] += 1
-    ready = [number for number in range(count) if not missing[number]]
-    heapify(ready)
-    order = []
-    while ready:
-        number = heappop(ready)
-        order.append(number)
-        for later in after[number]:
-            missing[later] -= 1
-            if not missing[later]:
-                heappush(ready, later)
-    return order
-
-
-def suspected_runs(symbols: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Where something may begin to repeat itself, and after how many places: some symbols there, seen together, are next
-    seen so after equal gaps, twice."""
-    found: set[tuple[int, int]] = set()
-    for width in WIDTHS[len(symbols) > MANY :]:
-        if len(symbols) >= width + 2:
-            prints = fingerprints(symbols, width)
-            order = np.argsort(prints, kind="stable")
-            gaps = np.where(np.diff(prints[order]) == 0, np.diff(order), 0)
-            equal = np.flatnonzero((gaps[1:] == gaps[:-1]) & (gaps[1:] > 0) & (gaps[1:] <= LONGEST_STEP))
-            found.update(zip(order[equal].tolist(), gaps[equal].tolist(), strict=True))
-    return iter(sorted(found))
-
-
-def fingerprints(symbols: NDArray[np.int64], width: int) -> NDArray[np.uint64]:
-    """Numbers that are equal where so many symbols in a row are, and seldom else."""
-    prints = np.zeros(len(symbols) - width + 1, np.uint64)
-    for k in range(width):
-        prints = prints * np.uint64(0x9E3779B97F4A7C15) + symbols[k : k + len(prints)].astype(np.uint64)
-    return prints
-
-
-def run_length(row: Row, symbols: Sequence[int], j: int, step: int) -> int:
-    """How many steps of this length follow from place j, each like the one before and using it."""
-    if not (alike_in(row, symbols, j, j + step, first=True) and feeds(row, j, step)):
-        return 0
-    length = 1
-    while j + step + length < len(symbols) and alike_in(row, symbols, j + length, j + step + length, length < step):
-        length += 1
-    return 1 + length // step
-
-
-def alike_in(row: Row, symbols: Sequence[int], j: int, k: int, first: bool) -> bool:
-    """Whether two cells do the same with the same, or with what comes as long before; the first may start with what
-    comes from outside."""
-    if symbols[j] != symbols[k]:
-        return False
-    for a, b in zip(row.args(j), row.args(k), strict=True):
-        if a != b and (b < 0 or j - a != k - b) and not (first and a < 0 <= b):
-            return False
-    return True
-
-
-def feeds(row: Row, j: int, step: int) -> bool:
-    """Whether the second step uses the first."""
-    return any(j <= code < j + step for code in row.codes[row.bounds[j + step] : row.bounds[j + 2 * step]])
