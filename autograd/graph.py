@@ -215,7 +215,10 @@ def cotangents(
         else:
             pulled = op.pull(args, g, y, node.params)
         exact = op.exact and type(g) is float  # numbers in, numbers out: there is nothing to fit
-        for arg, d in zip(args, pulled):  # noqa: B905  (strict= costs a tenth of a scalar walk)
+        i = 0
+        for arg in args:
+            d = pulled[i]
+            i += 1
             if not isinstance(arg, Node):
                 continue
             if arg.birth > birth:
