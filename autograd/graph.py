@@ -201,7 +201,7 @@ def cotangents(
     waiting = [(-root.birth, root)] if root.op is not None else []
     dead: dict[Node, Any] = {}
     finished: dict[Node, Any] = {}
-    get, pop = pending.get, pending.pop
+    pop = pending.pop
     while waiting:
         node = heappop(waiting)[1]
         g = pop(node)
@@ -227,9 +227,8 @@ def cotangents(
                 continue
             if not exact:
                 d = arg.fit(d)
-            total = get(arg)
-            if total is not None:
-                pending[arg] = total + d
+            if arg in pending:
+                pending[arg] = pending[arg] + d
             else:
                 pending[arg] = d
                 if arg.op is not None:
