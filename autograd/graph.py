@@ -213,7 +213,8 @@ def cotangents(
         if dead or op.alive is not None:
             pulled: Sequence[Any] = op.pull_shaded(node, g, y, dead, pending)
         else:
-            pulled = op.pull(args, g, y, node.params)
+            pull = op.pull  # a slot, not a method: looked up by itself it is found faster
+            pulled = pull(args, g, y, node.params)
         exact = op.exact and type(g) is float  # numbers in, numbers out: there is nothing to fit
         i = 0
         for arg in args:
