@@ -118,13 +118,16 @@ class Node:
         """
         if self.op is not None and not self.args:
             raise constant_root("backward", self)
-        held: set[int] = set()  # the arrays that a node in between keeps; a leaf's gradient must be its own
-        for node, g in cotangents(self, self.seed(seed)).items():
-            if node.op is None:
-                node.add_to_grad(g, owned=id(g) not in held)
-            else:
+        found = cotangents(self, self.seed(seed))
+        held: set[int] = set()  # the arrays that others keep; a leaf's gradient must be its own
+        for node, g in found.items():  # leaves come last
+            if node.op is not None:
                 node.grad = g
-            if type(g) is not float:
+            elif type(g) is float:
+                node.add_to_grad(g, owned=True)
+            else:
+                held = held or {id(made.grad) for made in found if made.op is not None}
+                node.add_to_grad(g, owned=id(g) not in held)
                 held.add(id(g))
 
 
