@@ -253,7 +253,7 @@ def unary(
 
     def function(x: Any, /) -> Any:
         node = isinstance(x, Node)
-        raw = x._data if node else x if type(x) is float else constant(x, name)
+        raw = x._data if node else x if type(x) in NUMBERS else constant(x, name)
         try:
             data = for_number(raw) if type(raw) in NUMBERS else for_array(raw)
         except FAILURES as error:
@@ -304,11 +304,11 @@ def binary(
         if isinstance(a, Node):
             x, node = a._data, True
         else:
-            x = a = a if type(a) is float else constant(a, name)
+            x = a = a if type(a) in NUMBERS else constant(a, name)
         if isinstance(b, Node):
             y, node = b._data, True
         else:
-            y = b = b if type(b) is float else constant(b, name)
+            y = b = b if type(b) in NUMBERS else constant(b, name)
         try:
             data = compute(x, y)
         except FAILURES as error:
