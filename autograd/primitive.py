@@ -252,13 +252,15 @@ def unary(
     op = Op(name, compute, (rule,), pull, symbol, elementwise=True, exact=listed)
 
     def function(x: Any, /) -> Any:
-        node = isinstance(x, Node)
-        raw = x._data if node else x if type(x) in NUMBERS else constant(x, name)
+        if isinstance(x, Node):
+            raw = x._data
+        else:
+            raw = x = x if type(x) in NUMBERS else constant(x, name)
         try:
             data = for_number(raw) if type(raw) in NUMBERS else for_array(raw)
         except FAILURES as error:
             data = op.recover(error, (raw,))
-        return born(data, op, (x,), NO_PARAMS) if node else data
+        return data if raw is x else born(data, op, (x,), NO_PARAMS)
 
     return cast("Unary", finish(function, op, doc, listed))
 
@@ -300,20 +302,19 @@ def binary(
     op = Op(name, compute, (rule_a, rule_b), pull, symbol, elementwise=True, exact=listed)
 
     def function(a: Any, b: Any, /) -> Any:
-        node = False
         if isinstance(a, Node):
-            x, node = a._data, True
+            x = a._data
         else:
             x = a = a if type(a) in NUMBERS else constant(a, name)
         if isinstance(b, Node):
-            y, node = b._data, True
+            y = b._data
         else:
             y = b = b if type(b) in NUMBERS else constant(b, name)
         try:
             data = compute(x, y)
         except FAILURES as error:
             data = op.recover(error, (x, y))
-        return born(data, op, (a, b), NO_PARAMS) if node else data
+        return data if x is a and y is b else born(data, op, (a, b), NO_PARAMS)
 
     return cast("Binary", finish(function, op, doc, listed))
 
