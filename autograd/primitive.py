@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 
-from .graph import NO_PARAMS, Node, next_birth, recording, suspended, watched, watching
+from .graph import NO_PARAMS, Node, births, next_birth, recording, suspended, watched, watching
 
 if TYPE_CHECKING:
     from .typing import Binary, Unary
@@ -260,7 +260,18 @@ def unary(
             data = for_number(raw) if type(raw) in NUMBERS else for_array(raw)
         except FAILURES as error:
             data = op.recover(error, (raw,))
-        return data if raw is x else born(data, op, (x,), NO_PARAMS)
+        if raw is x:
+            return data
+        if suspended or type(data) is not float:
+            return born(data, op, (x,), NO_PARAMS)
+        node = new(kinds[float])  # what `born` does for a number; its call would cost 4 % of a scalar expression
+        node._data = data
+        node.op = op
+        node.args = (x,)
+        node.params = NO_PARAMS
+        node.grad = node.name = node.call = None
+        node.birth = next(births)
+        return node
 
     return cast("Unary", finish(function, op, doc, listed))
 
@@ -314,7 +325,18 @@ def binary(
             data = compute(x, y)
         except FAILURES as error:
             data = op.recover(error, (x, y))
-        return data if x is a and y is b else born(data, op, (a, b), NO_PARAMS)
+        if x is a and y is b:
+            return data
+        if suspended or type(data) is not float:
+            return born(data, op, (a, b), NO_PARAMS)
+        node = new(kinds[float])  # as in `unary`
+        node._data = data
+        node.op = op
+        node.args = (a, b)
+        node.params = NO_PARAMS
+        node.grad = node.name = node.call = None
+        node.birth = next(births)
+        return node
 
     return cast("Binary", finish(function, op, doc, listed))
 
