@@ -92,6 +92,27 @@ def test_float32_stays_float32(name: str) -> None:
             assert g.dtype == np.float32, f"sample {i}: {g!r}"
 
 
+NUMBERS = [(name, (points[-1],)) for name, points in UNARY.items()]
+NUMBERS += [(name, (a[-1], b[-1])) for name, (a, b) in BINARY.items()]
+
+
+@pytest.mark.parametrize(("name", "points"), NUMBERS)
+def test_a_number_has_the_same_node_however_it_was_made(name: str, points: tuple[float, ...]) -> None:
+    """Rows make the nodes of numbers themselves; where anything is suspended, `born` does."""
+    args = tuple(map(cr.Value, points))
+    given = [args, (args[0], *points[1:]), (*points[:-1], args[-1])]  # variables, and constants on either side
+    for some in given:
+        quick = function(name)(*some)
+        with cr.enable_grad():
+            slow = function(name)(*some)
+        for slot in cr.Node.__slots__:
+            if slot not in ("__weakref__", "birth"):
+                assert getattr(quick, slot) == getattr(slow, slot), slot
+        assert type(quick) is type(slow) is cr.Value
+        assert all(a is b for a, b in zip(quick.args, some, strict=True))
+        assert args[-1].birth < quick.birth < slow.birth
+
+
 View = Callable[[Any], Any]
 VIEWS: dict[str, tuple[View, View]] = {
     "transposed": (lambda x: x.T, lambda x: cr.transpose(x)),
