@@ -19,9 +19,9 @@ import numpy as np
 
 from .derivative import leaves, rebuilt
 from .graph import Node, constant_root, enable_grad, no_grad, numbered
-from .local import BETWEEN, CLOSE, ROUNDING, SLACK, advice, checked, together, vindicated
+from .local import BETWEEN, CLOSE, ROUNDING, advice, checked, together, vindicated
 from .numeric import Array, Estimate, Probe, data_of, precision, probe, substituted, variables, widened
-from .operation import kind_of
+from .operation import SLACK, kind_of
 from .primitive import constant, describe
 from .progress import followed
 from .report import ACCEPTED, BLANK, KINK, NOISY, NOT_CONNECTED, NOT_FINITE, RIGHT, WRONG, Report, Row
@@ -333,7 +333,7 @@ class ByElement:
         """The row, judged again by a complex step if the graph takes one, and by Taylor's formula where it is wrong."""
         slope = float(self.sharp.slopes[node][index])
         exact = self.by_complex_step(node, index)
-        if row.left is None and vindicated(exact, row.numeric, row.error, slope, abs(slope)):
+        if row.left is None and vindicated(exact, row.numeric, row.error, slope, ROUNDING * abs(slope)):
             row = self.judged(node, index, Estimate(exact, ROUNDING * abs(exact), ROUNDING * abs(exact)))
         if row.verdict != WRONG:
             return row

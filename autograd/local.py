@@ -20,6 +20,8 @@ from .graph import Node
 from .numeric import SURE, Array, Probe, Slopes, precision
 from .operation import (
     CALLED_OFF,
+    SIXTEENTHS,
+    SLACK,
     Operation,
     computed,
     like,
@@ -28,12 +30,12 @@ from .operation import (
     of_rule,
     pulled,
     renewed,
+    rounding_in,
     sharp_twin,
     stacked,
 )
 from .report import ACCEPTED, KINK, NOISY, NOT_FINITE, RIGHT, WORST_FIRST, WRONG, Row
 
-SLACK = 4.0  # how many times the usual rounding error a correct gradient may have
 ROUNDING = 2.0**-34  # of a rule at float64, relative to the sum of the sizes of its terms
 TELLING = 2.0**-8  # a tolerance above this share of the derivative could hide an error of a percent
 GROUPS = 8  # the arguments of an operation are moved one by one up to that many, else in so many groups
@@ -46,8 +48,6 @@ RANDOM = 2  # cotangents, and directions of each kind
 HARDLY = 1e-100  # cotangents that arrive smaller, or larger than 1 by as much, are left to the whole
 CANCELLED = 2.0**-30  # of the result's size over the argument's: as much may cancel inside a rule, and leave rounding
 NOT_LINEAR = "a rule is linear in its cotangent; given the one that arrived, this is not"
-
-SIXTEENTHS = np.r_[-24:-7, 8:25] / 16  # random weights: none near 0, and every floating-point type holds them
 
 
 def checked(
@@ -86,7 +86,7 @@ def together(nodes: Sequence[Node], blanks: Sequence[Row], names: dict[Node, str
     right = np.array([not stale(node) for node in nodes])
     parts = {place: compared_alike(many.of_elements(place), g, answer[place]) for place in many.places}
     for place, part in parts.items():
-        right &= (part.verdicts() == RIGHT) & (np.abs(own[:, place] - part.autograd) <= ROUNDING * part.terms)
+        right &= (part.verdicts() == RIGHT) & (np.abs(own[:, place] - part.autograd) <= part.lost)
     return {
         node: [
             part.row(i, RIGHT, replace(blanks[i], argument=place, input=names[node.args[place]]))
@@ -100,7 +100,7 @@ def together(nodes: Sequence[Node], blanks: Sequence[Row], names: dict[Node, str
 def compared_alike(probe: Probe, g: Array, autograd: Any) -> Compared:
     found = probe.slopes()
     mine = np.full(len(g), np.nan) if autograd is None else autograd  # what has no slope is looked at alone
-    return compared(probe, found, g, np.asarray, mine, np.abs(g * np.nan_to_num(found.value)), g)
+    return compared(probe, found, g, np.asarray, mine, ROUNDING * np.abs(g * np.nan_to_num(found.value)), g)
 
 
 def stale(node: Node) -> str:
@@ -180,6 +180,7 @@ class Trial:
         if not operation.elementwise and size > 1:
             self.seeds += [unit(operation.shape, i) for i in some(size, sample, rng)]
         self.answers: list[dict[int, Any]] = []  # of the rules, to each seed
+        self.rounding: list[dict[int, Any]] = []  # in each of these, where somebody asked
 
     def rows(self, g: Any = None) -> Iterator[Row]:
         """One row for each variable among the inputs, or for a group of them while all in it are accepted.
@@ -241,6 +242,25 @@ class Trial:
         return min(largest(np.nan_to_num(np.asarray(self.operation.inputs[place], float))), 1.0) or 1.0
 
     def of(self, group: list[int]) -> Row:
+        """One row for some of the inputs. Before it says wrong, rounding inside the rules is looked at too."""
+        row = self.summed_up(group)
+        if row.verdict == WRONG and not self.rounding:
+            self.look_inside()
+            row = self.summed_up(group)
+        return row
+
+    def look_inside(self) -> None:
+        """Find out how far rounding may have moved the rules' answers, and where the operation is a rule, its results."""
+        operation = self.operation
+        try:
+            traced = [operation.traced(seed) if operation.traced else {} for seed in self.seeds]
+            self.rounding = [{i: rounding_in(d, self.rng) for i, d in answer.items()} for answer in traced]
+            noise = np.ravel(rounding_in(operation.inside, self.rng))
+            self.operation = replace(operation, noise=noise if noise.size > 1 else float(noise[0]))
+        except CALLED_OFF:  # a rule that takes no nodes
+            self.rounding = [{} for _ in self.seeds]
+
+    def summed_up(self, group: list[int]) -> Row:
         """The comparisons of some of the inputs, in one row: the one that says most."""
         row = replace(self.row, argument=group[0], input=self.names[group[0]])
         if len(group) > 1:
@@ -260,11 +280,12 @@ class Trial:
         def gathered(x: Array) -> Array:
             return summed_to(x.reshape(shape), to).reshape(-1)
 
-        for seed, answer in zip(self.seeds, self.answers, strict=True):
+        for k, (seed, answer) in enumerate(zip(self.seeds, self.answers, strict=True)):
             g, d = seed.reshape(-1), answer[place]
             terms = gathered(np.abs(g * np.nan_to_num(found.value)))
             mine = np.zeros(len(terms)) if d is None else d.reshape(-1)
-            yield compared(probe, found, g, gathered, mine, terms, g if to == shape else np.ones(len(terms)), to)
+            lost = ROUNDING * terms + np.ravel(self.lost(k, place))
+            yield compared(probe, found, g, gathered, mine, lost, g if to == shape else np.ones(len(terms)), to)
 
     def by_direction(self, group: list[int]) -> Iterator[Compared]:
         """Along random directions of some inputs together, then of single elements, under every seed."""
@@ -280,16 +301,21 @@ class Trial:
     def contracted(self, probe: Probe, v: dict[int, Array]) -> Compared:
         """The slopes of all results along a direction, under every seed."""
         g = np.array([seed.reshape(-1) for seed in self.seeds])
-        mine, terms = np.zeros(len(g)), np.zeros(len(g))
+        mine, lost = np.zeros(len(g)), np.zeros(len(g))
         for k, answer in enumerate(self.answers):
             products = [answer[i] * v_i for i, v_i in v.items() if answer[i] is not None]
             mine[k] = sum(float(np.sum(p)) for p in products)
-            terms[k] = sum(float(np.sum(np.abs(p))) for p in products)
+            lost[k] = sum(ROUNDING * float(np.sum(np.abs(p))) for p in products)
+            lost[k] += sum(float(np.sum(np.abs(self.lost(k, i) * v_i))) for i, v_i in v.items())
 
         def summed(x: Array) -> Array:
             return np.asarray(np.sum(np.where(g == 0, 0.0, x), axis=1))
 
-        return compared(probe, probe.slopes(), g, summed, mine, terms, g[:, 0] if g.shape[1] == 1 else np.ones(len(g)))
+        return compared(probe, probe.slopes(), g, summed, mine, lost, g[:, 0] if g.shape[1] == 1 else np.ones(len(g)))
+
+    def lost(self, k: int, place: int) -> Any:
+        """What rounding inside a rule may have done to its answer to a seed, as far as somebody asked."""
+        return self.rounding[k].get(place, 0.0) if self.rounding else 0.0
 
 
 def apart(one: Any, other: Any, whole: Any, floor: float) -> bool:
@@ -315,7 +341,7 @@ class Compared:
     right: Array
     kink: NDArray[np.bool]
     size: Array  # the slope of what changes by all it is
-    terms: Array  # the sum of the sizes of what the rule's number is the sum of
+    lost: Array  # what the rule's number may have lost to rounding
     unit: Array  # what to divide by for the derivative itself
     shape: tuple[int, ...] | None = None  # of the argument, if these are its elements
 
@@ -323,7 +349,7 @@ class Compared:
 
     @property
     def tolerance(self) -> Array:
-        return self.error + ROUNDING * self.terms
+        return self.error + self.lost
 
     @property
     def close(self) -> NDArray[np.bool]:
@@ -338,13 +364,13 @@ class Compared:
         vague &= slope > 0  # where nothing moves at all, there is nothing to tell
         finite = np.isfinite(self.autograd) & (np.isfinite(self.numeric) | self.kink)
         if self.taylor is not None:
-            vague |= ~inside & self.close & (self.taylor > BETWEEN)
-            inside |= vague
+            misjudged = ~inside & self.close & (self.taylor > BETWEEN)
+            inside, vague = inside | misjudged, vague | misjudged
         return np.select([~finite, ~inside, self.kink, vague], [NOT_FINITE, WRONG, KINK, NOISY], RIGHT)
 
     def settled_by(self, exact: Array) -> Compared:
         """With the derivative by a complex step, where that says the rule is right."""
-        good = ~self.kink & vindicated(exact, self.numeric, self.error, self.autograd, self.terms)
+        good = ~self.kink & vindicated(exact, self.numeric, self.error, self.autograd, self.lost)
         numeric, low, high, left, right = (
             np.where(good, exact, x) for x in (self.numeric, self.low, self.high, self.left, self.right)
         )
@@ -367,7 +393,7 @@ class Compared:
         )
 
 
-def vindicated(exact: Any, numeric: Any, error: Any, autograd: Any, terms: Any) -> Any:
+def vindicated(exact: Any, numeric: Any, error: Any, autograd: Any, lost: Any) -> Any:
     """Whether a complex step gave the rule's own number, and it fits the numeric one, or there is none to speak of.
 
     Only in this direction is it evidence: a number that is lost in rounding, a complex step does not find either.
@@ -375,7 +401,7 @@ def vindicated(exact: Any, numeric: Any, error: Any, autograd: Any, terms: Any) 
     off, size = np.abs(exact - numeric), np.abs(exact)
     fits = off <= np.maximum(SURE * error, CLOSE * size)
     unknown = ~(error < VAGUE * np.abs(numeric))
-    return (np.abs(exact - autograd) <= ROUNDING * (terms + size)) & (fits | unknown)
+    return (np.abs(exact - autograd) <= lost + ROUNDING * size) & (fits | unknown)
 
 
 def advice(order: float) -> str:
@@ -389,7 +415,7 @@ def compared(
     g: Array,
     summed: Callable[[Array], Array],
     autograd: Array,
-    terms: Array,
+    lost: Array,
     unit: Array,
     shape: tuple[int, ...] | None = None,
 ) -> Compared:
@@ -406,7 +432,7 @@ def compared(
         summed(right),
         summed(np.where(found.kink & (g != 0), 1.0, 0.0)) > 0,
         summed(np.abs(g) * found.size),
-        terms,
+        lost,
         unit,
         shape,
     )

@@ -29,6 +29,10 @@ RATIO = 4  # of one step to the next
 UNEVEN = math.sqrt(1.5)  # by which the steps miss the powers of two
 COLUMNS = 6  # of the extrapolation tableau; each removes one more even power of the step
 COARSE = 1e-4  # rounding inside a function, relative to its result, is noticed up to this size
+GRAIN = 2.0**-40  # and if all moves are multiples of one, whatever the result, up to this share of the largest step;
+MULTIPLES = 3  # of so many moves at least,
+PARTS = 12  # the first of which may be a few grains itself
+CLOSELY = 2.0**-16  # to whole numbers
 NOISE_STEPS = 4  # that many smallest steps show the rounding noise of the function itself
 SURE = 4.0  # so many times their errors apart, two slopes are two
 CORNER = 1e-5  # and so far relative to themselves
@@ -260,6 +264,7 @@ def one_sided(
     moves = np.concatenate([here - left, right - here], axis=1)
     h = np.concatenate([np.broadcast_to(step, right.shape) for step in (behind, ahead)], axis=1)
     sizes = np.fmax(np.concatenate([np.abs(left), np.abs(right)], axis=1), np.tile(np.abs(here), 2))
+    noise = np.tile(np.broadcast_to(noise, here.shape), 2)
     found_noise = np.fmax(noise, noise_of(moves, sizes, h, eps, power=1))
     steep = upright(moves, np.fmax(COARSE * sizes[0], SURE * noise))
     value, error, rounding = best(moves / h, 2 * found_noise / h, power=1)
@@ -273,11 +278,19 @@ def noise_of(moves: Array, sizes: Array, h: Array, eps: float, power: int) -> Ar
     size = np.fmax.accumulate(sizes)
     rough = extrapolated(moves / h, 1, power)  # so that curvature does not pass for noise
     jitter = np.fmax.reduce((np.abs(rough[1:] - rough[:-1]) * h[: len(h) - 2])[:NOISE_STEPS], initial=0.0)
-    first = np.argmax(moves != 0, axis=0)[None]  # what rounds coarsely inside stands still, then takes a small step
-    grain = np.abs(np.take_along_axis(moves, first, 0))
-    grain = np.where((first > 0) & (grain < COARSE * np.take_along_axis(size, first, 0)), grain, 0.0)
-    noise: Array = np.fmax(4 * eps * size + LEAST, np.fmax(4 * jitter, grain))
+    noise: Array = np.fmax(4 * eps * size + LEAST, np.fmax(4 * jitter, grain_of(moves, size, h)))
     return noise
+
+
+def grain_of(moves: Array, size: Array, h: Array) -> Array:
+    """The grain on which results lie that round coarsely inside: they stand still at first, then take a small step."""
+    first = np.argmax(moves != 0, axis=0)[None]
+    grain = np.abs(np.take_along_axis(moves, first, 0))
+    parts = PARTS * np.nan_to_num(moves / grain)
+    multiples = np.all(np.abs(parts - np.rint(parts)) < CLOSELY, axis=0) & (np.sum(moves != 0, axis=0) >= MULTIPLES)
+    leftover = multiples & (grain <= GRAIN * np.fmax.reduce(h, axis=0))  # 1 - p, say, of a probability near 1
+    small = leftover | (grain < COARSE * np.take_along_axis(size, first, 0))
+    return np.where((first > 0) & small, grain, 0.0)
 
 
 def extrapolated(column: Array, j: int, power: int) -> Array:

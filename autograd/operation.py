@@ -14,13 +14,16 @@ from typing import Any, final
 import numpy as np
 
 from .derivative import zeros
-from .graph import Node, cotangents
+from .graph import Node, ancestry, cotangents
 from .numeric import EPS, Array, Probe, precision
 from .primitive import FAILURES, NUMBERS, Op, born
 from .tensor import Tensor
 from .value import Value
 
 CALLED_OFF = (*FAILURES, RuntimeError)
+SLACK = 4.0  # how many times the usual rounding error a correct result may have
+SHAKEN = 4  # times that a computation is repeated to see what rounding does to it
+SIXTEENTHS = np.r_[-24:-7, 8:25] / 16  # random weights: none near 0, and every floating-point type holds them
 
 
 @final
@@ -35,6 +38,9 @@ class Operation:
     shape: tuple[int, ...]  # of the result
     eps: float
     elementwise: bool
+    traced: Callable[[Array], dict[int, Any]] | None = None  # the same cotangents as nodes: how they were computed
+    inside: Node | None = None  # the result as a node, where it is known how it was computed
+    noise: Any = 0.0  # how far rounding on the way may have moved each result, where more is known than shows in it
 
     def at(self, moves: dict[int, Any]) -> Any:
         """The result, flat, where some inputs are moved; NaN outside the domain."""
@@ -48,13 +54,15 @@ class Operation:
 
     def along(self, v: dict[int, Any], x: float, alone: bool = False) -> Probe:
         """All results along a direction, in steps that suit x: the number that moves `alone`, or the largest."""
-        return Probe(np.array([x]), lambda t: self.at({i: t[0] * v_i for i, v_i in v.items()}), self.eps, exact=alone)
+        return Probe(
+            np.array([x]), lambda t: self.at({i: t[0] * v_i for i, v_i in v.items()}), self.eps, self.noise, alone
+        )
 
     def of_elements(self, place: int) -> Probe:
         """Every result, as the one element of an argument that it was made from moves."""
         to = np.shape(self.inputs[place])
         x = np.broadcast_to(self.inputs[place], self.shape).reshape(-1)
-        return Probe(x, lambda t: self.at({place: one_of_each(t.reshape(self.shape), to)}), self.eps)
+        return Probe(x, lambda t: self.at({place: one_of_each(t.reshape(self.shape), to)}), self.eps, self.noise)
 
 
 def one_of_each(x: Any, shape: tuple[int, ...]) -> Any:
@@ -79,6 +87,13 @@ def sharp(x: Any) -> Any:
 
 def variable_like(node: Node, data: Any) -> Node:
     return Value(float(data)) if isinstance(node, Value) else Tensor(data)
+
+
+def holding(node: Node, data: Any) -> Node:
+    """A variable like a node with other data, of complex numbers too."""
+    variable = variable_like(node, 0.0)
+    variable._data = data
+    return variable
 
 
 def data_of(args: Sequence[Any]) -> tuple[Any, ...]:
@@ -112,16 +127,38 @@ def sharp_twin(node: Node) -> Node:
 
 def pulled(node: Node, weights: Array) -> dict[int, Any]:
     """What the rules make of a cotangent, as it reaches the arguments."""
-    op: Any = node.op
     g = node.seed(weights)
     if isinstance(g, np.ndarray):
         g.flags.writeable = False  # other rules are given it too
-    found = op.pull(node.args, g, node._data, node.params)
-    return {
-        i: None if d is None else np.asarray(arg.fit(d), dtype=float)
-        for i, (arg, d) in enumerate(zip(node.args, found, strict=True))
-        if isinstance(arg, Node)
-    }
+    found = fitted(node, g, node._data)
+    return {i: None if d is None else np.asarray(d, dtype=float) for i, d in found.items()}
+
+
+def fitted(node: Node, g: Any, y: Any) -> dict[int, Any]:
+    """The cotangents of the arguments that are variables: nodes if g and y are."""
+    op: Any = node.op
+    found = zip(node.args, op.pull(node.args, g, y, node.params), strict=True)
+    return {i: None if d is None else arg.fit(d) for i, (arg, d) in enumerate(found) if isinstance(arg, Node)}
+
+
+def shaken(root: Node, rng: np.random.Generator) -> Node:
+    """The same computed again, every result on the way moved as rounding may have moved it."""
+    twins: dict[Node, Node] = {}
+    for node in ancestry(root)[::-1]:
+        twins[node] = node
+        if node.args:
+            again = twin(node, tuple([twins.get(arg, arg) if isinstance(arg, Node) else arg for arg in node.args]))
+            again._data = like(again._data, again._data * (1.0 + EPS * rng.choice(SIXTEENTHS, np.shape(again._data))))
+            twins[node] = again
+    return twins[root]
+
+
+def rounding_in(root: Any, rng: np.random.Generator) -> Any:
+    """How far rounding of all that it was computed from may have moved a result; 0 where that cannot be seen."""
+    if not isinstance(root, Node):
+        return 0.0
+    moved = [np.nan_to_num(np.abs(shaken(root, rng)._data - root._data), posinf=np.inf) for _ in range(SHAKEN)]
+    return SLACK * np.max(moved, axis=0)
 
 
 def of_node(node: Node) -> Operation:
@@ -136,6 +173,7 @@ def of_node(node: Node) -> Operation:
         np.shape(result._data),
         float(precision(result).eps),
         op.elementwise,
+        lambda weights: fitted(result, variable_like(result, weights), result),
     )
 
 
@@ -153,19 +191,27 @@ def of_rule(node: Node, place: int, cotangent: Array) -> Operation | None:
 
     def forward(inputs: Sequence[Any]) -> Any:
         g_data, *xs = inputs
-        variables = tuple([variable_like(arg, x) if isinstance(arg, Node) else arg for arg, x in zip(args, xs)])  # noqa: B905
-        moved = twin(node, variables)
-        return op.pull(variables, g_data, moved._data, moved.params)[place]
+        params = renewed(node.params)
+        y = like(result._data, computed(op, xs, params))
+        moved = tuple([holding(arg, x) if isinstance(arg, Node) else arg for arg, x in zip(args, xs)])  # noqa: B905
+        return op.pull(moved, g_data, y, params)[place]
 
     def pull(weights: Array) -> dict[int, Any]:
         found = cotangents(d, d.seed(weights)) if isinstance(d, Node) else {}
         variables = {i: x for i, x in enumerate((g, *args)) if isinstance(x, Node)}
         return {i: np.asarray(found[x] if x in found else zeros(x)) for i, x in variables.items()}
 
+    def traced(weights: Array) -> dict[int, Any]:
+        if not isinstance(d, Node):
+            return {}
+        found = cotangents(d, variable_like(d, weights), create_graph=True)
+        return {i: found.get(x) for i, x in enumerate((g, *args)) if isinstance(x, Node)}
+
+    inside = d if isinstance(d, Node) else None
     shape = np.shape(d._data if isinstance(d, Node) else d)
     places = (0, *[i + 1 for i, arg in enumerate(args) if isinstance(arg, Node)])
     elementwise = op.elementwise and shape == np.shape(result._data)
-    return Operation((g._data, *data_of(args)), places, forward, pull, shape, EPS, elementwise)
+    return Operation((g._data, *data_of(args)), places, forward, pull, shape, EPS, elementwise, traced, inside)
 
 
 def kind_of(node: Node) -> Hashable:

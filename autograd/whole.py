@@ -17,9 +17,9 @@ import numpy as np
 
 from .derivative import zeros
 from .graph import Node, ancestry, cotangents
-from .local import ROUNDING, SIXTEENTHS, SLACK, TELLING, advice, compared, directions, summed_up
+from .local import ROUNDING, TELLING, advice, compared, directions, summed_up
 from .numeric import EPS, Array, Estimate, Probe, precision
-from .operation import CALLED_OFF, computed, like, renewed, sharp, twin
+from .operation import CALLED_OFF, SIXTEENTHS, SLACK, computed, like, renewed, sharp, twin
 from .ops.reduction import norm
 from .progress import followed
 from .report import ACCEPTED, BLANK, NOT_FINITE, WRONG, Row
@@ -102,7 +102,7 @@ class Whole:
         else:
             found = probe.slopes()
             one, rounding = np.ones(1), float(found.rounding[0])
-            part = compared(probe, found, one, np.asarray, np.array([by_rules]), np.array([sizes]), one)
+            part = compared(probe, found, one, np.asarray, np.array([by_rules]), np.array([ROUNDING * sizes]), one)
             unreached = all(self.twins[node] not in self.gradients for node in v)
             row = summed_up(row, [part], unreached, np.array(False))
             if part.taylor is not None:

@@ -287,6 +287,40 @@ def test_hard_but_correct(f: Any, x: Any) -> None:
         assert not cr.check(y).wrong, str(cr.check(y))
 
 
+SATURATED: dict[str, Callable[[Any], Any]] = {
+    "cross entropy": lambda x: cr.softmax_cross_entropy(x, np.array([0, 2, 1, 4])),
+    "softmax": lambda x: cr.sum(cr.softmax(x) * np.linspace(-1.0, 1.0, 5)),
+    "log_softmax": lambda x: cr.sum(cr.log_softmax(x) * np.linspace(-1.0, 1.0, 5)),
+    "tanh": lambda x: cr.sum(cr.tanh(x)),
+    "sigmoid": lambda x: cr.sum(cr.sigmoid(x)),
+}
+
+
+@pytest.mark.parametrize("name", SATURATED)
+@pytest.mark.parametrize("order", [1, 2])
+def test_rounding_inside_what_saturates_is_no_fault(name: str, order: int) -> None:
+    for seed in (0, 2, 4, 14):
+        x = cr.Tensor(np.random.default_rng(seed).normal(size=(4, 5)) * 40.0)
+        report = cr.check(SATURATED[name](x), order=order, seed=seed)
+        assert report, f"seed {seed}\n{report}"
+
+
+@pytest.mark.parametrize("size", [1.0, 4.0, 12.0, 18.0])
+def test_rounding_inside_what_saturates_hides_no_fault(size: float) -> None:
+    x = size * np.array([-1.0, 0.9, 0.7])
+    for name, rule in {
+        "frozen": lambda g, y, x: g * (1.0 - plain(y) ** 2),
+        "half frozen": lambda g, y, x: g * (1.0 - y * plain(y)),
+    }.items():
+        report = cr.check_row(cr.custom(name, np.tanh, rule), x, order=2)
+        assert {(row.operation, row.order) for row in report.wrong} == {(name, 2)}, str(report)
+
+
+def test_outside_a_vague_tolerance_is_wrong() -> None:
+    half = cr.custom("half frozen", np.tanh, lambda g, y, x: g * (1.0 - y * plain(y)))
+    assert cr.check_row(half, np.array([-20.0, 18.0, 14.0]), order=2).wrong
+
+
 def test_an_infinite_slope_is_not_finite_and_not_wrong() -> None:
     report = cr.check_row(cr.sqrt, np.array([0.0, 1.0]))
     assert not report
