@@ -320,18 +320,21 @@ class ByElement:
         found = None if glance is None else self.judged(node, index, glance)
         if found is None or found.verdict != RIGHT:
             found = self.judged(node, index, line.slopes().item())
-        return found if found.verdict in (RIGHT, KINK) else self.advised(found, line, node, index)
+        return found if found.verdict in (RIGHT, KINK) or found.note else self.advised(found, line, node, index)
 
     def judged(self, node: Node, index: tuple[int, ...], numeric: Estimate) -> Row:
         by_rule, at_float64 = (float(side.slopes[node][index]) for side in (self.own, self.sharp))
         coarse, fine = self.own.precision[node], self.sharp.precision[node]
-        tolerance, verdict = judged(by_rule, at_float64, numeric, coarse, fine)
+        tolerance, verdict = judged(at_float64, numeric, fine)
         left, right = numeric.kink or (None, None)
-        return Row(self.named[node], index, by_rule, numeric.value, numeric.error, tolerance, verdict, left, right)
+        row = Row(self.named[node], index, by_rule, numeric.value, numeric.error, tolerance, verdict, left, right)
+        return row if verdict == NOT_FINITE else as_first_computed(row, at_float64, numeric, coarse, fine)
 
     def advised(self, row: Row, line: Probe, node: Node, index: tuple[int, ...]) -> Row:
         """The row, judged again by a complex step if the graph takes one, and by Taylor's formula where it is wrong."""
         slope = float(self.sharp.slopes[node][index])
+        if not math.isfinite(slope):
+            return row
         exact = self.by_complex_step(node, index)
         if row.left is None and vindicated(exact, row.numeric, row.error, slope, ROUNDING * abs(slope)):
             row = self.judged(node, index, Estimate(exact, ROUNDING * abs(exact), ROUNDING * abs(exact)))
@@ -339,7 +342,8 @@ class ByElement:
             return row
         order = float(line.taylor_order(np.array([slope]), np.asarray)[0])
         close = abs(slope - row.numeric) <= CLOSE * max(abs(slope), abs(row.numeric))
-        return replace(row, verdict=NOISY if close and order > BETWEEN else WRONG, note=advice(order))
+        verdict = NOISY if close and order > BETWEEN else WRONG
+        return replace(row, verdict=verdict, note=advice(order, verdict))
 
     def by_complex_step(self, node: Node, index: tuple[int, ...]) -> float:
         if self.graph is None or node not in self.graph.twins:
@@ -399,21 +403,29 @@ def chosen(nodes: Sequence[Node], sample: int | None, seed: int) -> list[Place]:
     ]
 
 
-def judged(
-    own: float, sharp: float, numeric: Estimate, coarse: np.finfo[Any], fine: np.finfo[Any]
-) -> tuple[float, str]:
-    """By how much the gradient may differ from the numeric one, and the verdict."""
-    if not (math.isfinite(own) and math.isfinite(sharp) and (numeric.kink or math.isfinite(numeric.value))):
+def judged(sharp: float, numeric: Estimate, fine: np.finfo[Any]) -> tuple[float, str]:
+    """By how much the gradient at float64 may differ from the numeric one, and the verdict."""
+    if not (math.isfinite(sharp) and (numeric.kink or math.isfinite(numeric.value))):
         return math.nan, NOT_FINITE
     size = abs(sharp if numeric.kink else numeric.value)
     allowed = numeric.error + math.sqrt(fine.eps) * size
     low, high = sorted(numeric.kink or (numeric.value, numeric.value))
+    if not low - allowed <= sharp <= high + allowed:
+        return allowed, WRONG
+    if numeric.kink:
+        return allowed, KINK
+    return allowed, NOISY if sharp and allowed > VAGUE * max(abs(sharp), size) else RIGHT
+
+
+def as_first_computed(row: Row, sharp: float, numeric: Estimate, coarse: np.finfo[Any], fine: np.finfo[Any]) -> Row:
+    """The row, unless the gradient of the data as it is was another than rounding explains."""
+    if not math.isfinite(row.autograd):
+        return replace(row, verdict=NOT_FINITE)
     lost = 0.0
     if coarse.eps > fine.eps:
         rounding = float(coarse.eps / fine.eps) * numeric.rounding
         lost = SLACK * (math.sqrt(coarse.eps) * abs(sharp) + rounding + float(coarse.smallest_subnormal))
-    if not (low - allowed <= sharp <= high + allowed and abs(own - sharp) <= lost):
-        return allowed + lost, WRONG
-    if numeric.kink:
-        return allowed + lost, KINK
-    return allowed + lost, NOISY if sharp and allowed > VAGUE * max(abs(sharp), size) else RIGHT
+    row = replace(row, tolerance=row.tolerance + lost)
+    if abs(row.autograd - sharp) <= lost:
+        return row
+    return replace(row, verdict=WRONG, note=f"{'at float64' if lost else 'computed again'}, it is {sharp:.9g}")

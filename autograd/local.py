@@ -404,9 +404,10 @@ def vindicated(exact: Any, numeric: Any, error: Any, autograd: Any, lost: Any) -
     return (np.abs(exact - autograd) <= lost + ROUNDING * size) & (fits | unknown)
 
 
-def advice(order: float) -> str:
-    """What Taylor's formula says, for a note."""
-    return "" if math.isnan(order) else f"Taylor order {order:.1f}: {'right' if order > BETWEEN else 'wrong'}"
+def advice(order: float, verdict: str) -> str:
+    """What Taylor's formula says for a verdict, for a note; nothing where it says nothing, or the contrary."""
+    says = WRONG if order <= BETWEEN else RIGHT
+    return f"Taylor order {order:.1f}: {says}" if math.isfinite(order) and (says == WRONG) == (verdict == WRONG) else ""
 
 
 def compared(

@@ -106,7 +106,7 @@ class Whole:
             unreached = all(self.twins[node] not in self.gradients for node in v)
             row = summed_up(row, [part], unreached, np.array(False))
             if part.taylor is not None:
-                row = replace(row, note="; ".join(filter(None, [row.note, advice(float(part.taylor[0]))])))
+                row = replace(row, note="; ".join(filter(None, [row.note, advice(float(part.taylor[0]), row.verdict)])))
         if own is None:
             return row
         ours = sum(float(np.sum(np.asarray(gradient(own, node), float) * v_node)) for node, v_node in v.items())

@@ -118,6 +118,33 @@ def test_taylors_formula_is_the_second_opinion_on_what_is_wrong(fault: str) -> N
         assert {row.note for row in whole} == {"Taylor order 1.0: wrong"}
 
 
+class First:
+    """The rule of tanh, but for the answers of these numbers, which are half too large."""
+
+    def __init__(self, *bad: int) -> None:
+        self.bad, self.asked = bad, 0
+
+    def __call__(self, g: Any, y: Any, x: Any) -> Any:
+        self.asked += 1
+        return g * (1.0 - y * y) * (1.5 if self.asked in self.bad else 1.0)
+
+
+@pytest.mark.parametrize("x", [0.5, np.array([0.5, 1.0])])
+@pytest.mark.parametrize("bad", [1, 2])
+def test_a_rule_that_is_wrong_once_is_wrong(bad: int, x: Any) -> None:
+    report = cr.gradcheck(cr.custom("once", np.tanh, First(bad)), x)
+    assert {row.verdict for row in report} == {"wrong"}, str(report)
+    assert {row.note.split(" is ")[0] for row in report} == {"computed again, it"}
+
+
+def test_a_rule_that_is_wrong_in_float32_only_is_wrong() -> None:
+    half = cr.custom("half", np.tanh, lambda g, y, x: g * (1.0 - y * y) * (0.5 if x.dtype == np.float32 else 1.0))
+    report = cr.gradcheck(half, np.array([0.3, 0.7], "f"))
+    assert {row.verdict for row in report} == {"wrong"}, str(report)
+    assert {row.note.split(" is ")[0] for row in report} == {"at float64, it"}
+    assert cr.gradcheck(half, np.array([0.3, 0.7]))
+
+
 def test_a_zero_gradient_beside_large_ones_is_right() -> None:
     for dtype in ("f", "d"):
         report = cr.gradcheck(lambda x: cr.sum(cr.cos(x)), np.array([0.0, 1.0, -1.5], dtype))
