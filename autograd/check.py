@@ -337,6 +337,8 @@ class ByElement:
             return row
         exact = self.by_complex_step(node, index)
         if row.left is None and vindicated(exact, row.numeric, row.error, slope, ROUNDING * abs(slope)):
+            if not slope:  # of a branch that .data chose, the graph knows nothing
+                return replace(row, verdict=NOISY)
             row = self.judged(node, index, Estimate(exact, ROUNDING * abs(exact), ROUNDING * abs(exact)))
         if row.verdict != WRONG:
             return row
@@ -414,7 +416,8 @@ def judged(sharp: float, numeric: Estimate, fine: np.finfo[Any]) -> tuple[float,
         return allowed, WRONG
     if numeric.kink:
         return allowed, KINK
-    return allowed, NOISY if sharp and allowed > VAGUE * max(abs(sharp), size) else RIGHT
+    scale = max(abs(sharp), size) if sharp else max(size, numeric.size)  # a gradient of 0 has no size of its own
+    return allowed, NOISY if scale and allowed > VAGUE * scale else RIGHT
 
 
 def as_first_computed(row: Row, sharp: float, numeric: Estimate, coarse: np.finfo[Any], fine: np.finfo[Any]) -> Row:

@@ -360,8 +360,8 @@ class Compared:
         tolerance = self.tolerance
         inside = (self.autograd >= self.low - tolerance) & (self.autograd <= self.high + tolerance)
         slope = np.maximum(np.abs(self.autograd), np.abs(self.numeric))
-        vague = tolerance > TELLING * np.where(self.autograd == 0, np.maximum(slope, self.size), slope)
-        vague &= slope > 0  # where nothing moves at all, there is nothing to tell
+        scale = np.where(self.autograd == 0, np.maximum(slope, self.size), slope)
+        vague = (tolerance > TELLING * scale) & (scale > 0)  # where nothing moves at all, there is nothing to tell
         finite = np.isfinite(self.autograd) & (np.isfinite(self.numeric) | self.kink)
         if self.taylor is not None:
             misjudged = ~inside & self.close & (self.taylor > BETWEEN)

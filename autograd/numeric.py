@@ -62,6 +62,7 @@ class Estimate:
     error: float
     rounding: float
     kink: tuple[float, float] | None = None  # left, right; infinite beside a jump
+    size: float = 0.0  # the slope of what changes by all it is over the largest step
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ class Slopes:
 
     def item(self) -> Estimate:
         kink = (float(self.left[0]), float(self.right[0])) if self.kink[0] else None
-        return Estimate(float(self.value[0]), float(self.error[0]), float(self.rounding[0]), kink)
+        return Estimate(float(self.value[0]), float(self.error[0]), float(self.rounding[0]), kink, float(self.size[0]))
 
 
 def derivative(f: Callable[[float], float], x: float, eps: float = EPS, noise: float = 0.0) -> Estimate:
@@ -186,7 +187,9 @@ class Probe:
         error = np.max(np.abs(rough - value), axis=0) + noise / h[0]
         smooth = bend[0] <= bend[-1] / GLANCE_BENDS + SURE * noise  # at a kink a shorter step bends too much
         good = smooth & (error <= np.fmax(SETTLED * np.abs(value), SURE * noise / h[0]))
-        return Estimate(float(value[0]), float(error[0]), float(noise / h[0][0])) if good[0] else None
+        if not good[0]:
+            return None
+        return Estimate(float(value[0]), float(error[0]), float(noise / h[0][0]), size=float(size / h[-1][0]))
 
     def samples(self, h: Array) -> tuple[Array, Array]:
         """The results to the right and to the left."""
