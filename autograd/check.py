@@ -59,8 +59,9 @@ def gradcheck(
     At a kink any value between the slopes of both sides is accepted, and said to be a convention. Where the tolerance
     is not far below the gradient, the row is too noisy to tell. What is not finite is reported, not raised.
 
-    Where a row is wrong, each operation of the graph is checked by itself, and the report names the `culprits`, with
-    the lines of your code that called them and, for operations of your own, that of the rule.
+    Where a row is wrong or at a kink, each operation of the graph is checked by itself, and the report names the
+    `culprits`, with the lines of your code that called them and, for operations of your own, that of the rule. At a kink
+    their rows are in the report too: rules may share a slope there as they like, but not give it to more than one.
 
     Raises `TypeError` where `f` does not return real numbers or a parameter is no leaf, `ValueError` where `f` gives
     two results for the same data or `sample` is no positive number.
@@ -83,7 +84,7 @@ def gradcheck(
     named = require_leaves("gradcheck", nodes, names)
     with np.errstate(all="ignore"):
         report = Report(tuple(compared(lambda: f(*filled), named, sample, seed, progress)))
-        return traced(report, lambda: f(*filled), seed) if report.wrong else report
+        return traced(report, lambda: f(*filled), seed) if report.wrong or report.by_verdict(KINK) else report
 
 
 def traced(report: Report, f: Callable[[], Any], seed: int) -> Report:
@@ -96,7 +97,9 @@ def traced(report: Report, f: Callable[[], Any], seed: int) -> Report:
             whole = Whole(y, seed)
             rows = by_operation(whole, labels(whole.nodes, {}), seed=seed)
         culprits = tuple(row for row in rows if row.verdict == WRONG)
-    return replace(report, culprits=culprits, notes=said_of(culprits) or (ALONE,))
+    if report.wrong:
+        return replace(report, culprits=culprits, notes=said_of(culprits) or (ALONE,))
+    return replace(report, rows=(*report.rows, *culprits), culprits=culprits, notes=said_of(culprits))
 
 
 def said_of(culprits: Sequence[Row]) -> tuple[str, ...]:

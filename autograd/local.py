@@ -47,6 +47,7 @@ RANDOM = 2  # cotangents, and directions of each kind
 
 HARDLY = 1e-100  # cotangents that arrive smaller, or larger than 1 by as much, are left to the whole
 CANCELLED = 2.0**-30  # of the result's size over the argument's: as much may cancel inside a rule, and leave rounding
+ALIKE_AT_A_KINK = "all moved alike, so that ties stay ties"
 NOT_LINEAR = "a rule is linear in its cotangent; given the one that arrived, this is not"
 
 
@@ -195,7 +196,7 @@ class Trial:
         except CALLED_OFF as error:
             yield replace(self.row, verdict=WRONG, note=f"its rule raised {type(error).__name__}: {error}")
             return
-        places = list(self.operation.places)
+        places, kinked = list(self.operation.places), False
         cuts = np.linspace(0, len(places), min(len(places), GROUPS) + 1).astype(int).tolist()
         for group in [places[i:j] for i, j in pairwise(cuts)]:
             found = self.of(group)
@@ -205,7 +206,12 @@ class Trial:
                 rows = [self.of([place]) for place in group]
             for row in rows:
                 bent = row.verdict in ACCEPTED and row.argument in crooked
+                kinked |= row.verdict == KINK
                 yield replace(row, verdict=WRONG, note=NOT_LINEAR) if bent else row
+        if kinked and (len(places) > 1 or not self.operation.elementwise):
+            found = self.settled(self.moved_alike)
+            if found.verdict == WRONG:
+                yield found
 
     def ask(self) -> str:
         """The answers of the rules to every seed; what they did to others' data meanwhile, if anything."""
@@ -242,12 +248,27 @@ class Trial:
         return min(largest(np.nan_to_num(np.asarray(self.operation.inputs[place], float))), 1.0) or 1.0
 
     def of(self, group: list[int]) -> Row:
-        """One row for some of the inputs. Before it says wrong, rounding inside the rules is looked at too."""
-        row = self.summed_up(group)
+        """One row for some of the inputs."""
+        return self.settled(lambda: self.summed_up(group))
+
+    def settled(self, judged: Callable[[], Row]) -> Row:
+        """The row; before it says wrong, rounding inside the rules is looked at too."""
+        row = judged()
         if row.verdict == WRONG and not self.rounding:
             self.look_inside()
-            row = self.summed_up(group)
+            row = judged()
         return row
+
+    def moved_alike(self) -> Row:
+        """All inputs moved together, equals by the same: a tie stays a tie, and what is a kink for each alone is none."""
+        xs = {place: np.asarray(self.operation.inputs[place]) for place in self.operation.places}
+        high = largest_of(xs)
+        v = {place: relative(x, high) for place, x in xs.items()}
+        first, *others = xs
+        row = replace(self.row, argument=first, input=self.names[first], note=ALIKE_AT_A_KINK)
+        if others:
+            row = replace(row, argument=None, input=f"{self.names[first]} … {self.names[others[-1]]}")
+        return summed_up(row, [self.contracted(self.operation.along(v, high), v)], False, np.array(False))
 
     def look_inside(self) -> None:
         """Find out how far rounding may have moved the rules' answers, and where the operation is a rule, its results."""
@@ -476,15 +497,26 @@ def directions(
 ) -> Iterator[tuple[dict[int, Array], float]]:
     """Random directions, and of which size a step along them is to be thought: such as move every element in proportion
     to its size, and such as move all alike, as far as one step can suit them all."""
-    high = max(map(largest, xs.values()), default=0.0)
-    whole = power_of_two(np.array(high)) if high else np.array(1.0)
+    high = largest_of(xs)
     for _ in range(RANDOM):
-        for relative in kinds:
+        for in_proportion in kinds:
             v = {}
             for place, x in xs.items():
-                sizes = np.where((x != 0) & np.isfinite(x), power_of_two(x), np.minimum(whole, 1.0)) / whole
-                v[place] = rng.choice(SIXTEENTHS, x.shape) * (sizes if relative else np.minimum(1.0, ALIKE * sizes))
+                sizes = relative(x, high)
+                v[place] = rng.choice(SIXTEENTHS, x.shape) * (
+                    sizes if in_proportion else np.minimum(1.0, ALIKE * sizes)
+                )
             yield v, high
+
+
+def largest_of(xs: dict[int, Array]) -> float:
+    return max(map(largest, xs.values()), default=0.0)
+
+
+def relative(x: Array, high: float) -> Array:
+    """The sizes of elements beside that of the largest of all; of a 0, that of a number of size 1, if so large."""
+    whole = power_of_two(np.array(high)) if high else np.array(1.0)
+    return np.asarray(np.where((x != 0) & np.isfinite(x), power_of_two(x), np.minimum(whole, 1.0)) / whole)
 
 
 def power_of_two(x: Array) -> Array:

@@ -222,6 +222,36 @@ def test_a_slope_beyond_both_sides_of_a_kink_is_wrong() -> None:
     assert cr.check_row(between, np.zeros(2))
 
 
+def shared(first: float, second: float) -> Any:
+    """maximum, with a rule that gives so much of the slope to either side of a tie."""
+    return cr.custom(
+        "larger",
+        np.maximum,
+        lambda g, y, a, b: g * np.where(a == b, first, a > b),
+        lambda g, y, a, b: g * np.where(a == b, second, b > a),
+    )
+
+
+TIES: list[tuple[Any, tuple[Any, ...], tuple[Any, ...]]] = [  # an operation that shares, one that does not, and a tie
+    (shared(0.5, 0.5), shared(1.0, 1.0), (1.0, 1.0)),
+    (shared(1.0, 0.0), shared(0.0, 0.0), (0.0, 0.0)),
+    (shared(0.3, 0.7), shared(0.7, 0.7), (np.array([1.0, 2.0]), np.array([1.0, -3.0]))),
+    (cr.max, cr.custom("largest", np.max, lambda g, y, x: g * (x == y)), (np.array([2.0, 2.0]),)),
+    (cr.min, cr.custom("least", np.min, lambda g, y, x: 0.4 * g * (x == y)), (np.array([-1.0, -1.0]),)),
+]
+
+
+@pytest.mark.parametrize(("right", "wrong", "args"), TIES)
+def test_at_a_tie_the_slope_is_shared_not_given_twice(right: Any, wrong: Any, args: Any) -> None:
+    for report in (cr.check_row(right, *args), cr.gradcheck(right, *args), cr.check(cr.sum(right(*map(node, args))))):
+        assert report, str(report)
+        assert report.by_verdict("kink")
+    for report in (cr.check_row(wrong, *args), cr.gradcheck(wrong, *args), cr.check(cr.sum(wrong(*map(node, args))))):
+        named = {row.operation for row in (*report.wrong, *report.culprits) if row.node is not None}
+        assert named in ({"larger"}, {"largest"}, {"least"}), str(report)
+        assert not report
+
+
 EDGES: list[tuple[str, float, float]] = [  # where the slope grows without end, and in which direction the domain lies
     ("arcsin", 1.0, -1.0),
     ("arcsin", -1.0, 1.0),
