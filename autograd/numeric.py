@@ -250,7 +250,12 @@ def slopes(here: Array, right: Array, left: Array, ahead: Array, behind: Array, 
     for side in sides:
         edge = np.isnan(value) & np.isfinite(side[0])  # the other side is outside the domain
         value, error, rounding = (np.where(edge, own, x) for own, x in zip(side, (value, error, rounding), strict=True))
-    gap, apart = np.abs(after - before), sides[0][1] + sides[1][1]
+    apart = sides[0][1] + sides[1][1]
+    jump = np.isinf(before) & (before == after) & level(here - left) & level(right - here)
+    if np.any(jump):  # the result here stands alone: it counts how the left goes on, and the jump over to the right
+        beyond, unsure = past_a_jump(left, behind, eps, noise)
+        before, apart = np.where(jump, 0.0 - beyond, before), np.where(jump, unsure, apart)
+    gap = np.abs(after - before)
     between = np.abs(value - before) + np.abs(value - after) <= gap + apart + error
     corner = between & (gap > CORNER * np.fmax(np.abs(before), np.abs(after)))
     kink = (gap > SURE * apart) & (corner | np.isinf(gap))
@@ -335,6 +340,20 @@ def upright(moves: Array, noise: Array) -> NDArray[np.bool]:
     ratios = moves[1:UPRIGHT] / moves[: UPRIGHT - 1]
     found: NDArray[np.bool] = np.all((ratios > LEVEL) & (ratios < RATIO / STEEPER), axis=0) & (np.abs(moves[0]) > noise)
     return found
+
+
+def level(moves: Array) -> NDArray[np.bool]:
+    """Whether the smallest steps all move the result by the same: over a jump."""
+    found: NDArray[np.bool] = np.all(np.abs(moves[1:UPRIGHT] / moves[: UPRIGHT - 1] - 1.0) < 1.0 - LEVEL, axis=0)
+    return found
+
+
+def past_a_jump(side: Array, h: Array, eps: float, noise: Any) -> tuple[Array, Array]:
+    """The slope of one side away from x, without x itself, and its error."""
+    moves, steps = side[1:] - side[0], h[1:] - h[0]
+    found_noise = np.fmax(noise, noise_of(moves, np.abs(side[1:]), steps, eps, power=1))
+    value, error, _ = best(moves / steps, 2 * found_noise / steps, power=1)
+    return value, error
 
 
 @contextmanager

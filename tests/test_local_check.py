@@ -189,6 +189,10 @@ KINKS: list[tuple[str, Callable[..., Any], Any]] = [
     ("leaky_relu", cr.leaky_relu, 0.0),
     ("floor", cr.floor, 1.0),
     ("floor", cr.floor, np.array([1.0, 1.5, -2.0])),
+    ("sign", cr.sign, 0.0),
+    ("sign", cr.sign, np.array([0.0, 1.0, -2.0])),
+    ("sign", lambda x: cr.sign(x) - 3.0 * x, 0.0),
+    ("round", cr.round, 0.5),
     ("mod", lambda x: x % 1.0, 2.0),
     ("sort", cr.sort, np.array([1.0, 1.0, 0.0])),
     ("norm", lambda x: cr.norm(x, 1), np.array([0.0, 1.0])),
@@ -250,6 +254,15 @@ def test_at_a_tie_the_slope_is_shared_not_given_twice(right: Any, wrong: Any, ar
         named = {row.operation for row in (*report.wrong, *report.culprits) if row.node is not None}
         assert named in ({"larger"}, {"largest"}, {"least"}), str(report)
         assert not report
+
+
+def test_beside_a_jump_a_slope_in_the_other_direction_is_wrong() -> None:
+    for f, x in ((np.sign, 0.0), (np.floor, 1.0), (np.ceil, 1.0), (np.round, 0.5)):
+        falling = cr.custom("falling", f, lambda g, y, x: -g)
+        for report in (cr.check_row(falling, x), cr.gradcheck(falling, x)):
+            assert {row.verdict for row in report} == {"wrong"}, str(report)
+            assert not any("right" in row.note for row in report)
+    assert not cr.gradcheck(cr.custom("root", np.cbrt, lambda g, y, x: 0.0 * g), 0.0)  # steep, and no jump
 
 
 EDGES: list[tuple[str, float, float]] = [  # where the slope grows without end, and in which direction the domain lies
