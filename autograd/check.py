@@ -26,7 +26,7 @@ from .primitive import constant, describe
 from .progress import followed
 from .report import ACCEPTED, BLANK, KINK, NOISY, NOT_CONNECTED, NOT_FINITE, RIGHT, WRONG, Report, Row
 from .source import line_of, record_lines, rule_of
-from .whole import LINES, Place, Whole, end_to_end, gradient, pulled_back, rounding_effect, weights_of
+from .whole import AT_FLOAT64, LINES, Place, Whole, end_to_end, gradient, pulled_back, rounding_effect, weights_of
 
 SAMPLE = 8  # elements of an argument that are moved alone
 NODES = 10_000  # of a huge graph, that many are checked by themselves
@@ -434,4 +434,4 @@ def as_first_computed(row: Row, sharp: float, numeric: Estimate, coarse: np.finf
     row = replace(row, tolerance=row.tolerance + lost)
     if abs(row.autograd - sharp) <= lost:
         return row
-    return replace(row, verdict=WRONG, note=f"{'at float64' if lost else 'computed again'}, it is {sharp:.9g}")
+    return replace(row, verdict=WRONG, note=f"{AT_FLOAT64} {sharp:.9g}")

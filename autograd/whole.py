@@ -26,6 +26,7 @@ from .report import ACCEPTED, BLANK, NOT_FINITE, WRONG, Row
 
 LINES = 8  # one for each variable, or for a group of them;
 HUGE = 20_000  # nodes, beyond which one for all has to do
+AT_FLOAT64 = "computed again at float64, it is"
 ASIDE = 2.0**-10  # how far beside a kink the whole is checked, relative to each variable
 
 
@@ -164,13 +165,13 @@ def end_to_end(
         if len(group) > 1:
             row = replace(row, input=f"{names[group[0]]} … {names[group[-1]]}", note=f"{len(group)} variables together")
         found = whole.along(group, own, row)
-        if found.verdict == WRONG and beside is not None:  # what conventions add up to may lie between no two slopes
+        if excused(found) and beside is not None:  # what conventions add up to may lie between no two slopes
             found = beside.along(group, None, replace(row, note="next to the kink"))
         yield found
     for node, index in followed(elements, progress and bool(elements), "check", "elements"):
         row = replace(BLANK, input=names[node])
         found = whole.element(node, index, own, row)
-        if found.verdict == WRONG and beside is not None:
+        if excused(found) and beside is not None:
             found = beside.element(node, index, None, replace(row, note="next to the kink"))
         yield found
 
@@ -198,9 +199,15 @@ def as_it_is(row: Row, by_rules: float, ours: float, lost: float) -> Row:
     """The row, unless the gradient at the dtype of the data is not what the rules give at float64."""
     if not math.isfinite(ours) and math.isfinite(by_rules):
         return replace(row, autograd=ours, verdict=NOT_FINITE)
-    if row.verdict in ACCEPTED and abs(ours - by_rules) > lost:
-        return replace(row, autograd=ours, verdict=WRONG, tolerance=row.tolerance + lost)
+    if row.verdict in (*ACCEPTED, WRONG) and abs(ours - by_rules) > lost:
+        note = "; ".join(filter(None, [row.note, f"{AT_FLOAT64} {by_rules:.9g}"]))
+        return replace(row, autograd=ours, verdict=WRONG, tolerance=row.tolerance + lost, note=note)
     return row
+
+
+def excused(row: Row) -> bool:
+    """Whether a kink may be why a row is wrong: not where the graph has two gradients."""
+    return row.verdict == WRONG and AT_FLOAT64 not in row.note
 
 
 def pulled_back(root: Node, weights: Any) -> dict[Node, Any]:
