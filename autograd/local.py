@@ -265,7 +265,8 @@ class Trial:
         high = largest_of(xs)
         v = {place: relative(x, high) for place, x in xs.items()}
         first, *others = xs
-        row = replace(self.row, argument=first, input=self.names[first], note=ALIKE_AT_A_KINK)
+        note = "; ".join(filter(None, [self.row.note, ALIKE_AT_A_KINK]))
+        row = replace(self.row, argument=first, input=self.names[first], note=note)
         if others:
             row = replace(row, argument=None, input=f"{self.names[first]} … {self.names[others[-1]]}")
         return summed_up(row, [self.contracted(self.operation.along(v, high), v)], False, np.array(False))
@@ -278,7 +279,7 @@ class Trial:
             self.rounding = [{i: rounding_in(d, self.rng) for i, d in answer.items()} for answer in traced]
             noise = np.ravel(rounding_in(operation.inside, self.rng))
             self.operation = replace(operation, noise=noise if noise.size > 1 else float(noise[0]))
-        except CALLED_OFF:  # a rule that takes no nodes
+        except Exception:  # a rule written for arrays may do anything when it is given nodes
             self.rounding = [{} for _ in self.seeds]
 
     def summed_up(self, group: list[int]) -> Row:

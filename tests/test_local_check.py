@@ -419,6 +419,13 @@ def test_a_rule_that_writes_into_its_arguments_is_found() -> None:
     assert not report
 
 
+def test_a_wrong_rule_that_takes_arrays_only_is_wrong() -> None:
+    rules: list[Any] = [lambda g, y, x: x.astype(float) * g, lambda g, y, x: {0.5: 3.0 * g}[float(x[0])]]
+    for rule in rules:
+        report = cr.check(cr.sum(cr.custom("arrays", np.square, rule)(cr.Tensor([0.5, 2.0]))))
+        assert [row.operation for row in report.wrong if row.node is not None] == ["arrays"], str(report)
+
+
 def test_a_rule_that_raises_is_wrong() -> None:
     report = cr.check(cr.custom("raises", lambda x: 2.0 * x, lambda g, y, x: g[0, 0, 0])(cr.Tensor([1.0, 2.0])))
     assert "its rule raised IndexError" in str(report)
