@@ -208,7 +208,8 @@ class Trial:
                 bent = row.verdict in ACCEPTED and row.argument in crooked
                 kinked |= row.verdict == KINK
                 yield replace(row, verdict=WRONG, note=NOT_LINEAR) if bent else row
-        if kinked and (len(places) > 1 or not self.operation.elementwise):
+        several = len(places) > 1 or not self.operation.elementwise
+        if kinked and several and self.row.order == 1:  # a rule may share as it likes, and be no derivative of that
             found = self.settled(self.moved_alike)
             if found.verdict == WRONG:
                 yield found
@@ -265,8 +266,7 @@ class Trial:
         high = largest_of(xs)
         v = {place: relative(x, high) for place, x in xs.items()}
         first, *others = xs
-        note = "; ".join(filter(None, [self.row.note, ALIKE_AT_A_KINK]))
-        row = replace(self.row, argument=first, input=self.names[first], note=note)
+        row = replace(self.row, argument=first, input=self.names[first], note=ALIKE_AT_A_KINK)
         if others:
             row = replace(row, argument=None, input=f"{self.names[first]} … {self.names[others[-1]]}")
         return summed_up(row, [self.contracted(self.operation.along(v, high), v)], False, np.array(False))

@@ -348,6 +348,13 @@ def test_rounding_inside_what_saturates_is_no_fault(name: str, order: int) -> No
         assert report, f"seed {seed}\n{report}"
 
 
+def test_a_kink_that_rounding_makes_in_a_rule_is_no_tie() -> None:
+    rng = np.random.default_rng([22, 40])
+    x, labels = cr.Tensor(rng.normal(size=(6, 5)) * 40), rng.integers(0, 5, 6)
+    report = cr.check(cr.softmax_cross_entropy(x, labels), order=2, seed=22)
+    assert report, str(report)
+
+
 @pytest.mark.parametrize("size", [1.0, 4.0, 12.0, 18.0])
 def test_rounding_inside_what_saturates_hides_no_fault(size: float) -> None:
     x = size * np.array([-1.0, 0.9, 0.7])
