@@ -22,6 +22,7 @@ from .value import Value
 
 # The variable that stands for one the caller already has: the same data, one step further from it.
 ALIAS = Op("variable", lambda x: x, (lambda g, y, x: g,), lambda args, g, y, params: (g,), elementwise=True)
+ALIAS.listed = True
 CONSTANT = Op("constant", lambda: None, (), lambda *_: ())
 
 

@@ -42,6 +42,7 @@ latest_change = [0]
 changing = Lock()
 
 NO_PARAMS: Mapping[str, Any] = {}
+ALWAYS = "always"
 
 Key: TypeAlias = int | tuple[int, int]
 
@@ -143,6 +144,15 @@ class Watcher:
     def walk(self, root: Node, seed: Any, wanted: Container[Node] | None, create_graph: bool) -> dict[Node, Any]:
         """Watch `cotangents` at work: give it a dict of one's own for the cotangents that are pending."""
 
+    def read(self, node: Node) -> None:
+        """Somebody asks for the data of a node as plain numbers, and what becomes of them will not be seen."""
+
+
+def tell_of_reading(node: Node) -> None:
+    """Tell who watches, if anyone does, that the data of a node is asked for. Ask `watched` before: that is cheap."""
+    if (watcher := watching.get()) is not None:
+        watcher.read(node)
+
 
 def note_change() -> int:
     """The birth of a change that happens now: nothing older may be taken for up to date any more."""
@@ -219,7 +229,7 @@ def cotangents(
         else:
             pull = op.pull  # a slot, not a method: looked up by itself it is found faster
             pulled = pull(args, g, y, node.params)
-        exact = op.exact and type(g) is float  # numbers in, numbers out: there is nothing to fit
+        exact = op.exact and (type(g) is float or op.exact is ALWAYS)  # there is nothing to fit
         i = 0
         for arg in args:
             d = pulled[i]  # zip would cost 8 % of a scalar expression

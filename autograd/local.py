@@ -23,17 +23,16 @@ from .operation import (
     SIXTEENTHS,
     SLACK,
     Operation,
-    computed,
     like,
     numbers_pulled,
     of_node,
     of_rule,
     pulled,
-    renewed,
     rounding_in,
     sharp_twin,
     stacked,
 )
+from .program import computed, renewed
 from .report import ACCEPTED, KINK, NOISY, NOT_FINITE, RIGHT, WORST_FIRST, WRONG, Row
 
 ROUNDING = 2.0**-34  # of a rule at float64, relative to the sum of the sizes of its terms

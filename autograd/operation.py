@@ -6,7 +6,7 @@ forward and the rules do, the graph that the operation was taken from stays as i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, final
@@ -16,7 +16,8 @@ import numpy as np
 from .derivative import zeros
 from .graph import Node, ancestry, cotangents
 from .numeric import EPS, Array, Probe, precision
-from .primitive import FAILURES, NUMBERS, Op, born
+from .primitive import FAILURES, NUMBERS, born
+from .program import computed, renewed
 from .tensor import Tensor
 from .value import Value
 
@@ -98,18 +99,6 @@ def holding(node: Node, data: Any) -> Node:
 
 def data_of(args: Sequence[Any]) -> tuple[Any, ...]:
     return tuple([arg._data if isinstance(arg, Node) else arg for arg in args])
-
-
-def renewed(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters for another run: what a forward keeps for its rule is not theirs."""
-    return {name: {} if name.startswith("_") else x for name, x in params.items()}
-
-
-def computed(op: Op, inputs: Sequence[Any], params: Mapping[str, Any]) -> Any:
-    try:
-        return op.forward(*inputs, **params)
-    except FAILURES as error:
-        return op.recover(error, inputs, params)
 
 
 def twin(node: Node, args: tuple[Any, ...]) -> Node:

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from .graph import Node
+from .graph import Node, tell_of_reading, watched
 from .ops import elementwise as e
 from .ops import linalg, reduction, shape
 from .primitive import table
+from .program import recorder
 
 
 def reflected(row: Callable[[Any, Any], Any]) -> Any:
@@ -23,10 +24,12 @@ def reflected(row: Callable[[Any, Any], Any]) -> Any:
     return function
 
 
-def comparison(compare: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """A comparison is not differentiable: its answer is plain booleans."""
+def comparison(compare: Callable[[Any, Any], Any], row: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """A comparison is not differentiable: its answer is plain booleans, unless it is recorded."""
 
     def function(a: Any, b: Any) -> Any:
+        if watched and recorder() is not None:
+            return row(a, b)
         return compare(plain(a), plain(b))
 
     return function
@@ -40,6 +43,8 @@ def rounded(x: Any, decimals: int = 0) -> Any:
 def plain(x: Any) -> Any:
     """The data of a node, also inside lists and tuples; anything else as it is."""
     if isinstance(x, Node):
+        if watched:
+            tell_of_reading(x)
         return x._data
     if type(x) in (list, tuple):
         return type(x)(plain(part) for part in x)
@@ -65,9 +70,9 @@ class Operators(Node):
     __floor__    = e.floor
     __ceil__     = e.ceil
 
-    __lt__ = comparison(operator.lt); __le__ = comparison(operator.le)
-    __gt__ = comparison(operator.gt); __ge__ = comparison(operator.ge)
-    __eq__ = comparison(operator.eq); __ne__ = comparison(operator.ne)
+    __lt__ = comparison(operator.lt, e.less);    __le__ = comparison(operator.le, e.less_equal)
+    __gt__ = comparison(operator.gt, e.greater); __ge__ = comparison(operator.ge, e.greater_equal)
+    __eq__ = comparison(operator.eq, e.equal);   __ne__ = comparison(operator.ne, e.not_equal)
     __hash__ = object.__hash__  # equal data does not make two variables one
 
     exp:  Any = e.exp;   expm1:  Any = e.expm1;   log:  Any = e.log;   log1p:   Any = e.log1p
@@ -84,7 +89,7 @@ class Operators(Node):
         return e.rint(self) if digits is None else e.rint(self * 10.0**digits) / 10.0**digits
 
     def __bool__(self) -> bool:
-        return bool(self._data)
+        return bool(plain(self))
 
     def __float__(self) -> float:
         if self.op is None or self.args:
@@ -92,7 +97,7 @@ class Operators(Node):
                 f"float() of {self!r} would silently drop its gradient (so would math.exp and its kin). "
                 "Use .item() or .data for the plain number, cr.exp and its kin to compute."
             )
-        return float(self._data)
+        return float(plain(self))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         if self.op is None or self.args:
@@ -100,12 +105,14 @@ class Operators(Node):
                 f"making a plain array of {self!r} would silently drop its gradient. "
                 "Use .data for the plain array, cr.stack to join nodes into one Tensor."
             )
-        return np.array(self._data, dtype=dtype, copy=copy)
+        return np.array(plain(self), dtype=dtype, copy=copy)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if method == "__call__" and not kwargs:
             if ufunc in UFUNCS:
                 return UFUNCS[ufunc](*inputs)
+            if ufunc in COMPARISONS and watched and recorder() is not None and ufunc.__name__ in table:
+                return table[ufunc.__name__](*inputs)
             if ufunc in COMPARISONS:
                 return ufunc(*(plain(x) for x in inputs))
         raise TypeError(f"numpy.{ufunc.__name__}{'.' + method if method != '__call__' else ''} {no_row(kwargs)}")
@@ -120,6 +127,8 @@ class Operators(Node):
                 if "unexpected keyword" in str(error):
                     raise TypeError(f"numpy.{func.__name__} on a Value or Tensor: {error}") from error
                 raise
+        if func in OF_SHAPE:
+            return func(*[x._data if isinstance(x, Node) else x for x in args], **kwargs)
         if func in QUESTIONS:
             return func(*plain(tuple(args)), **{key: plain(x) for key, x in kwargs.items()})
         raise TypeError(f"numpy.{func.__name__} {no_row({})}")
@@ -140,13 +149,15 @@ ALIASES = {
     "positive": Operators.__pos__, "rint": e.rint, "matmul": linalg.matmul,
 }  # fmt: skip
 
-UFUNCS: dict[Any, Any] = {
-    getattr(np, name): row for name, row in table.items() if isinstance(getattr(np, name, None), np.ufunc)
-} | {getattr(np, name): row for name, row in ALIASES.items()}
-
 COMPARISONS = {np.less, np.less_equal, np.greater, np.greater_equal, np.equal, np.not_equal} | {
     np.isnan, np.isinf, np.isfinite, np.signbit, np.logical_and, np.logical_or, np.logical_not, np.logical_xor
 }  # fmt: skip
+
+UFUNCS: dict[Any, Any] = {
+    getattr(np, name): row
+    for name, row in table.items()
+    if isinstance(getattr(np, name, None), np.ufunc) and getattr(np, name) not in COMPARISONS
+} | {getattr(np, name): row for name, row in ALIASES.items()}
 
 FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     getattr(np, name): getattr(module, name)
@@ -163,9 +174,11 @@ FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     for name in names
 } | {np.linalg.norm: reduction.norm, np.amax: reduction.max, np.amin: reduction.min, np.round: rounded, np.around: rounded}  # fmt: skip
 
-# Functions whose answer has no gradient: they may see the plain data.
+# Functions that ask for shape and type only, and functions whose answer has no gradient: they may see the plain data.
+OF_SHAPE = {
+    np.shape, np.ndim, np.size, np.result_type, np.zeros_like, np.ones_like, np.full_like, np.empty_like
+}  # fmt: skip
 QUESTIONS = {
-    np.shape, np.ndim, np.size, np.argmax, np.argmin, np.argsort, np.nonzero, np.argwhere, np.flatnonzero,
-    np.searchsorted, np.count_nonzero, np.all, np.any, np.isclose, np.allclose, np.array_equal, np.result_type,
-    np.zeros_like, np.ones_like, np.full_like, np.empty_like, np.array_repr, np.array_str, np.array2string,
+    np.argmax, np.argmin, np.argsort, np.nonzero, np.argwhere, np.flatnonzero,
+    np.searchsorted, np.count_nonzero, np.all, np.any, np.isclose, np.allclose, np.array_equal, np.array_repr, np.array_str, np.array2string,
 }  # fmt: skip

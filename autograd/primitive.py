@@ -33,7 +33,7 @@ new: Callable[[type[Node]], Node] = object.__new__
 class Op:
     """What an operation is: how to compute it and how to pull a cotangent back through it."""
 
-    __slots__ = ("alive", "elementwise", "exact", "forward", "name", "pull", "rules", "symbol")
+    __slots__ = ("alive", "elementwise", "exact", "forward", "forwards", "listed", "name", "pull", "rules", "symbol")
 
     def __init__(
         self,
@@ -44,15 +44,18 @@ class Op:
         symbol: str | None = None,
         elementwise: bool = False,
         alive: Callable[..., Sequence[Any]] | None = None,
-        exact: bool = False,
+        exact: bool | str = False,
+        forwards: tuple[Callable[..., Any], Callable[..., Any]] | None = None,
     ) -> None:
         self.name, self.forward, self.rules, self.symbol = name, forward, tuple(rules), symbol or name
         # (args, g, y, params) -> one cotangent for each argument, None where there is none. The rules are shown the
         # arguments themselves if `y` is a node, else their data.
         self.pull = pull
         self.elementwise = elementwise
-        self.exact = exact  # on Python floats, its rules are known to return Python floats
+        self.exact = exact  # what its rules return is known to fit: where cotangents are Python floats, or always
         self.alive = alive  # (*inputs) -> for each argument, where it was taken (None: everywhere)
+        self.forwards = forwards  # what `forward` chooses from: one for numbers, one for arrays
+        self.listed = False  # whether it comes with the library
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
@@ -85,39 +88,29 @@ class Op:
         with np.errstate(all="ignore"):  # what is computed at dead positions is thrown away
             pulled = self.pull(node.args, g, y, node.params)
         over = dead.pop(node, None)
-        alive = self.alive(*node.inputs) if self.alive is not None else (None,) * len(node.args)
+        alive = self.alive(*shown(node.args, y)) if self.alive is not None else (None,) * len(node.args)
         shaded: list[Any] = []
         met: list[Node] = []
         for arg, d, taken in zip(node.args, pulled, alive, strict=True):
             if d is None or not isinstance(arg, Node):
                 shaded.append(None)
                 continue
-            mask = None if taken is None else np.logical_not(taken)
+            mask = None if taken is None else table["logical_not"](taken)
             if over is not None:
-                under = over if self.elementwise else np.all(over)  # a sum is dead only as a whole
-                mask = under if mask is None else mask | under
+                under = over if self.elementwise else table["all"](over)  # a sum is dead only as a whole
+                mask = under if mask is None else table["logical_or"](mask, under)
             shaded.append(d if mask is None else table["where"](mask, 0.0, d))
             if mask is not None:
-                mask = masked_throughout(mask, np.shape(arg._data))
+                mask = table["masked_throughout"](mask, shape=np.shape(arg._data))
             if arg not in pending and not any(arg is other for other in met):
                 if mask is not None:
                     dead[arg] = mask
             elif arg in dead:
                 previous = dead.pop(arg)
                 if mask is not None:
-                    dead[arg] = previous & mask
+                    dead[arg] = table["logical_and"](previous, mask)
             met.append(arg)
         return shaded
-
-
-def masked_throughout(mask: Any, shape: tuple[int, ...]) -> Any:
-    """The positions of an argument of this shape that are masked wherever broadcasting has taken them."""
-    if np.shape(mask) == shape:
-        return mask
-    mask = np.broadcast_to(mask, np.broadcast_shapes(np.shape(mask), shape))
-    new = np.ndim(mask) - len(shape)
-    axes = (*range(new), *(new + i for i, n in enumerate(shape) if n == 1))
-    return np.reshape(np.all(mask, axis=axes), shape)
 
 
 def ieee(f: Callable[..., Any], *xs: Any, **params: Any) -> Any:
@@ -207,6 +200,8 @@ def settle(data: Any, op: Op, args: tuple[Any, ...]) -> tuple[type[Node], Any, t
     if isinstance(data, (np.floating, float, int, np.integer, np.bool)):
         for arg in args:
             if isinstance(arg, tensor):
+                if isinstance(data, np.bool):
+                    return tensor, np.asarray(data), args
                 return tensor, data if isinstance(data, np.floating) else np.asarray(data, dtype=float), args
         # A Value: what else went in has no axes, and counts as numbers too.
         numbers = [x.item() if isinstance(x, np.ndarray) and x.ndim == 0 else x for x in args]
@@ -229,6 +224,7 @@ def finish(function: Function, op: Op, doc: str, listed: bool) -> Function:
     function.op = op  # type: ignore[attr-defined]
     if listed:
         table[op.name] = function
+        op.listed = True
     return function
 
 
@@ -249,7 +245,7 @@ def unary(
         except ZeroDivisionError:
             return (ieee(pull_x, g, y, x),)
 
-    op = Op(name, compute, (rule,), pull, symbol, elementwise=True, exact=listed)
+    op = Op(name, compute, (rule,), pull, symbol, True, exact=listed, forwards=(for_number, for_array))
 
     def function(x: Any, /) -> Any:
         if isinstance(x, Node):
@@ -310,7 +306,7 @@ def binary(
         return g, g
 
     pull = pass_on if rule_a is rule_b is same else pull_both
-    op = Op(name, compute, (rule_a, rule_b), pull, symbol, elementwise=True, exact=listed)
+    op = Op(name, compute, (rule_a, rule_b), pull, symbol, True, exact=listed, forwards=(for_numbers, for_arrays))
 
     def function(a: Any, b: Any, /) -> Any:
         if isinstance(a, Node):

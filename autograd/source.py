@@ -47,8 +47,10 @@ class LocatedOp(Op):
     __slots__ = ("line",)
 
     def __init__(self, op: Op, line: Line | None) -> None:
-        super().__init__(op.name, op.forward, op.rules, op.pull, op.symbol, op.elementwise, op.alive, op.exact)
-        self.line = line
+        super().__init__(
+            op.name, op.forward, op.rules, op.pull, op.symbol, op.elementwise, op.alive, op.exact, op.forwards
+        )
+        self.line, self.listed = line, op.listed
 
 
 def line_of(node: Node) -> Line | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from .graph import Node
+from .graph import Node, tell_of_reading, watched
 from .operators import Operators, rounded
 from .ops import linalg, reduction, shape
 from .primitive import constant, describe, kinds
@@ -55,6 +55,8 @@ class Tensor(Operators):
         """The array. Assigning (`t.data = …`, `t.data -= …`) is an update: a graph built on the old data will not be
         differentiated. Writing into it (`t.data[0] = …`) goes unnoticed, so do not do that between forward and
         backward."""
+        if watched:
+            tell_of_reading(self)
         array: NDArray[Any] = self._data
         return array
 
@@ -118,15 +120,15 @@ class Tensor(Operators):
 
     def item(self) -> float:
         """The one element as a Python number, without its history."""
-        return float(self._data.item())
+        return float(self.data.item())
 
     def tolist(self) -> Any:
         """The elements as (nested) lists of Python numbers, without their history."""
-        return self._data.tolist()
+        return self.data.tolist()
 
     def detach(self) -> NDArray[Any]:
         """A copy of the array, as a constant: no gradient flows through it, and no later update reaches it."""
-        copy: NDArray[Any] = copied(self._data)
+        copy: NDArray[Any] = copied(self.data)
         return copy
 
     def fit(self, g: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .graph import Node
+from .graph import Node, tell_of_reading, watched
 from .operators import Operators
 from .ops.reduction import sum
 from .ops.shape import item
@@ -52,6 +52,8 @@ class Value(Operators):
     @property
     def data(self) -> float:
         """The number. Assigning a new one is an update: a graph built on the old one will not be differentiated."""
+        if watched:
+            tell_of_reading(self)
         number: float = self._data
         return number
 

@@ -19,8 +19,9 @@ from .derivative import zeros
 from .graph import Node, ancestry, cotangents
 from .local import ROUNDING, TELLING, advice, compared, directions, summed_up
 from .numeric import EPS, Array, Estimate, Probe, precision
-from .operation import CALLED_OFF, SIXTEENTHS, SLACK, computed, like, renewed, sharp, twin
+from .operation import CALLED_OFF, SIXTEENTHS, SLACK, like, sharp, twin
 from .ops.reduction import norm
+from .program import computed, renewed
 from .progress import followed
 from .report import ACCEPTED, BLANK, NOT_FINITE, WRONG, Row
 

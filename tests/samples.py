@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 import chainrule as cr
+from chainrule.autograd.ops.shape import HERE
 from chainrule.autograd.primitive import table
 
 
@@ -67,7 +68,7 @@ UNARY: dict[str, tuple[float, ...]] = {
     "arccosh": (1.6, 2.0, 3.3, 5.0),
     **dict.fromkeys(
         ["zeros_like", "is_zero", "step", "sign", "floor", "ceil", "round", "neg", "square", "abs", "exp", "exp2", "expm1",
-         "sin", "cos", "arctan", "sinh", "cosh", "tanh", "arcsinh", "erf", "erfc", "sigmoid", "softplus", "silu", "gelu", "relu"],
+         "sin", "cos", "arctan", "sinh", "cosh", "tanh", "arcsinh", "erf", "erfc", "sigmoid", "softplus", "silu", "gelu", "relu", "isnan", "isinf", "isfinite", "logical_not"],
         ANYWHERE,
     ),
 }  # fmt: skip
@@ -76,11 +77,39 @@ UNARY: dict[str, tuple[float, ...]] = {
 SIGNED = (0.9, -0.6, 1.4, -2.1)
 BINARY: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     **dict.fromkeys(
-        ["add", "sub", "mul", "div", "floordiv", "mod", "maximum", "minimum", "hypot", "arctan2", "logaddexp", "share"],
+        [
+            "add",
+            "sub",
+            "mul",
+            "div",
+            "floordiv",
+            "mod",
+            "maximum",
+            "minimum",
+            "hypot",
+            "arctan2",
+            "logaddexp",
+            "share",
+            "less",
+            "less_equal",
+            "greater",
+            "greater_equal",
+            "equal",
+            "not_equal",
+            "logical_and",
+            "logical_or",
+        ],
         ((-1.7, -0.4, 0.3, 1.1), SIGNED),
     ),
     "pow": ((*POSITIVE[:3], 1.6), SIGNED),
 }
+
+
+# Rows that answer a question: they have no slope anywhere.
+QUESTIONS = {
+    "less", "less_equal", "greater", "greater_equal", "equal", "not_equal", "isnan", "isinf", "isfinite",
+    "logical_not", "logical_and", "logical_or", "all", "masked_throughout",
+}  # fmt: skip
 
 
 def unary_samples(f: Callable[..., Any], points: tuple[float, ...]) -> Iterator[Sample]:
@@ -203,6 +232,8 @@ def by_name() -> dict[str, list[Sample]]:
         **{name: unary_samples(function(name), points) for name, points in UNARY.items()},
         **{name: binary_samples(function(name), *points) for name, points in BINARY.items()},
         **products(),
+        "all": [S(lambda x: x * row["all"](x), A(3)), S(lambda x: x * row["all"](x * 0.0), A(3))],
+        "masked_throughout": [S(lambda x: x * row["masked_throughout"](row["step"](x), shape=s), A(2, 3)) for s in ((2, 3), (3,), (2, 1), ())],
         "inside": [S(lambda x: row["inside"](x, low=-1.0, high=0.5), np.array(ANYWHERE))],
         "clip": [
             *(S(lambda x, lo=lo, hi=hi: cr.clip(x, lo, hi), x)
@@ -276,6 +307,9 @@ def by_name() -> dict[str, list[Sample]]:
             S(lambda x: cr.take_along_axis(x, np.array([5, 0, 5]), None), A(2, 3)),
         ],
         "astype": [S(lambda x: cr.astype(x, float), A(2, 3)), S(lambda x: cr.astype(x, float), np.array(0.3))],
+        "pick": [S(lambda x: row["pick"](x, np.array([2, 0, 2]), index=(HERE,)), A(3, 4)), S(lambda x: row["pick"](x, np.array([1, 1]), index=(slice(None), HERE)), A(3, 4)),
+                 S(lambda x: row["pick"](x, np.array([[0], [2]]), np.array([1, 3]), index=(HERE, HERE)), A(3, 4))],
+        "put": [S(lambda x: row["put"](x, np.array([2, 0, 2]), index=(HERE,), shape=(4,)), A(3))],
         "item": [S(row["item"], x) for x in (np.array(0.4), A(1), A(1, 1))],
         "concatenate": [
             S(lambda *xs: cr.concatenate(xs), A(2), A(3)),

@@ -101,6 +101,16 @@ def clip_of(x: Any, low: Any, high: Any) -> Any:
     return float(clipped) if type(x) in NUMBERS and isinstance(clipped, np.generic) else clipped
 
 
+def masked_throughout_of(mask: Any, shape: tuple[int, ...]) -> Any:
+    """The positions of an argument of this shape that are masked wherever broadcasting has taken them."""
+    if np.shape(mask) == shape:
+        return mask
+    mask = np.broadcast_to(mask, np.broadcast_shapes(np.shape(mask), shape))
+    new = np.ndim(mask) - len(shape)
+    axes = (*range(new), *(new + i for i, n in enumerate(shape) if n == 1))
+    return np.reshape(np.all(mask, axis=axes), shape)
+
+
 def zero(g: Any, y: Any, *inputs: Any, **params: Any) -> Any:
     """The rule of what is constant almost everywhere."""
     return zeros_like(g)
@@ -121,6 +131,20 @@ floor      = unary("floor",      (lambda x: float(np.floor(x)), np.floor), zero,
 ceil       = unary("ceil",       (lambda x: float(np.ceil(x)), np.ceil), zero,  "The smallest integer not below x.")
 rint       = unary("round",      (lambda x: float(np.rint(x)), np.rint), zero,  "The nearest integer; halves go to even.")
 share      = binary("share",     (share_of, share_of_arrays),           None, None, "Which part of max(a, b) is a.")
+less       = binary("less",      (lambda a, b: float(a < b), np.less),                None, None, "Whether a < b.", symbol="<")
+less_equal = binary("less_equal", (lambda a, b: float(a <= b), np.less_equal),         None, None, "Whether a <= b.", symbol="≤")
+greater    = binary("greater",   (lambda a, b: float(a > b), np.greater),             None, None, "Whether a > b.", symbol=">")
+greater_equal = binary("greater_equal", (lambda a, b: float(a >= b), np.greater_equal), None, None, "Whether a >= b.", symbol="≥")
+equal      = binary("equal",     (lambda a, b: float(a == b), np.equal),               None, None, "Whether a == b.", symbol="=")
+not_equal  = binary("not_equal", (lambda a, b: float(a != b), np.not_equal),           None, None, "Whether a != b.", symbol="≠")
+isnan      = unary("isnan",      (lambda x: float(math.isnan(x)), np.isnan),                               None,  "Whether x is NaN.")
+isinf      = unary("isinf",      (lambda x: float(math.isinf(x)), np.isinf),                               None,  "Whether x is infinite.")
+isfinite   = unary("isfinite",   (lambda x: float(math.isfinite(x)), np.isfinite),                            None,  "Whether x is neither infinite nor NaN.")
+logical_not = unary("logical_not", (lambda x: float(not x), np.logical_not),           None,  "Whether x is false, or 0.", symbol="¬")
+logical_and = binary("logical_and", (lambda a, b: float(bool(a and b)), np.logical_and), None, None, "Whether neither a nor b is false, or 0.", symbol="∧")
+logical_or = binary("logical_or", (lambda a, b: float(bool(a or b)), np.logical_or), None, None, "Whether a or b is true, or not 0.", symbol="∨")
+all_       = primitive("all",    np.all,                                       None, doc="Whether all elements of x are true.")
+masked_throughout = primitive("masked_throughout", masked_throughout_of,       None, doc="Which elements of an argument of this shape are masked wherever broadcasting has taken them.")
 inside     = primitive("inside", inside_of,                                    None, doc="1 where low <= x <= high, else 0.", elementwise=True)
 
 neg        = unary("neg",        operator.neg,         lambda g, y, x: -g,                     "-x.", symbol="−")
@@ -175,7 +199,7 @@ clip_      = primitive("clip",       clip_of,          lambda g, y, x, low, high
 leaky_     = primitive("leaky_relu", lambda x, slope: maximum(x, 0.0) + slope * minimum(x, 0.0), lambda g, y, x, slope: where(step(x), g, slope * g), elementwise=True)
 elu_       = primitive("elu",        lambda x, alpha: where(x > 0, x, alpha * expm1(minimum(x, 0.0))), lambda g, y, x, alpha: where(step(x), g, g * (y + alpha)), elementwise=True)
 where_     = primitive("where",      where_of, None,   lambda g, y, c, a, b: where(c, g, 0.0), lambda g, y, c, a, b: where(c, 0.0, g), elementwise=True,
-                       alive=lambda c, a, b: (None, c, np.logical_not(c)))
+                       alive=lambda c, a, b: (None, c, logical_not(c)))
 # fmt: on
 
 round = rint

@@ -116,6 +116,14 @@ def at_labels(labels: Any, classes: int) -> Any:
     return np.arange(0, labels.size * classes, classes) + labels.reshape(-1).astype(np.intp, copy=False)
 
 
+def labels_of(labels: Any, classes: int) -> Any:
+    """The labels, if each is a class: of a recorded function, those of each call."""
+    huge = labels.astype(np.uint64) if labels.itemsize < 8 else labels.view(np.uint64)  # what is negative becomes huge
+    if labels.size and np.maximum.reduce(huge, axis=None) >= classes:
+        raise ValueError(f"labels run from {labels.min()} to {labels.max()}, but there are {classes} classes, from 0")
+    return labels
+
+
 def cross_entropy_of(logits: Any, labels: Any, reduction: str, _kept: dict[str, Any]) -> Any:
     shifted = logits - logits.max(axis=-1, keepdims=True)
     picked = at_labels(labels, logits.shape[-1])
@@ -158,6 +166,7 @@ linear  = primitive("linear",  linear_of,  pull=linear_back,
                     doc="x @ weight.T + bias in one node: `weight` has shape (n_out, n_in), `x` (..., n_in).")
 dot_    = primitive("dot",     dot_of,     pull=dot_back, symbol="w·x+b", exact=True)
 einsum_ = primitive("einsum",  lambda *xs, subscripts: np.einsum(subscripts, *xs, optimize=len(xs) > 1), pull=einsum_back)
+class_labels = primitive("class_labels", labels_of, None, listed=False)
 cross_entropy_ = primitive("softmax_cross_entropy", cross_entropy_of, cross_entropy_rule, None, symbol="cross-entropy")
 softmax_error = primitive("softmax_error", softmax_error_of, softmax_error_rule, None,
                     doc="softmax(logits) less 1 at the label: the gradient of softmax_cross_entropy.")
@@ -174,8 +183,11 @@ def softmax_cross_entropy(logits: Any, labels: Any, reduction: str = "mean") -> 
     >>> cr.softmax_cross_entropy(cr.Tensor([[0.0, 0.0]]), [1], reduction="none")
     Tensor([0.69314718])
     """
-    labels = np.array(labels)  # a copy: the rule will look at it again
     shape = shape_of(logits)
+    if isinstance(labels, Node) and labels.dtype.kind in "iu" and shape:  # type: ignore[attr-defined]
+        labels = class_labels(labels, classes=shape[-1])
+    else:
+        labels = np.array(labels)  # a copy: the rule will look at it again
     if labels.dtype.kind not in "iu":
         raise TypeError(f"cross_entropy: labels must be integers (class numbers), got {labels.dtype}")
     if not shape or labels.shape != shape[:-1]:
@@ -185,7 +197,7 @@ def softmax_cross_entropy(logits: Any, labels: Any, reduction: str = "mean") -> 
     if labels.size == 0:
         if reduction == "mean":
             raise ValueError("cross_entropy: there are no samples to average over")
-    elif labels.astype(np.uint64).max() >= shape[-1]:  # what is negative becomes huge
+    elif not isinstance(labels, Node) and labels.astype(np.uint64).max() >= shape[-1]:  # what is negative becomes huge
         low, high = labels.min(), labels.max()
         raise ValueError(f"cross_entropy: labels run from {low} to {high}, but there are {shape[-1]} classes, from 0")
     return cross_entropy_(logits, labels, reduction=reduction, _kept={})

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..graph import Node
-from ..primitive import NUMBERS, Row, primitive, same
+from ..primitive import NUMBERS, Row, primitive, same, shown
 
 
 def shape_of(x: Any) -> tuple[int, ...]:
@@ -58,6 +58,25 @@ def scatter_of(x: Any, index: Any, shape: tuple[int, ...]) -> Any:
     return out
 
 
+HERE = type("Here", (), {"__repr__": lambda self: "HERE"})()  # in an index: what is an argument of its own comes here
+
+
+def completed(index: tuple[Any, ...], indices: Iterable[Any]) -> tuple[Any, ...]:
+    """The index with its recorded parts."""
+    parts = iter(indices)
+    return tuple([next(parts) if part is HERE else part for part in index])
+
+
+def pick_back(args: Sequence[Any], g: Any, y: Any, params: Mapping[str, Any]) -> list[Any]:
+    x, *indices = shown(args, y)
+    return [put(g, *indices, index=params["index"], shape=shape_of(x)), *(None for _ in indices)]
+
+
+def put_back(args: Sequence[Any], g: Any, y: Any, params: Mapping[str, Any]) -> list[Any]:
+    _, *indices = shown(args, y)
+    return [pick(g, *indices, index=params["index"]), *(None for _ in indices)]
+
+
 def concatenate_back(args: Sequence[Any], g: Any, y: Any, params: Mapping[str, Any]) -> list[Any]:
     axis = normalized(params["axis"], ndim_of(g), "concatenate")
     ends = np.cumsum([shape_of(part)[axis] for part in args]).tolist()
@@ -90,6 +109,7 @@ def back_in_order_of(x: Any, key: Any, axis: int) -> Any:
 
 
 back_in_order: Row
+put: Row
 scatter: Row
 
 # fmt: off
@@ -109,6 +129,10 @@ back_in_order = primitive("back_in_order", back_in_order_of,                    
 getitem_      = primitive("getitem",       lambda x, index: array_of(x)[index],              lambda g, y, x, index: scatter(g, index=index, shape=shape_of(x)), symbol="[ ]")
 scatter       = primitive("scatter",       scatter_of,                                       lambda g, y, x, index, shape: getitem_(g, index=index),
                           doc="Zeros of a shape with x added in at an index: the transpose of indexing.")
+pick          = primitive("pick",          lambda x, *indices, index: array_of(x)[completed(index, indices)], pull=pick_back, symbol="[ ]",
+                          doc="Indexing by integers that a recorded function is given.")
+put           = primitive("put",           lambda x, *indices, index, shape: scatter_of(x, completed(index, indices), shape), pull=put_back,
+                          doc="Zeros of a shape with x added in at integers that a recorded function is given: the transpose of pick.")
 astype_       = primitive("astype",        lambda x, dtype: array_of(x).astype(dtype),       lambda g, y, x, dtype: g,                        elementwise=True)
 item          = primitive("item",          lambda x: float(array_of(x).item()),              same,
                           doc="The one element of x as a number.")
@@ -259,7 +283,10 @@ def repeat(x: Any, repeats: int | Sequence[int], axis: int | None = None) -> Any
 def getitem(x: Any, index: Any) -> Any:
     """`x[index]`, with every kind of index NumPy has; an element picked twice receives both gradients."""
     parts = index if isinstance(index, tuple) else (index,)
-    if any(isinstance(part, Node) for part in parts):
+    recorded = [part for part in parts if isinstance(part, Node)]
+    if recorded and all(part.dtype.kind in "iu" for part in recorded):  # type: ignore[attr-defined]
+        return pick(x, *recorded, index=tuple([HERE if isinstance(part, Node) else part for part in parts]))
+    if recorded:
         raise TypeError("getitem: an index is made of integers or booleans, but Values and Tensors hold real numbers")
     parts = tuple(integers(part) if isinstance(part, list | tuple | range | np.ndarray) else part for part in parts)
     return getitem_(x, index=parts if isinstance(index, tuple) else parts[0])
@@ -283,7 +310,7 @@ def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Any:
     if axis is None:
         x, axis = ravel(x), 0
     axis = normalized(axis, ndim_of(x), "take_along_axis")
-    indices = integers(indices)
+    indices = indices if isinstance(indices, Node) else integers(indices)
     if indices.ndim != ndim_of(x):
         raise ValueError(f"take_along_axis: indices of shape {indices.shape} for an array of shape {shape_of(x)}")
     grid = list(np.ogrid[tuple(slice(n) for n in shape_of(x))])
