@@ -12,7 +12,10 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from chainrule.autograd import Tensor, Value, linear, matmul, reshape, take
+from chainrule.autograd.graph import watched
+from chainrule.autograd.ops.linalg import class_labels
 from chainrule.autograd.primitive import constant, describe
+from chainrule.autograd.program import in_precision, is_data
 
 from .activations import activation_called
 from .init import Initializer, Seed, generator, initial_weight, initializer_for, lecun_uniform
@@ -52,6 +55,8 @@ class Linear(Module):
         weight = self.weight
         if not isinstance(x, Tensor):  # data takes the precision of the weights: float32 models stay float32
             x = np.asarray(constant(x, "Linear"), dtype=weight.dtype)
+        elif watched and is_data(x):
+            x = in_precision(x, weight.dtype)
         try:
             return matmul(x, weight.T) if self.bias is None else linear(x, weight, self.bias)
         except ValueError as error:
@@ -119,6 +124,8 @@ class Embedding(Module):
         self.weight = Tensor(generator(rng).normal(size=(n, dim)), dtype)
 
     def forward(self, indices: Any) -> Any:
+        if isinstance(indices, Tensor) and indices.dtype.kind in "iu":  # recorded
+            return take(self.weight, class_labels(indices, classes=self.weight.shape[0]), axis=0)
         if isinstance(indices, Value | Tensor):
             raise TypeError(f"Embedding: indices must be plain integers, got {describe(indices)}")
         indices = np.asarray(indices, dtype=None if np.size(indices) else int)

@@ -7,6 +7,7 @@ that nobody meant. Plain targets take the precision of the predictions, and plai
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -32,9 +33,11 @@ from chainrule.autograd import (
     take_along_axis,
     where,
 )
-from chainrule.autograd.ops.linalg import cross_entropy_
+from chainrule.autograd.ops.elementwise import logical_and
+from chainrule.autograd.ops.linalg import class_labels, cross_entropy_
 from chainrule.autograd.ops.shape import getitem, scatter, shape_of
 from chainrule.autograd.primitive import NUMBERS, constant, describe
+from chainrule.autograd.program import in_precision, is_data, recorder
 
 from .module import Parameter
 
@@ -86,7 +89,7 @@ def hinge_loss(scores: Any, labels: Any, *, reduction: str = "mean") -> Any:
     0.25
     """
     scores, labels = alike("hinge_loss", scores, labels)
-    require(np.isin, (-1, 1), labels, "hinge_loss: labels must be -1 or 1")
+    labels = require(np.isin, (-1, 1), labels, "hinge_loss: labels must be -1 or 1")
     return reduced("hinge_loss", relu(1.0 - labels * scores), reduction)
 
 
@@ -116,8 +119,10 @@ def binary_cross_entropy(probabilities: Any, targets: Any, *, reduction: str = "
     100.69314718055995
     """
     probabilities, targets = alike("binary_cross_entropy", probabilities, targets)
-    require(not_outside, (0.0, 1.0), probabilities, "binary_cross_entropy: probabilities must lie between 0 and 1")
-    require_probabilities("binary_cross_entropy: targets", targets)
+    probabilities = require(
+        not_outside, (0.0, 1.0), probabilities, "binary_cross_entropy: probabilities must lie between 0 and 1"
+    )
+    targets = require_probabilities("binary_cross_entropy: targets", targets)
     return reduced("binary_cross_entropy", bernoulli_loss(probabilities, targets), reduction)
 
 
@@ -129,7 +134,7 @@ def binary_cross_entropy_with_logits(logits: Any, targets: Any, *, reduction: st
     0.6931471805599453
     """
     logits, targets = alike("binary_cross_entropy_with_logits", logits, targets)
-    require_probabilities("binary_cross_entropy_with_logits: targets", targets)
+    targets = require_probabilities("binary_cross_entropy_with_logits: targets", targets)
     losses = softplus(-logits) * targets + softplus(logits) * (1.0 - targets)  # nothing cancels, at either end
     return reduced("binary_cross_entropy_with_logits", losses, reduction)
 
@@ -149,11 +154,11 @@ def kl_div(log_prediction: Any, target: Any, *, log_target: bool = False, reduct
     if log_target:
         share, log_share = exp(target), target
     else:
-        require_probabilities("kl_div: target", target)
-        share, log_share = target, log(where(raw(target) > 0, target, 1.0))
+        target = require_probabilities("kl_div: target", target)
+        share, log_share = target, log(where(target > 0, target, 1.0))
     losses = share * (finite_if_absent(share, log_share) - finite_if_absent(share, log_prediction))
     if reduction == "batchmean":
-        if not np.ndim(raw(losses)) or not losses.shape[0]:
+        if not shape_of(losses) or not losses.shape[0]:
             raise ValueError("kl_div: reduction='batchmean' needs a first axis with at least one sample")
         return sum(losses) / losses.shape[0]
     return reduced("kl_div", losses, reduction, ("mean", "sum", "none", "batchmean"))
@@ -161,7 +166,7 @@ def kl_div(log_prediction: Any, target: Any, *, log_target: bool = False, reduct
 
 def finite_if_absent(share: Any, logarithm: Any) -> Any:
     """The logarithms, but 0 for -inf where the share is 0: what does not occur contributes 0, however improbable."""
-    return where((raw(share) == 0.0) & (raw(logarithm) == -np.inf), 0.0, logarithm)
+    return where(logical_and(share == 0.0, logarithm == -np.inf), 0.0, logarithm)
 
 
 def cross_entropy(
@@ -207,7 +212,7 @@ def cross_entropy(
 
 def cross_entropy_of_probabilities(logits: Any, target: Any, label_smoothing: float, reduction: str) -> Any:
     logits, target = alike("cross_entropy", logits, target)
-    require_probabilities("cross_entropy: target probabilities", target)
+    target = require_probabilities("cross_entropy: target probabilities", target)
     if label_smoothing:
         target = target * (1.0 - label_smoothing) + label_smoothing / target.shape[-1]
     losses = -sum(target * finite_if_absent(target, log_softmax(logits)), -1)
@@ -228,7 +233,8 @@ def nll_loss(log_probabilities: Any, labels: Any, *, ignore_index: int = -100, r
     labels, kept = as_labels("nll_loss", labels, shape_of(log_probabilities), ignore_index)
 
     def losses_of(log_p: Any, labels: Any) -> Any:
-        return -reshape(take_along_axis(log_p, labels[..., None].astype(np.intp)), labels.shape)
+        places = labels[..., None] if isinstance(labels, Tensor) else labels[..., None].astype(np.intp)
+        return -reshape(take_along_axis(log_p, places), labels.shape)
 
     return over_labels("nll_loss", losses_of, log_probabilities, labels, kept, reduction)
 
@@ -247,12 +253,15 @@ def over_labels(
 
 def as_labels(name: str, labels: Any, shape: tuple[int, ...], ignore_index: int) -> tuple[Any, Any]:
     """Labels as an array of their own, checked against scores of that shape; where they count, None for everywhere."""
-    labels = np.array(labels.data if isinstance(labels, NODES) else labels)
+    recorded = isinstance(labels, Tensor) and labels.dtype.kind in "iu"
+    labels = labels if recorded else np.array(labels.data if isinstance(labels, NODES) else labels)
     if labels.dtype.kind not in "iu":
         raise TypeError(f"{name}: labels must be integers (class numbers), got {labels.dtype}")
     if not shape or labels.shape != shape[:-1]:
         advice = "; probabilities must be floats" if shape and labels.shape == shape else ""
         raise ValueError(f"{name}: labels of shape {labels.shape} for scores of shape {shape}{advice}")
+    if recorded:
+        return class_labels(labels, classes=shape[-1]), None
     if not labels.size or (ignore_index < 0 and labels.astype(np.uint64).max() < shape[-1]):  # negative ones are huge
         return labels, None
     kept = np.asarray(labels != ignore_index)
@@ -302,7 +311,7 @@ REDUCTIONS = ("mean", "sum", "none")
 
 def reduced(name: str, losses: Any, reduction: str, known: tuple[str, ...] = REDUCTIONS) -> Any:
     """All losses as one number, or as they are."""
-    check_reduction(name, reduction, np.size(raw(losses)), known)
+    check_reduction(name, reduction, math.prod(shape_of(losses)), known)
     if reduction == "none":
         return losses
     return mean(losses) if reduction == "mean" else sum(losses)
@@ -318,11 +327,14 @@ def check_reduction(name: str, reduction: str, count: int, known: tuple[str, ...
 
 def alike(name: str, a: Any, b: Any) -> tuple[Any, Any]:
     """Prediction and target as operands of one shape, the target in the prediction's precision."""
-    a, b = joined(name, a), joined(name, b)
+    a, b = (
+        in_precision(x, np.dtype(float)) if isinstance(x, Tensor) and x.dtype.kind != "f" else x
+        for x in (joined(name, a), joined(name, b))
+    )
     if shape_of(a) != shape_of(b):
         raise ValueError(f"{name}: shapes {shape_of(a)} and {shape_of(b)} differ; reshape one to match the other")
-    if isinstance(b, np.ndarray) and isinstance(a, Tensor | np.ndarray) and a.dtype.kind == "f":
-        b = b.astype(a.dtype, copy=False)
+    if isinstance(b, Tensor | np.ndarray) and is_data(b) and isinstance(a, Tensor | np.ndarray) and a.dtype.kind == "f":
+        b = in_precision(b, a.dtype)
     return a, b
 
 
@@ -346,13 +358,26 @@ def raw(x: Any) -> Any:
     return x.data if isinstance(x, NODES) else x
 
 
-def require(test: Callable[[Any, Any], Any], allowed: Any, x: Any, message: str) -> None:
-    """Every element passes the test, or an error shows the first that does not. Data of other libraries is not read."""
-    x = raw(x)
+def require(test: Callable[[Any, Any], Any], allowed: Any, x: Any, message: str) -> Any:
+    """`x`, if every element passes the test; else an error shows the first that does not."""
+    if isinstance(x, NODES) and recorder() is not None:
+        return required(x, test=test, allowed=allowed, message=message)
+    passed(raw(x), test, allowed, message)
+    return x
+
+
+def passed(x: Any, test: Callable[[Any, Any], Any], allowed: Any, message: str) -> Any:
+    """The same for plain data. That of other libraries is not read."""
     if isinstance(x, np.ndarray | np.generic | float | int):
         right = np.ravel(test(x, allowed))
         if not right.all():
             raise ValueError(f"{message}, got {np.ravel(x)[~right][0]}")
+    return x
+
+
+required = custom(
+    "required", passed, lambda g, y, x, **params: g, doc="Data that is looked at whenever it is computed."
+)
 
 
 def within(x: Any, limits: tuple[float, float]) -> Any:
@@ -370,5 +395,5 @@ def rounding(x: Any) -> float:
     return 4.0 * float(np.finfo(coarse).eps)
 
 
-def require_probabilities(what: str, x: Any) -> None:
-    require(within, (0.0, 1.0), x, f"{what} must lie between 0 and 1")
+def require_probabilities(what: str, x: Any) -> Any:
+    return require(within, (0.0, 1.0), x, f"{what} must lie between 0 and 1")

@@ -16,6 +16,7 @@ from numpy.typing import DTypeLike
 
 from chainrule.autograd import Tensor, Value, mean, reshape, sqrt, square
 from chainrule.autograd.primitive import constant, describe
+from chainrule.autograd.program import in_precision, is_data
 
 from .module import Module
 
@@ -137,7 +138,9 @@ def as_input(x: Any, weight: Tensor, name: str) -> Any:
     """A Tensor as it is; data as an array of the precision of the weights: float32 models stay float32."""
     if isinstance(x, Value):
         raise TypeError(f"{name}: expected an array or a Tensor, got {describe(x)}")
-    return x if isinstance(x, Tensor) else np.asarray(constant(x, name), dtype=weight.dtype)
+    if isinstance(x, Tensor):
+        return in_precision(x, weight.dtype) if is_data(x) else x
+    return np.asarray(constant(x, name), dtype=weight.dtype)
 
 
 def data_of(x: Any) -> Any:
