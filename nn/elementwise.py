@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias, final
+from typing import Any, Literal, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,15 +57,29 @@ class Elementwise(Optimizer):
         self.require_known_groups()
         for memories in self.memories:
             for memory in memories:
-                memory.require_fit()  # all are looked at before anything moves
+                for p in memory.parameters:  # all are looked at before anything moves
+                    g = p.grad
+                    if type(g) is not np.ndarray or type(p) is not Tensor or g.shape != p._data.shape:
+                        require_fit(p)
         try:
             for group, memories in zip(self.param_groups, self.memories, strict=True):
                 slots = self.slots(group)
+                if memories and memories[0].slots != slots:
+                    for memory in memories:
+                        memory.remember(slots)
                 at_step: AtStep = {}
                 for memory in memories:
-                    if memory.slots != slots:
-                        memory.remember(slots)
-                    memory.advance(self, group, at_step)
+                    if not memory.is_small:
+                        memory.advance(self, group, at_step)
+                        continue
+                    tensor, steps = memory.tensor, memory.steps  # in a step of a small network every call counts
+                    g = tensor.grad
+                    if g is not None:
+                        steps[0] = t = steps[0] + 1
+                        c = at_step.get(t) or at_step.setdefault(t, self.coefficients(group, t))
+                        a, b = memory.scratch or memory.work_in(self)
+                        self.update(tensor._data, g, memory.arrays, a, b, c)
+                        tensor.birth = next_birth()
         finally:
             note_change()
         return loss
@@ -127,14 +141,6 @@ class Memory(ABC):
     def own(self, i: int, array: Any) -> Any:
         """What an array of the state has of parameter `i`, as a view."""
 
-    def require_fit(self) -> None:
-        """Raise an error if a gradient has not the shape of its parameter."""
-        for p in self.parameters:
-            g = p.grad
-            if (np.shape(g) != p.shape and g is not None) or isinstance(g, list | tuple | str):
-                given = f"one of shape {g.shape}" if isinstance(g, np.ndarray) else describe(g)
-                raise ValueError(f"step: expected a gradient of shape {p.shape} for {describe(p)}, got {given}")
-
     @abstractmethod
     def advance(self, rule: Elementwise, group: Group, at_step: AtStep) -> None:
         """Move the parameters that have a gradient by one step of the rule; `at_step` is filled on the way."""
@@ -157,6 +163,7 @@ class OfTensor(Memory):
     def __init__(self, tensor: Tensor, slots: Slots) -> None:
         self.tensor, self.parameters = tensor, [tensor]
         self.scratch: tuple[Array, Array] | None = None
+        self.is_small = isinstance(tensor._data, np.ndarray) and tensor._data.size <= BLOCK
         super().__init__(slots)
 
     def filled(self, number: float) -> Any:
@@ -165,11 +172,6 @@ class OfTensor(Memory):
 
     def own(self, i: int, array: Any) -> Any:
         return array
-
-    def require_fit(self) -> None:
-        g = self.tensor.grad
-        if not (isinstance(g, np.ndarray) and g.shape == self.tensor._data.shape):
-            super().require_fit()
 
     def advance(self, rule: Elementwise, group: Group, at_step: AtStep) -> None:
         tensor = self.tensor
@@ -180,9 +182,6 @@ class OfTensor(Memory):
         c, state = at_step.get(t) or at_step.setdefault(t, rule.coefficients(group, t)), self.arrays
         if not isinstance(data, np.ndarray):  # an array of another library knows best how to cut itself
             rule.update(data, g, state, np.empty_like(data), np.empty_like(data), c)
-        elif data.size <= BLOCK:
-            a, b = self.scratch or self.work_in(rule)
-            rule.update(data, g, state, a, b, c)
         else:
             a, b = self.scratch or self.work_in(rule)
             p, g, state = flat(data), flat(g), list(map(flat, state))
@@ -203,6 +202,8 @@ class OfTensor(Memory):
 class OfValues(Memory):
     """Of the Values of a group, an element each."""
 
+    is_small: Literal[False] = False  # they are gathered first
+
     def __init__(self, values: list[Value], slots: Slots) -> None:
         self.parameters = values
         super().__init__(slots)
@@ -212,10 +213,6 @@ class OfValues(Memory):
 
     def own(self, i: int, array: Array) -> Array:
         return array[i : i + 1].reshape(())
-
-    def require_fit(self) -> None:
-        if not all(type(value.grad) is float for value in self.parameters):
-            super().require_fit()
 
     def advance(self, rule: Elementwise, group: Group, at_step: AtStep) -> None:
         moving: dict[int, list[int]] = {}  # by step: those without a gradient stay behind
@@ -233,6 +230,16 @@ class OfValues(Memory):
                 x[rows] = moved
             for value, number in zip(values, p.tolist(), strict=True):
                 value._data, value.birth = number, next_birth()
+
+
+def require_fit(p: Parameter) -> None:
+    """Raise an error if a gradient has not the shape of its parameter."""
+    g: Any = p.grad
+    if type(g) is float and type(p) is Value:
+        return
+    if (np.shape(g) != p.shape and g is not None) or isinstance(g, list | tuple | str):
+        given = f"one of shape {g.shape}" if isinstance(g, np.ndarray) else describe(g)
+        raise ValueError(f"step: expected a gradient of shape {p.shape} for {describe(p)}, got {given}")
 
 
 def memories_of(parameters: Sequence[Parameter], slots: Slots) -> list[OfTensor | OfValues]:

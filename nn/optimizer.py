@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Real
+from operator import is_not, itemgetter
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -16,6 +17,8 @@ from chainrule.autograd.primitive import describe
 from .module import Module, Parameter
 
 Group: TypeAlias = dict[str, Any]
+PARAMS = itemgetter("params")
+
 Check: TypeAlias = Callable[[str, Any], Any]  # (name, value) -> the value as it is kept, or an error that has the name
 Parameters: TypeAlias = Iterable[Parameter] | Iterable[Mapping[str, Any]]
 
@@ -90,7 +93,8 @@ class Optimizer(ABC):
 
     def require_known_groups(self) -> None:
         """Raise an error if parameters came or went by another way than `add_param_group`."""
-        if list(map(id, self.known)) != [id(group["params"]) for group in self.param_groups]:
+        groups, known = self.param_groups, self.known
+        if len(groups) != len(known) or any(map(is_not, known, map(PARAMS, groups))):
             raise ValueError(
                 f"{type(self).__name__}: param_groups have other parameters than the optimizer knows; add some with "
                 "add_param_group(), or make a new optimizer"
