@@ -5,6 +5,7 @@ from .anomaly import detect_anomaly as detect_anomaly
 from .check import check as check
 from .check import check_row as check_row
 from .check import gradcheck as gradcheck
+from .compile import compile as compile
 from .derivative import grad as grad
 from .derivative import gradients as gradients
 from .derivative import hessian as hessian

@@ -32,6 +32,7 @@ from chainrule.autograd import ceil as ceil
 from chainrule.autograd import check as check
 from chainrule.autograd import check_row as check_row
 from chainrule.autograd import clip as clip
+from chainrule.autograd import compile as compile
 from chainrule.autograd import concatenate as concatenate
 from chainrule.autograd import cos as cos
 from chainrule.autograd import cosh as cosh

@@ -1,0 +1,405 @@
+"""A program as Python source: the straight-line NumPy code that a person would have written for these shapes.
+
+Each operation is written in its own spelling: the operators and NumPy's functions as such, everything else as a call of
+its row's forward. What is computed twice is written once, what nobody needs is not written at all.
+"""
+
+from __future__ import annotations
+
+import keyword
+import math
+import operator
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, final
+
+import numpy as np
+
+from .program import Kind, Part, Place, Program, Step, kind_of
+
+Spelling: TypeAlias = Callable[["Writer", Step, Sequence[str], Sequence[Kind], Kind], "str | None"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One value computed: its name, the statements that do so, and the names they use."""
+
+    name: str
+    statements: tuple[str, ...]
+    uses: frozenset[str]
+
+
+@final
+@dataclass(slots=True)
+class Writer:
+    """Lines under construction, and what their names stand for."""
+
+    namespace: dict[str, Any] = field(default_factory=lambda: {"np": np, "math": math})
+    lines: list[Line] = field(default_factory=list)
+    written: dict[str, str] = field(default_factory=dict)  # a statement, and the name of its result
+    values: int = 0
+
+    def let(self, template: str, *parts: str, then: str | None = None) -> str:
+        """A name for the value of an expression over other names; `then` changes that value, {0}, in place."""
+        text = template.format(*parts)
+        key = text if then is None else f"{text}; {then.format('_', *parts)}"
+        if key not in self.written:
+            self.values += 1
+            name = self.written[key] = f"v{self.values}"
+            statements = (f"{name} = {text}",) if then is None else (f"{name} = {text}", then.format(name, *parts))
+            self.lines.append(Line(name, statements, frozenset(parts)))
+        return self.written[key]
+
+    def constant(self, x: Any, name: str = "c") -> str:
+        """How a constant is written: literally if that can be read, else by a name."""
+        text = literal(x)
+        if text is not None:
+            return text
+        for known, value in self.namespace.items():
+            if value is x:
+                return known
+        unused = name if name not in self.namespace else f"{name}{len(self.namespace)}"
+        self.namespace[unused] = x
+        return unused
+
+    def shared(self, name: str, make: Callable[[], Any]) -> str:
+        """A constant of our own making, whose name says it all."""
+        if name not in self.namespace:
+            self.namespace[name] = make()
+        return name
+
+    def function(self, f: Callable[..., Any], name: str) -> str:
+        """How a function is called: as NumPy's or Python's own where it is one of those."""
+        own = getattr(f, "__name__", "")
+        for library in np, math:
+            if getattr(library, own, None) is f:
+                return f"{library.__name__.replace('numpy', 'np')}.{own}"
+        return self.constant(f, identifier(name))
+
+
+def identifier(name: str) -> str:
+    """A name that Python can read, made of one that a person chose."""
+    text = re.sub(r"\W", "_", name, flags=re.ASCII).strip("_") or "x"
+    if not text.isidentifier():
+        text = f"x_{text}"
+    return f"{text}_" if keyword.iskeyword(text) or text in RESERVED else text
+
+
+RESERVED = frozenset({"np", "math", "g", "forward", "backward", "float"})
+
+
+def literal(x: Any) -> str | None:
+    """Numbers, text and tuples of them as Python writes them; None for what must go by a name."""
+    if type(x) is float:
+        return repr(x) if math.isfinite(x) else f"math.{'nan' if x != x else 'inf'}" if not x < 0 else "-math.inf"
+    if x is None or type(x) in (int, bool, str):
+        return repr(x)
+    if type(x) is slice:
+        texts = [literal(part) for part in (x.start, x.stop, x.step)]
+        return None if None in texts else f"slice({', '.join(map(str, texts))})"
+    if type(x) is tuple:
+        texts = [literal(part) for part in x]
+        return None if None in texts else f"({', '.join(map(str, texts))}{',' if len(x) == 1 else ''})"
+    return None
+
+
+# Spellings: how an operation is written, given the writer, the step, its arguments as text, and what they and the result are.
+
+INFIX = {
+    operator.add: "{} + {}", operator.sub: "{} - {}", operator.mul: "{} * {}", operator.truediv: "{} / {}",
+    operator.floordiv: "{} // {}", operator.mod: "{} % {}", operator.pow: "{} ** {}", operator.neg: "-{}",
+    operator.abs: "abs({})",
+}  # fmt: skip
+
+
+def is_number(kind: Kind) -> bool:
+    return kind.dtype is None
+
+
+def as_call(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[Kind]) -> str:
+    """A call of the row's forward: of that for numbers, or that for arrays, where it has both."""
+    op = step.op
+    forward = op.forward
+    if op.forwards is not None:
+        forward = op.forwards[0] if all(map(is_number, kinds)) else op.forwards[1]
+    if forward in INFIX:
+        return w.let(INFIX[forward], *parts)
+    options = [f"{name}={written_param(w, name, x)}" for name, x in step.params.items() if name.isidentifier()]
+    if len(options) < len(step.params):  # names that Python can pass on, but not read
+        options = [f"**{w.constant(step.params, 'params')}"]
+    function = w.function(forward, op.name)
+    return w.let(f"{function}({', '.join(['{}'] * len(parts) + list(map(escaped, options)))})", *parts)
+
+
+def written_param(w: Writer, name: str, x: Any) -> str:
+    return "{}" if name.startswith("_") and isinstance(x, dict) else w.constant(x, identifier(name))
+
+
+def escaped(text: str) -> str:
+    return text.replace("{", "{{").replace("}", "}}")
+
+
+def number_or_array(on_numbers: str | None, on_arrays: str) -> Spelling:
+    def spelling(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[Kind], result: Kind) -> str | None:
+        template = on_numbers if all(map(is_number, kinds)) else on_arrays
+        return None if template is None else w.let(template, *parts)
+
+    return spelling
+
+
+def against_zero(template: str) -> Spelling:
+    """An array beside a zero of its own type: that spares NumPy half the work of a small one."""
+
+    def spelling(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[Kind], result: Kind) -> str | None:
+        dtype = kinds[0].dtype
+        if is_number(kinds[0]) or dtype.kind != "f":
+            return None
+        return w.let(template, parts[0], w.shared(f"zero_{dtype.name}", lambda: np.zeros((), dtype)))
+
+    return spelling
+
+
+OVER_ROWS = {"axis": 0, "keepdims": False}
+
+
+def spell_reduction(ufunc: str) -> Spelling:
+    """Without the detour through NumPy's Python."""
+
+    def spelling(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[Kind], result: Kind) -> str | None:
+        if is_number(kinds[0]) or math.prod(kinds[0].shape) == 0 or kinds[0].dtype.kind != "f":
+            return None
+        (array,) = kinds
+        if ufunc == "add" and len(array.shape) == 2 and array.dtype.char in "fd" and step.params == OVER_ROWS:
+            ones = w.shared(f"ones_{array.shape[0]}_{array.dtype.name}", lambda: np.ones(array.shape[0], array.dtype))
+            return w.let("{}.dot({})", ones, *parts)  # half the time, or less
+        keep = ", keepdims=True" if step.params["keepdims"] else ""
+        return w.let(f"np.{ufunc}.reduce({{}}, axis={literal(step.params['axis'])}{keep})", *parts)
+
+    return spelling
+
+
+def spell_mean(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[Kind], result: Kind) -> str | None:
+    total = None if kinds[0].dtype == np.float16 else spell_reduction("add")(w, step, parts, kinds, result)
+    count = math.prod(kinds[0].shape) // max(math.prod(result.shape), 1)
+    return None if total is None else w.let(f"{{}} / {count}", total)
+
+
+def spell_dot(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[Kind], result: Kind) -> str | None:
+    n = len(parts) // 2
+    if not all(map(is_number, kinds)):
+        return None
+    return w.let(" + ".join([f"{{{2 * n}}}", *(f"{{{i}}} * {{{n + i}}}" for i in range(n))]), *parts)
+
+
+def spell_reshape(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[Kind], result: Kind) -> str | None:
+    if is_number(kinds[0]):
+        return None
+    return parts[0] if kinds[0].shape == result.shape else w.let(f"{{}}.reshape({literal(result.shape)})", *parts)
+
+
+def spell_transpose(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[Kind], result: Kind) -> str | None:
+    axes = tuple(step.params["axes"])
+    if is_number(kinds[0]):
+        return None
+    if axes == tuple(range(len(axes))):
+        return parts[0]
+    reverses = axes == tuple(range(len(axes)))[::-1]
+    return w.let("{}.T", *parts) if reverses else w.let(f"{{}}.transpose({literal(axes)})", *parts)
+
+
+def spell_matmul(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[Kind], result: Kind) -> str | None:
+    return w.let("{}.dot({})" if all(len(kind.shape) == 2 for kind in kinds) else "{} @ {}", *parts)
+
+
+def spell_linear(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[Kind], result: Kind) -> str | None:
+    bias = kinds[2]
+    product = np.result_type(kinds[0].dtype, kinds[1].dtype)
+    if len(bias.shape) == 1 and bias.dtype == product == result.dtype and len(kinds[0].shape) > 1:
+        return w.let("{}.dot({}.T)", *parts, then="{0} += {3}")
+    return w.let("{}.dot({}.T) + {}", *parts)
+
+
+def spell_getitem(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[Kind], result: Kind) -> str | None:
+    index = step.params["index"]
+    return None if is_number(kinds[0]) else w.let(f"{{}}[{escaped(w.constant(index, 'index'))}]", *parts)
+
+
+def spell_class_labels(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[Kind], result: Kind) -> str | None:
+    """See `labels_of`: what is negative becomes huge. The function itself says what is wrong, and so may this not."""
+    if kinds[0].dtype.itemsize != 8 or math.prod(kinds[0].shape) == 0:
+        return None
+    huge = "np.maximum.reduce({0}.view(np.uint64), axis=None)"
+    return w.let("{}", *parts, then=f"if {huge} >= {step.params['classes']}: raise ValueError")
+
+
+def spell_cross_entropy(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[Kind], result: Kind) -> str | None:
+    logits, labels = parts
+    shifted, total = softmax_parts(w, logits)[:2]
+    at_label = w.let("{}.take({})", shifted, picked(w, labels, kinds))
+    losses = w.let("np.log({}.reshape(-1)) - {}", total, at_label)
+    if step.params["reduction"] == "none":
+        return w.let(f"{{}}.reshape({literal(result.shape)})", losses)
+    total = w.let("np.add.reduce({})", losses)
+    return w.let("{} / " + str(math.prod(kinds[0].shape[:-1])), total) if step.params["reduction"] == "mean" else total
+
+
+def spell_softmax_error(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[Kind], result: Kind) -> str | None:
+    logits, labels = parts
+    _, total, exps = softmax_parts(w, logits)
+    return w.let("{} / {}", exps, total, picked(w, labels, kinds), then="{0}.put({3}, {0}.take({3}) - 1.0)")
+
+
+def softmax_parts(w: Writer, logits: str) -> tuple[str, str, str]:
+    """Logits less their maximum; the sum of their exponentials; and these."""
+    shifted = w.let("{0} - np.maximum.reduce({0}, axis=-1, keepdims=True)", logits)
+    exps = w.let("np.exp({})", shifted)
+    return shifted, w.let("np.add.reduce({}, axis=-1, keepdims=True)", exps), exps
+
+
+def picked(w: Writer, labels: str, kinds: Sequence[Kind]) -> str:
+    """The place of each label among all logits laid end to end; see `at_labels`."""
+    *batch, classes = kinds[0].shape
+    n = math.prod(batch)
+    rows = w.shared(f"rows_{n}x{classes}", lambda: np.arange(0, n * classes, classes))
+    return w.let("{} + {}", rows, labels if len(batch) == 1 else w.let("{}.reshape(-1)", labels))
+
+
+def spell_mul(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[Kind], result: Kind) -> str | None:
+    """Of numbers, not what only makes them anew."""
+    if is_number(result) and "1.0" in parts:
+        return parts[1 - parts.index("1.0")]
+    return None
+
+
+COMPARISONS = {"less": "<", "less_equal": "<=", "greater": ">", "greater_equal": ">=", "equal": "==", "not_equal": "!="}
+
+SPELLINGS: Mapping[str, Spelling] = {
+    **{name: number_or_array(f"{{}} {sign} {{}}", f"{{}} {sign} {{}}") for name, sign in COMPARISONS.items()},
+    "relu": against_zero("np.maximum({}, {})"),
+    "step": against_zero("{} > {}"),
+    "square": number_or_array("{0} * {0}", "{0} * {0}"),
+    "reciprocal": number_or_array("1.0 / {}", "1.0 / {}"),
+    "sum": spell_reduction("add"),
+    "mean": spell_mean,
+    "dot": spell_dot,
+    "max": spell_reduction("maximum"),
+    "min": spell_reduction("minimum"),
+    "reshape": spell_reshape,
+    "transpose": spell_transpose,
+    "matmul": spell_matmul,
+    "linear": spell_linear,
+    "mul": spell_mul,
+    "getitem": spell_getitem,
+    "class_labels": spell_class_labels,
+    "softmax_cross_entropy": spell_cross_entropy,
+    "softmax_error": spell_softmax_error,
+    "variable": lambda w, step, parts, kinds, result: parts[0],
+}
+
+
+def written(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[Kind], result: Kind) -> str:
+    """The name of a step's result."""
+    spelling = SPELLINGS.get(step.op.name) if step.op.listed else None
+    name = None if spelling is None else spelling(w, step, parts, kinds, result)
+    return as_call(w, step, parts, kinds) if name is None else name
+
+
+def broadcast_later(program: Program, args: Sequence[Part], result: Kind, elementwise: bool) -> list[Part]:
+    """The arguments, but what was spread to the result's shape only to meet another of that shape, as it was before."""
+    if not elementwise:
+        return list(args)
+    first = program.inputs
+    kept = list(args)
+    for i, x in enumerate(args):
+        step = program.steps[x.number - first] if isinstance(x, Place) and x.number >= first else None
+        others = [kind_at(program, y).shape for j, y in enumerate(kept) if j != i]
+        if step is not None and step.op.name == "broadcast_to" and step.op.listed and result.shape in others:
+            kept[i] = step.args[0]
+    return kept
+
+
+def kind_at(program: Program, x: Part) -> Kind:
+    return program.kinds[x.number] if isinstance(x, Place) else kind_of(x)
+
+
+def needed(lines: Sequence[Line], wanted: Iterable[str]) -> list[Line]:
+    """The lines that lead to the wanted names, in order."""
+    names = set(wanted)
+    kept = []
+    for line in reversed(lines):
+        if line.name in names:
+            names |= line.uses
+            kept.append(line)
+    return kept[::-1]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Code:
+    """The source of a function and of the one that pulls back through it, and both ready to be called."""
+
+    source: str
+    forward: Callable[..., Any]  # (*inputs) -> results, or with a backward: results, and what that asks for
+    backward: Any  # (g, *inputs, *what it asks for) -> cotangents; only if anybody wants any
+
+
+def emit(program: Program, names: Sequence[str], results: int, differentiable: bool) -> Code:
+    """Write a program down. Its last input is the cotangent; of its outputs the first are the results, the rest cotangents."""
+    w = Writer()
+    at = list(names)
+    w.namespace |= dict.fromkeys(names)
+    for step, kind in zip(program.steps, program.kinds[program.inputs :], strict=True):
+        args = broadcast_later(program, step.args, kind, step.op.elementwise)
+        kinds = [kind_at(program, x) for x in args]
+        at.append(written(w, step, [text_of(w, x, at) for x in args], kinds, kind))
+    found = [text_of(w, x, at) for x in program.outputs]
+    texts = [as_output(text, x, program) for text, x in zip(found, program.outputs, strict=True)]
+    ahead = needed(w.lines, found[:results])
+    known = {line.name for line in ahead}
+    back = [line for line in needed(w.lines, found[results:]) if line.name not in known]
+    asked = {name for line in back for name in line.uses} | set(found[results:])
+    saved = [line.name for line in ahead if line.name in asked]
+    *inputs, g = names
+    masks = any(step.op.alive is not None for step in program.steps)
+    decorator = (
+        ['@np.errstate(all="ignore")'] if masks else []
+    )  # what is computed at places masked later is thrown away
+    forward = [
+        *decorator,
+        f"def forward({', '.join(inputs)}):",
+        *(f"    {statement}" for line in ahead for statement in line.statements),
+    ]
+    backward = [
+        *decorator,
+        f"def backward({', '.join([g, *inputs, *saved])}):",
+        *(f"    {statement}" for line in back for statement in line.statements),
+        f"    return {tuple_of(texts[results:])}",
+    ]
+    returned = tuple_of(texts[:results])
+    if differentiable:
+        source = "\n".join([*forward, f"    return {returned}, {tuple_of(saved)}", "", *backward, ""])
+    else:
+        source = "\n".join([*forward, f"    return {returned}", ""])
+    namespace = {key: x for key, x in w.namespace.items() if key not in names}
+    exec(compile(source, "<compiled by chainrule>", "exec"), namespace)
+    return Code(source, namespace.pop("forward"), namespace.pop("backward", None))  # no function shall hold itself
+
+
+def as_output(text: str, x: Part, program: Program) -> str:
+    """A number as Python's own; of a constant array, a copy that the caller may write into."""
+    if isinstance(x, Place):
+        return f"float({text})" if is_number(kind_at(program, x)) else text
+    return f"{text}.copy()" if isinstance(x, np.ndarray) else text
+
+
+def tuple_of(texts: Sequence[str]) -> str:
+    return f"({', '.join(texts)}{',' if len(texts) == 1 else ''})"
+
+
+def text_of(w: Writer, x: Part, at: Sequence[str]) -> str:
+    if isinstance(x, Place):
+        return at[x.number]
+    text = w.constant(x)
+    return f"({text})" if text.startswith("-") else text

@@ -1,0 +1,526 @@
+"""compile: the code gives what the function gives, for every row; what cannot be compiled is refused, never frozen."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from reference import check, like, node
+from samples import EACH, SAMPLES, Sample
+
+import chainrule as cr
+
+RNG = np.random.default_rng
+
+
+def asks_for_numbers(sample: Sample) -> bool:
+    return "data" in sample.f.__code__.co_names or not {"argsort", "integers"}.isdisjoint(sample.f.__code__.co_names)
+
+
+each = pytest.mark.parametrize(
+    "sample", [pytest.param(s, id=f"{n}-{i}") for n, i, s in EACH if not asks_for_numbers(s)]
+)
+
+
+def assert_same(a: Any, b: Any) -> None:
+    assert type(a) is type(b) or np.ndim(a) == 0 == np.ndim(b)  # NumPy has scalars, and arrays without axes
+    a, b = (x.data if isinstance(x, cr.Node) else x for x in (a, b))
+    assert np.asarray(a).dtype == np.asarray(b).dtype
+    assert_allclose(a, b, rtol=1e-12, atol=1e-13)
+
+
+def is_compiled(y: Any) -> bool:
+    return y.op.name.startswith("compile(")
+
+
+@each
+def test_every_row_compiles_to_the_same_values_and_gradients(sample: Sample) -> None:
+    compiled = cr.compile(sample.f)
+    for scale in 1.0, 1.001:  # the second time, other data goes through the same code
+        nodes = [node(x * scale) for x in sample.args]
+        y, expected = compiled(*nodes), sample.f(*nodes)
+        assert is_compiled(y) or not expected.args
+        assert_same(y, expected)
+        seed = like(expected.data, RNG(0))
+        pairs = zip(cr.gradients(y, nodes, seed=seed), cr.gradients(expected, nodes, seed=seed), strict=True)
+        for g, h in pairs:
+            assert_same(g, h)
+    assert len(compiled.recordings) == 1
+
+
+@pytest.mark.parametrize("name", [n for n, s in SAMPLES.items() if not asks_for_numbers(s[-1])])
+def test_second_derivatives(name: str) -> None:
+    sample = SAMPLES[name][-1]
+    check(cr.compile(sample.f), *sample.args, order=2)
+
+
+DERIVATIVES: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
+    "grad": (cr.grad(lambda x: cr.sum(cr.tanh(x) * x)), (RNG(0).normal(size=4),)),
+    "second": (cr.grad(cr.grad(lambda x: cr.exp(cr.sin(x)))), (0.7,)),
+    "value_and_grad": (cr.value_and_grad(lambda w, x: cr.sum((x @ w) ** 2), (0, 1)), (np.ones(2), np.ones((3, 2)))),
+    "of containers": (
+        cr.grad(lambda p, x: cr.sum(x @ p["w"] + p["b"])),
+        ({"w": np.ones(2), "b": 1.0}, np.ones((3, 2))),
+    ),
+    "jacobian": (cr.jacobian(lambda x: cr.sin(x) * x[0]), (np.array([0.3, 0.5]),)),
+    "hessian": (cr.hessian(lambda x: cr.sum(x**3)), (np.array([1.0, 2.0]),)),
+    "hvp": (cr.hvp(lambda x: cr.sum(x**3)), (np.array([1.0, 2.0]), np.array([1.0, -1.0]))),
+    "jvp": (lambda x: cr.jvp(cr.sin, (x,), (2.0,)), (0.3,)),
+    "where": (cr.grad(lambda x: cr.sum(cr.where(x > 0, cr.sqrt(x), 0.0))), (np.array([0.0, 4.0, -1.0]),)),
+}
+
+
+@pytest.mark.parametrize("name", DERIVATIVES)
+def test_derivatives_compile_whole(name: str) -> None:
+    f, args = DERIVATIVES[name]
+    compiled = cr.compile(f)
+    for scale in 1.0, 1.5:
+        moved = [{k: v * scale for k, v in x.items()} if isinstance(x, dict) else x * scale for x in args]
+        with np.errstate(all="ignore"):
+            pairs = zip(flat(compiled(*moved)), flat(f(*moved)), strict=True)
+        for a, b in pairs:
+            assert_allclose(a, b, rtol=1e-12)
+
+
+def flat(tree: Any) -> list[Any]:
+    parts = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, tuple) else None
+    return [tree] if parts is None else [x for part in parts for x in flat(part)]
+
+
+def test_the_source_reads_as_a_person_writes() -> None:
+    model = cr.nn.MLP([3, 4, 2], rng=0)
+    loss = cr.compile(lambda x, y: cr.nn.mse_loss(model(x), y))
+    loss(np.ones((5, 3)), np.zeros((5, 2)))
+    assert loss.source == (
+        "def forward(x, y, x_0_weight, x_0_bias, x_2_weight, x_2_bias):\n"
+        "    v1 = x.dot(x_0_weight.T)\n"
+        "    v1 += x_0_bias\n"
+        "    v2 = np.maximum(v1, zero_float64)\n"
+        "    v3 = v2.dot(x_2_weight.T)\n"
+        "    v3 += x_2_bias\n"
+        "    v4 = v3 - y\n"
+        "    v5 = v4 * v4\n"
+        "    v6 = np.add.reduce(v5, axis=None)\n"
+        "    v7 = v6 / 10\n"
+        "    return (v7,), (v1, v2, v4)\n"
+        "\n"
+        "def backward(g, x, y, x_0_weight, x_0_bias, x_2_weight, x_2_bias, v1, v2, v4):\n"
+        "    v8 = g * 0.1\n"
+        "    v9 = v8.reshape((1, 1))\n"
+        "    v10 = broadcast_to(v9, shape=(5, 2))\n"
+        "    v11 = 2.0 * v10\n"
+        "    v12 = v11 * v4\n"
+        "    v13 = v12.dot(x_2_weight)\n"
+        "    v14 = v12.T\n"
+        "    v15 = v14.dot(v2)\n"
+        "    v16 = ones_5_float64.dot(v12)\n"
+        "    v17 = v1 > zero_float64\n"
+        "    v18 = v13 * v17\n"
+        "    v19 = v18.T\n"
+        "    v20 = v19.dot(x)\n"
+        "    v21 = ones_5_float64.dot(v18)\n"
+        "    return (None, None, v20, v21, v15, v16)\n"
+    )
+
+
+X, Y = RNG(0).random((8, 5)), RNG(1).integers(0, 3, 8)
+T = RNG(2).random((8, 3))
+SHARES = T / T.sum(1, keepdims=True)
+SIGNS = np.where(T > 0.5, 1, -1)
+nn = cr.nn
+
+LOSSES: dict[str, tuple[Callable[[Any, Any], Any], Any]] = {
+    "cross_entropy": (nn.cross_entropy, Y),
+    "cross_entropy, smoothed": (lambda p, y: nn.cross_entropy(p, y, label_smoothing=0.1), Y),
+    "cross_entropy of each": (lambda p, y: nn.cross_entropy(p, y, reduction="none"), Y),
+    "cross_entropy, small integers": (nn.cross_entropy, Y.astype(np.uint8)),
+    "cross_entropy of probabilities": (nn.cross_entropy, SHARES),
+    "softmax_cross_entropy": (cr.softmax_cross_entropy, Y),
+    "nll_loss": (lambda p, y: nn.nll_loss(cr.log_softmax(p), y), Y),
+    "mse_loss": (nn.mse_loss, T),
+    "mse_loss to integers": (nn.mse_loss, SIGNS),
+    "l1_loss": (nn.l1_loss, T),
+    "huber_loss": (nn.huber_loss, T),
+    "hinge_loss": (nn.hinge_loss, SIGNS),
+    "binary_cross_entropy": (lambda p, t: nn.binary_cross_entropy(cr.sigmoid(p), t), T),
+    "binary_cross_entropy_with_logits": (nn.binary_cross_entropy_with_logits, T),
+    "kl_div": (lambda p, t: nn.kl_div(cr.log_softmax(p), t), SHARES),
+}
+
+MODELS: dict[str, tuple[Any, Any]] = {
+    **{f"MLP, {name}": (nn.MLP([5, 4, 3], activation=name, rng=0), X) for name in ("relu", "tanh", "gelu", "elu", "silu")},
+    "float32 on float64": (nn.MLP([5, 4, 3], dtype="float32", rng=0), X),
+    "BatchNorm1d in use": (nn.MLP([5, 4, 3], batch_norm=True, rng=0).eval(), X),
+    "Dropout in use": (nn.MLP([5, 4, 3], dropout=0.5, rng=0).eval(), X),
+    "LayerNorm": (nn.Sequential(nn.Linear(5, 4, rng=0), nn.LayerNorm(4), nn.Linear(4, 3, rng=1)), X),
+    "Embedding": (nn.Sequential(nn.Embedding(7, 4, rng=0), nn.Flatten(), nn.Linear(12, 3, rng=0)), RNG(3).integers(0, 7, (8, 3))),
+}  # fmt: skip
+
+
+def assert_compiles(f: Callable[[Any, Any], Any], x: Any, y: Any, parameters: list[Any]) -> None:
+    compiled = cr.compile(f)
+    for order in slice(None), slice(None, None, -1):
+        a, b = compiled(x[order], y[order]), f(x[order], y[order])
+        assert is_compiled(a)
+        seed = np.ones(a.shape)
+        assert_close(a.data, b.data)
+        pairs = zip(cr.gradients(a, parameters, seed), cr.gradients(b, parameters, seed), strict=True)
+        for g, h in pairs:
+            assert_close(g, h)
+
+
+def assert_close(a: Any, b: Any) -> None:
+    tolerance = 1e-5 if np.asarray(a).dtype == np.float32 else 1e-12
+    assert np.asarray(a).dtype == np.asarray(b).dtype
+    assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses(name: str) -> None:
+    loss, target = LOSSES[name]
+    model = nn.MLP([5, 4, 3], rng=0)
+    assert_compiles(lambda x, y: loss(model(x), y), X, target, model.parameters())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_models(name: str) -> None:
+    model, x = MODELS[name]
+    assert_compiles(lambda x, y: nn.cross_entropy(model(x), y), x, Y, model.parameters())
+
+
+def test_scalar_models() -> None:
+    for model in nn.scalar.MLP(2, [3, 1]), nn.scalar.unroll(nn.MLP([2, 3, 1], rng=0)):
+        compiled = cr.compile(model)
+        for x in (0.3, -0.4), (0.5, 0.2):
+            y, expected = compiled(x), model(x)
+            assert_allclose(y.data, expected.data, rtol=1e-14)
+            found, wanted = (cr.gradients(z, model.parameters()) for z in (y, expected))
+            assert_allclose(found, wanted, rtol=1e-12)
+
+
+def test_a_model_is_trained_as_without() -> None:
+    losses = []
+    for make in cr.compile, lambda f: f:
+        model = nn.MLP([5, 8, 3], rng=0)
+        optimizer = nn.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        objective = make(lambda x, y, model=model: nn.cross_entropy(model(x), y))
+        losses.append([])
+        for _ in range(30):
+            loss = objective(X, Y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses[-1].append(loss.item())
+    assert_allclose(losses[0], losses[1], rtol=1e-10)
+    assert losses[0][-1] < losses[0][0] / 2
+
+
+# What changes is seen
+
+
+class Scaled(nn.Module):
+    """A model with state of every kind."""
+
+    def __init__(self) -> None:
+        self.factor = 2.0
+        self.weights = [cr.Tensor([1.0, 1.0])]
+        self.shift = np.zeros(2)
+
+    def forward(self, x: Any) -> Any:
+        return cr.sum(x * self.weights[0] * self.factor + (self.shift + 0.0))
+
+
+def replace_weight(model: Scaled) -> None:
+    model.weights[0] = cr.Tensor([3.0, 3.0])
+
+
+def update_weight(model: Scaled) -> None:
+    model.weights[0].data = [5.0, 5.0]
+
+
+def change_number(model: Scaled) -> None:
+    model.factor = 7.0
+
+
+def write_into_array(model: Scaled) -> None:
+    model.shift += 1.0
+
+
+def add_attribute(model: Scaled) -> None:
+    model.training = False
+
+
+@pytest.mark.parametrize("change", [replace_weight, update_weight, change_number, write_into_array, add_attribute])
+def test_changes_to_a_model_are_seen(change: Callable[[Scaled], None]) -> None:
+    model = Scaled()
+    compiled = cr.compile(model)
+    for _ in range(2):
+        y = compiled(np.ones(2))
+        assert_array_equal(y.data, model(np.ones(2)).data)
+        assert_array_equal(cr.gradients(y, model.weights[0]), cr.gradients(model(np.ones(2)), model.weights[0]))
+        change(model)
+    assert_array_equal(compiled(np.ones(2)).data, model(np.ones(2)).data)
+
+
+def test_training_and_use_are_recorded_once_each() -> None:
+    model = nn.MLP([5, 4, 3], dropout=0.0, rng=0)
+    compiled = cr.compile(model)
+    for _ in range(3):
+        for mode in model.train, model.eval:
+            mode()
+            compiled(X)
+    assert [len(made) for made in compiled.recordings.values()] == [2]
+
+
+def test_what_the_function_names_from_outside_is_seen() -> None:
+    variable, number, array, flags = cr.Value(3.0), 2.0, np.ones(2), nn.Module()
+    flags.on = True
+    compiled = cr.compile(lambda x: cr.sum(x * variable * number * (array + 0.0)) if flags.on else cr.sum(x))
+    assert compiled(np.ones(2)).item() == 12.0
+    variable = cr.Value(5.0)
+    assert compiled(np.ones(2)).item() == 20.0
+    variable.data = 7.0
+    assert compiled(np.ones(2)).item() == 28.0
+    number = 3.0
+    assert compiled(np.ones(2)).item() == 42.0
+    array[0] = 3.0
+    assert compiled(np.ones(2)).item() == 84.0
+    flags.on = False
+    assert float(compiled(np.ones(2))) == 2.0
+
+
+def test_other_kinds_of_arguments_are_recorded_anew() -> None:
+    compiled = cr.compile(lambda x, how="sum", n=1: (cr.sum(x) if how == "sum" else cr.mean(x)) * n)
+    assert compiled(np.ones(3)) == 3.0
+    assert compiled(np.ones(4)) == 4.0
+    assert compiled(np.ones(4), "mean") == 1.0
+    assert compiled(np.ones(4), "mean", n=2) == 2.0
+    assert compiled(np.ones(4, np.float32)).dtype == np.float32
+    assert compiled(2.5) == 2.5
+    assert compiled(cr.Value(2.5)).data == 2.5
+    assert repr(compiled) == "<compile(<lambda>), 7 recordings>"
+
+
+def test_a_function_recorded_all_the_time_says_so() -> None:
+    compiled = cr.compile(lambda x, n: x * n)
+    with pytest.warns(UserWarning, match="recorded 32 times.*not as integers"):
+        assert [compiled(2.0, n) for n in range(40)] == [2.0 * n for n in range(40)]
+
+
+# What cannot be compiled is refused
+
+
+def under_no_grad(x: Any) -> Any:
+    with cr.no_grad():
+        y = x * x
+    return x * y
+
+
+def backward_inside(x: Any) -> Any:
+    y = x * x
+    y.backward()
+    return x.grad
+
+
+def plain_gradients(x: Any) -> Any:
+    return x * cr.gradients(x * x, x)
+
+
+HIDDEN = cr.Value(2.0)
+HOLDER = type("Holder", (), {})()
+HOLDER.parts = {"w": cr.Value(2.0)}
+CALLS = [0]
+
+
+def counted(x: Any) -> Any:
+    CALLS[0] += 1
+    return x * float(CALLS[0])
+
+
+REFUSED: dict[str, tuple[Callable[..., Any], tuple[Any, ...], str]] = {
+    "if": (lambda x: x * 2 if x > 0 else -x, (1.0,), "numbers of a Value were asked for.*cr.where"),
+    "item": (lambda x: cr.sum(x).item() * x, (np.ones(2),), "numbers of a Tensor were asked for"),
+    "data": (lambda x: x * x.data, (cr.Tensor([1.0, 2.0]),), "numbers of a Tensor of shape"),
+    "detach": (lambda x: x * x.detach(), (np.ones(2),), "were asked for"),
+    "float": (lambda x: x * float(x), (2.0,), "would silently drop its gradient"),
+    "parameter": (lambda x: x * HIDDEN.data, (2.0,), "were asked for"),
+    "argmax": (lambda x: x[np.argmax(x)], (np.ones(2),), "were asked for"),
+    "random": (
+        lambda x: x * np.random.default_rng().random(2),
+        (np.ones(2),),
+        "gave mul, its operation 1, another constant",
+    ),
+    "count": (counted, (2.0,), "another constant the second time"),
+    "dropout": (nn.Dropout(0.5, rng=0), (np.ones(9),), "Random numbers"),
+    "batch norm in training": (nn.BatchNorm1d(2), (np.ones((3, 2)),), "were asked for"),
+    "no_grad": (under_no_grad, (2.0,), "no_grad.. would freeze the result of mul"),
+    "backward": (backward_inside, (2.0,), "backward.. inside a compiled function"),
+    "gradients": (plain_gradients, (cr.Value(2.0),), "create_graph=True"),
+    "hidden variable": (lambda x: x * HOLDER.parts["w"], (2.0,), "neither among its arguments"),
+    "two outputs": (lambda x: (x, x * x), (cr.Value(2.0),), "returns one number or array, got 2"),
+    "complex": (lambda x: x, (np.ones(2) * 1j,), "expected real numbers, got an array of dtype complex128"),
+    "set": (lambda x: 1.0, ({1, 2},), "cannot tell one set from another"),
+    "text out": (lambda x: "text", (1.0,), "expected a number, an array"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_would_be_frozen_is_refused(name: str) -> None:
+    f, args, message = REFUSED[name]
+    compiled = cr.compile(f)
+    with pytest.raises(TypeError, match=message):
+        compiled(*args)
+    assert not compiled.recordings
+    assert HIDDEN.grad is None
+
+
+def test_not_a_function() -> None:
+    with pytest.raises(TypeError, match="compile: expected a function, got 3"):
+        cr.compile(3)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="nothing is compiled before the first call"):
+        _ = cr.compile(abs).source
+
+
+def test_code_that_disagrees_with_the_function_is_not_used() -> None:
+    runs = [0]
+
+    def drifting(x: Any) -> Any:
+        runs[0] += 1
+        return x * float(runs[0])
+
+    drift = cr.custom("drift", drifting, lambda g, y, x: g)
+    with pytest.raises(RuntimeError, match=r"compiled, it gives .* where the function gives"):
+        cr.compile(lambda x: drift(x))(2.0)
+
+
+def test_the_function_itself_does_what_the_code_cannot() -> None:
+    inverse = cr.compile(lambda x: 1.0 / x)
+    assert inverse(cr.Value(2.0)).data == 0.5
+    assert inverse(cr.Value(0.0)).data == np.inf
+    x = cr.Value(0.0)
+    square_root = cr.compile(cr.sqrt)
+    assert cr.gradients(square_root(cr.Value(4.0)), []) == []
+    assert cr.gradients(square_root(x), x) == np.inf
+    loss = cr.compile(nn.cross_entropy)
+    logits = cr.Tensor(np.zeros((2, 3)))
+    loss(logits, np.array([0, 2]))
+    with pytest.raises(ValueError, match="labels run from 0 to 3, but there are 3 classes"):
+        loss(logits, np.array([0, 3]))
+    assert_allclose(loss(logits, np.array([0, -100])).data, np.log(3.0))  # a sample to ignore
+    for rows in nn.Embedding(3, 2, rng=0), cr.compile(nn.Embedding(3, 2, rng=0)):
+        rows(np.array([0, 2]))
+        with pytest.raises(IndexError, match="indices run from -1 to 1"):
+            rows(np.array([-1, 1]))
+
+
+def test_it_is_an_operation_like_others() -> None:
+    f = cr.compile(lambda a, b: cr.sum(cr.tanh(a @ b)))
+    a, b = cr.Tensor(RNG(0).random((3, 2)), name="a"), cr.Tensor(RNG(1).random((2, 2)), name="b")
+    assert cr.check(f(a, b))
+    assert cr.gradcheck(f, a.data, b.data)
+    assert "compile(" in cr.visualize.draw(f(a * 2.0, b)).source
+    with cr.no_grad():
+        assert f(a, b).args == ()
+    y = f(a, b)
+    a.data = a.data + 1.0
+    with pytest.raises(RuntimeError, match="was changed after"):
+        y.backward()
+    constant = b.data
+    nested = cr.compile(lambda a: f(a, constant) * 2.0)
+    assert_allclose(cr.grad(nested)(a.data), 2.0 * cr.grad(lambda a: f.f(a, constant))(a.data))
+    x = cr.Value(3.0)
+    product = cr.compile(lambda a, b: a * b)
+    assert cr.gradients(product(x, x), x) == 6.0
+
+
+def test_who_watches_sees_each_operation() -> None:
+    f = cr.compile(lambda x: cr.log(x) * 0.0)
+    f(cr.Tensor([1.0, 2.0]))
+    with pytest.raises(cr.AnomalyError, match="log"), cr.detect_anomaly(), np.errstate(all="ignore"):
+        f(cr.Tensor([0.0, 2.0]))
+
+
+def test_what_it_returns_is_the_callers_own() -> None:
+    constant = cr.compile(lambda x: np.zeros(2))
+    constant(1.0)[0] = 5.0
+    assert_array_equal(constant(1.0), [0.0, 0.0])
+    spread = cr.compile(cr.grad(lambda x: cr.sum(x)))
+    spread(np.ones(3))[0] = 5.0
+    assert_array_equal(spread(np.ones(3)), np.ones(3))
+    shared = cr.Tensor([1.0, 2.0])
+    other = cr.Tensor([3.0, 4.0])
+    cr.compile(lambda a, b: cr.sum(a + b))(shared, other).backward()
+    assert shared.grad is not None
+    assert not np.shares_memory(shared.grad, other.grad)
+
+
+def test_strange_names_are_names_all_the_same() -> None:
+    names = ["v1", "g", "np", "lambda", "a b", "1", "ü", "x\n    raise", "__import__", "float"]
+    variables = [cr.Value(float(i), name=name) for i, name in enumerate(names)]
+    strange = cr.custom("if x:\n", lambda x, **options: x * 2.0, lambda g, y, x, **options: g * 2.0)
+    f = cr.compile(lambda xs: sum(strange(x, **{"not a name": 1}) for x in xs) + strange(xs[0], _scratch={}))
+    y = f(variables)
+    assert y.data == 90.0
+    assert cr.gradients(y, variables) == [4.0] + [2.0] * 9
+    model = nn.Module()
+    model.weights = variables
+    model.forward = lambda x: sum(w * x for w in variables)  # type: ignore[method-assign]
+    assert cr.compile(model)(2.0).data == 90.0
+
+
+def test_threads() -> None:
+    f = cr.compile(lambda x, n: cr.sum(x**n))
+    wrong: list[Any] = []
+
+    def run(n: int) -> None:
+        for size in range(1, 8):
+            for _ in range(20):
+                x = cr.Tensor(np.full(size, 2.0))
+                y = f(x, n)
+                if y.item() != size * 2.0**n or not np.all(cr.gradients(y, x) == n * 2.0 ** (n - 1)):
+                    wrong.append((size, n))
+
+    threads = [threading.Thread(target=run, args=(n,)) for n in (1, 2, 3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_memory_is_flat_and_nothing_waits_for_the_collector() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        assert growth_in_training() < 10_000
+        assert gc.collect() < 100  # of Python's own machinery: no arrays, no graphs
+    finally:
+        gc.enable()
+
+
+def growth_in_training() -> int:
+    """By how many bytes memory grows over 300 steps."""
+    model = nn.MLP([5, 8, 3], rng=0)
+    optimizer = nn.SGD(model.parameters(), lr=0.1)
+    compiled = cr.compile(lambda x, y: nn.cross_entropy(model(x), y))
+
+    def train(steps: int) -> None:
+        for _ in range(steps):
+            optimizer.zero_grad()
+            compiled(X, Y).backward()
+            optimizer.step()
+
+    train(20)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        train(300)
+        return tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
