@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dis
 import math
-import re
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial, update_wrapper
@@ -41,7 +40,7 @@ def compile(f: Callable[Given, Result]) -> Compiled[Given, Result]:
     `f` takes numbers, arrays, Values, Tensors, models (`nn.Module`), and tuples, lists and dicts of them; whatever else it
     is given (integers, text, None, functions) counts as part of the program. Models and variables that `f` names from
     outside are found there. It returns a number or an array, or containers of them. On variables it returns a node to
-    differentiate, and then just one. It is recorded anew for every new combination of types, shapes and such options, and
+    differentiate. It is recorded anew for every new combination of types, shapes and such options, and
     for every change to a model; `.source` is the code of the latest recording.
 
     What is recorded must hold for all data: `f` must not branch on numbers (`cr.where` instead of `if`), draw random
@@ -348,27 +347,35 @@ class Recording:
         self.snapshot = Snapshot(given.kept)
         first, second = (Trace(name, f, given, args, kwargs, self.snapshot.variables) for _ in range(2))
         require_same(name, first.program, second.program)
-        self.parameters, self.is_node = first.parameters, first.is_node
+        self.parameters = first.parameters
         self.tree = rebuilt(first.tree, repeat(None))  # the containers alone: no graph is kept
-        names = names_for(f, first, args, kwargs, self.kept)
-        self.code = emit(first.program, names, len(first.outputs), self.is_node)
-        passes = Passes(self.code, first.program, len(first.outputs))
-        self.op = Op(name, passes.forward, (), passes.pull, exact=ALWAYS)
+        self.code = emit(
+            first.program, names_for(f, first, args, kwargs, self.kept), len(first.inputs), len(first.outputs)
+        )
+        passes = [Passes(self.code, i, place, first.alone(name, i)) for i, place in enumerate(first.places)]
+        self.nodes = [(p.place, Op(name, p.forward, (), p.pull, exact=ALWAYS)) for p in passes]
         self.verify(name, f, given, args, kwargs)
 
     def run(self, parts: list[Any]) -> Any:
         """What the function returns for other parts of the same kind."""
         args = (*parts, *self.parameters)
         found = self.code.forward(*[x._data if isinstance(x, Node) else x for x in args])
-        if not self.is_node:
+        if not self.nodes:
             return rebuilt(self.tree, iter(apart(list(found))))
-        (y,), saved = found
-        node = new(self.kind)  # as `born` makes it, which would have to find out first what a NumPy number becomes
-        node._data, node.params = y, {"_kept": {"saved": saved}}
-        node.op, node.args = (UNRECORDED, ()) if suspended and not recording.get() else (self.op, args)
-        node.grad = node.name = node.call = None
-        node.birth = next_birth()
-        return node
+        outputs, saved = found
+        params = {"_kept": {"saved": saved}}
+        for place, op in self.nodes:
+            node = new(
+                self.kinds[place]
+            )  # as `born` makes it, which would have to find out what a NumPy number becomes
+            node._data, node.params = outputs[place], params
+            node.op, node.args = (UNRECORDED, ()) if suspended and not recording.get() else (op, args)
+            node.grad = node.name = node.call = None
+            node.birth = next_birth()
+            if self.tree is None:
+                return node
+            outputs[place] = node
+        return rebuilt(self.tree, iter(outputs))
 
     def verify(self, name: str, f: Callable[..., Any], given: Arguments, args: Any, kwargs: Any) -> None:
         """Raise an error unless the code agrees with the function, which runs once more, as it is."""
@@ -377,12 +384,11 @@ class Recording:
         with enable_grad():
             own = iter(parts)
             expected = list(leaves(f(*filled(args, own), **filled(kwargs, own))))
-            self.kind = next((type(y) for y in expected if isinstance(y, Node)), Tensor)
+            self.kinds = [type(y) if isinstance(y, Node) else Tensor for y in expected]
             found = list(leaves(self.run([*parts, *named])))
             pairs = list(zip(expected, found, strict=True))
-            if self.is_node:
-                ((y, z),) = pairs
-                variables = [x for x in (*parts, *named, *self.parameters) if isinstance(x, Node)]
+            variables = [x for x in (*parts, *named, *self.parameters) if isinstance(x, Node)]
+            for y, z in [pairs[place] for place, _ in self.nodes]:
                 seed = z.seed(np.cos(np.arange(np.size(raw(z)), dtype=float)).reshape(np.shape(raw(z))))
                 pairs += zip(gradients(y, variables, seed), gradients(z, variables, seed), strict=True)
         for y, z in pairs:
@@ -395,25 +401,26 @@ class Recording:
 
 @final
 class Passes:
-    """The two passes of a compiled function, as a row of the table has them."""
+    """The two passes of a compiled function, for one of its outputs, as a row of the table has them."""
 
-    def __init__(self, code: Code, program: Program, results: int) -> None:
-        self.code, self.program, self.results = code, program, results
+    def __init__(self, code: Code, i: int, place: int, program: Program) -> None:
+        self.code, self.place, self.backward = code, place, code.backward[i]
+        self.program = program  # of that output and its cotangents alone
 
     def forward(self, *inputs: Any, _kept: dict[str, Any]) -> Any:
-        (y,), saved = self.code.forward(*inputs)
+        outputs, saved = self.code.forward(*inputs)
         if not _kept:
             _kept["saved"] = saved
-        return y
+        return outputs[self.place]
 
     def pull(self, args: Sequence[Any], g: Any, y: Any, params: Mapping[str, Any]) -> Sequence[Any]:
         if isinstance(y, Node):
-            return replay(self.program, [*args, g])[self.results :]
+            return replay(self.program, [*args, g])[1:]
         inputs = [x._data if isinstance(x, Node) else x for x in args]
         try:
-            found: Sequence[Any] = self.code.backward(g, *inputs, *params["_kept"]["saved"])
+            found: Sequence[Any] = self.backward(g, *inputs, *params["_kept"]["saved"])
         except FAILURES:  # numbers that overflow: by IEEE 754, step by step
-            found = replay(self.program, [*inputs, g])[self.results :]
+            found = replay(self.program, [*inputs, g])[1:]
         return found
 
 
@@ -443,21 +450,29 @@ class Trace:
             nodes = [x for x in self.outputs if isinstance(x, Node)]
             self.parameters = [x for x in ancestry(*nodes)[::-1] if id(x) in known and x not in named]
             self.inputs = [*fresh, *named, *self.parameters]
-            variables = [x for x in self.inputs if x not in data]
-            self.is_node = not set(variables).isdisjoint(ancestry(*nodes))
-            seed, pulled = self.pull_back(name, variables) if self.is_node else (variable(1.0), {})
-        self.program = program_of(name, [*self.inputs, seed], [*self.outputs, *map(pulled.get, self.inputs)])
+            variables = {x for x in self.inputs if x not in data}
+            # Where the outputs are that depend on variables: those are nodes. Each has a cotangent of its own.
+            self.places = [i for i, y in enumerate(self.outputs) if not variables.isdisjoint(nodes_behind(y))]
+            self.seeds = [variable(ones_like(raw(self.outputs[i]))) for i in self.places]
+            self.pulled = [
+                cotangents(self.outputs[i], seed, variables, create_graph=True)
+                for i, seed in zip(self.places, self.seeds, strict=True)
+            ]
+        pulled = [found.get(x) for found in self.pulled for x in self.inputs]
+        self.program = program_of(name, [*self.inputs, *self.seeds], [*self.outputs, *pulled])
 
-    def pull_back(self, name: str, variables: list[Node]) -> tuple[Node, dict[Node, Any]]:
-        """A cotangent of the output, and what becomes of it for each variable that the output depends on."""
-        if len(self.outputs) != 1:
-            raise TypeError(
-                f"{name}: on variables, a compiled function returns one number or array, got {len(self.outputs)}; compile "
-                "one function for each, or give it plain data"
-            )
-        (y,) = self.outputs
-        seed = variable(1.0 if type(y._data) is float else np.ones_like(y._data))
-        return seed, cotangents(y, seed, set(variables), create_graph=True)
+    def alone(self, name: str, i: int) -> Program:
+        """The program of one of these outputs, and of what its cotangent becomes for each input."""
+        pulled = map(self.pulled[i].get, self.inputs)
+        return program_of(name, [*self.inputs, self.seeds[i]], [self.outputs[self.places[i]], *pulled])
+
+
+def nodes_behind(y: Any) -> list[Node]:
+    return ancestry(y) if isinstance(y, Node) else []
+
+
+def ones_like(data: Any) -> Any:
+    return 1.0 if type(data) is float else np.ones_like(data)
 
 
 def raw(x: Any) -> Any:
@@ -489,8 +504,8 @@ def names_for(f: Callable[..., Any], trace: Trace, args: Any, kwargs: Any, model
     for i, node in enumerate(trace.inputs):
         label = given[i] if i < len(given) else paths.get(id(node), node.name)
         name = identifier(label) if label else f"x{i}"
-        names.append(name if name not in names and not re.fullmatch(r"v\d+", name) else f"x{i}_{name}")
-    return [*names, "g"]
+        names.append(name if name not in names else f"x{i}_{name}")
+    return [*names, *(f"g{i}" if len(trace.seeds) > 1 else "g" for i, _ in enumerate(trace.seeds))]
 
 
 def labels(name: str, x: Any) -> Iterator[str]:

@@ -84,10 +84,11 @@ def identifier(name: str) -> str:
     text = re.sub(r"\W", "_", name, flags=re.ASCII).strip("_") or "x"
     if not text.isidentifier():
         text = f"x_{text}"
-    return f"{text}_" if keyword.iskeyword(text) or text in RESERVED else text
+    return f"{text}_" if keyword.iskeyword(text) or text in RESERVED or OURS.fullmatch(text) else text
 
 
-RESERVED = frozenset({"np", "math", "g", "forward", "backward", "float"})
+RESERVED = frozenset({"np", "math", "float", "ValueError"})  # and what stands for cotangents, values and functions here
+OURS = re.compile(r"[gv]\d*|forward|backward\d*|zero_\w*|ones_\w*|rows_\w*")
 
 
 def literal(x: Any) -> str | None:
@@ -341,50 +342,51 @@ class Code:
     """The source of a function and of the one that pulls back through it, and both ready to be called."""
 
     source: str
-    forward: Callable[..., Any]  # (*inputs) -> results, or with a backward: results, and what that asks for
-    backward: Any  # (g, *inputs, *what it asks for) -> cotangents; only if anybody wants any
+    forward: Callable[..., Any]  # (*inputs) -> results; with a backward: a list of them, and what that asks for
+    backward: Sequence[
+        Callable[..., Any]
+    ]  # one for each cotangent: (g, *inputs, *what it asks for) -> those of the inputs
 
 
-def emit(program: Program, names: Sequence[str], results: int, differentiable: bool) -> Code:
-    """Write a program down. Its last input is the cotangent; of its outputs the first are the results, the rest cotangents."""
+def emit(program: Program, names: Sequence[str], inputs: int, results: int) -> Code:
+    """Write a program down. Behind so many of its inputs come cotangents, behind so many of its outputs theirs of the inputs."""
     w = Writer()
     at = list(names)
     w.namespace |= dict.fromkeys(names)
     for step, kind in zip(program.steps, program.kinds[program.inputs :], strict=True):
         args = broadcast_later(program, step.args, kind, step.op.elementwise)
-        kinds = [kind_at(program, x) for x in args]
-        at.append(written(w, step, [text_of(w, x, at) for x in args], kinds, kind))
+        at.append(written(w, step, [text_of(w, x, at) for x in args], [kind_at(program, x) for x in args], kind))
     found = [text_of(w, x, at) for x in program.outputs]
     texts = [as_output(text, x, program) for text, x in zip(found, program.outputs, strict=True)]
+    given, seeds = names[:inputs], names[inputs:]
     ahead = needed(w.lines, found[:results])
     known = {line.name for line in ahead}
-    back = [line for line in needed(w.lines, found[results:]) if line.name not in known]
-    asked = {name for line in back for name in line.uses} | set(found[results:])
+    asked = set(found[results:])
+    backs = []
+    for i in range(len(seeds)):
+        ends = results + i * inputs, results + (i + 1) * inputs
+        lines = [line for line in needed(w.lines, found[slice(*ends)]) if line.name not in known]
+        asked.update(name for line in lines for name in line.uses)
+        backs.append((lines, tuple_of(texts[slice(*ends)])))
     saved = [line.name for line in ahead if line.name in asked]
-    *inputs, g = names
-    masks = any(step.op.alive is not None for step in program.steps)
-    decorator = (
-        ['@np.errstate(all="ignore")'] if masks else []
-    )  # what is computed at places masked later is thrown away
-    forward = [
-        *decorator,
-        f"def forward({', '.join(inputs)}):",
-        *(f"    {statement}" for line in ahead for statement in line.statements),
-    ]
-    backward = [
-        *decorator,
-        f"def backward({', '.join([g, *inputs, *saved])}):",
-        *(f"    {statement}" for line in back for statement in line.statements),
-        f"    return {tuple_of(texts[results:])}",
-    ]
-    returned = tuple_of(texts[:results])
-    if differentiable:
-        source = "\n".join([*forward, f"    return {returned}, {tuple_of(saved)}", "", *backward, ""])
-    else:
-        source = "\n".join([*forward, f"    return {returned}", ""])
+    # What is computed at places that are masked afterwards is thrown away: no warnings of that.
+    quiet = '@np.errstate(all="ignore")\n' if any(step.op.alive is not None for step in program.steps) else ""
+    returned = f"[{', '.join(texts[:results])}], {tuple_of(saved)}" if seeds else tuple_of(texts[:results])
+    functions = {"forward": function("forward", given, ahead, returned)}
+    for i, (g, (lines, result)) in enumerate(zip(seeds, backs, strict=True)):
+        name = f"backward{i}" if len(seeds) > 1 else "backward"
+        functions[name] = function(name, [g, *given, *saved], lines, result)
+    source = "\n".join(quiet + text for text in functions.values())
     namespace = {key: x for key, x in w.namespace.items() if key not in names}
     exec(compile(source, "<compiled by chainrule>", "exec"), namespace)
-    return Code(source, namespace.pop("forward"), namespace.pop("backward", None))  # no function shall hold itself
+    forward, *backward = map(namespace.pop, functions)  # no function shall hold itself
+    return Code(source, forward, backward)
+
+
+def function(name: str, parameters: Sequence[str], lines: Iterable[Line], result: str) -> str:
+    statements = [statement for line in lines for statement in line.statements]
+    body = "".join(f"    {text}\n" for text in [*statements, f"return {result}"])
+    return f"def {name}({', '.join(parameters)}):\n{body}"
 
 
 def as_output(text: str, x: Part, program: Program) -> str:

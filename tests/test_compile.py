@@ -108,7 +108,7 @@ def test_the_source_reads_as_a_person_writes() -> None:
         "    v5 = v4 * v4\n"
         "    v6 = np.add.reduce(v5, axis=None)\n"
         "    v7 = v6 / 10\n"
-        "    return (v7,), (v1, v2, v4)\n"
+        "    return [v7], (v1, v2, v4)\n"
         "\n"
         "def backward(g, x, y, x_0_weight, x_0_bias, x_2_weight, x_2_bias, v1, v2, v4):\n"
         "    v8 = g * 0.1\n"
@@ -363,7 +363,6 @@ REFUSED: dict[str, tuple[Callable[..., Any], tuple[Any, ...], str]] = {
     "backward": (backward_inside, (2.0,), "backward.. inside a compiled function"),
     "gradients": (plain_gradients, (cr.Value(2.0),), "create_graph=True"),
     "hidden variable": (lambda x: x * HOLDER.parts["w"], (2.0,), "neither among its arguments"),
-    "two outputs": (lambda x: (x, x * x), (cr.Value(2.0),), "returns one number or array, got 2"),
     "complex": (lambda x: x, (np.ones(2) * 1j,), "expected real numbers, got an array of dtype complex128"),
     "set": (lambda x: 1.0, ({1, 2},), "cannot tell one set from another"),
     "text out": (lambda x: "text", (1.0,), "expected a number, an array"),
@@ -444,6 +443,27 @@ def test_who_watches_sees_each_operation() -> None:
     f(cr.Tensor([1.0, 2.0]))
     with pytest.raises(cr.AnomalyError, match="log"), cr.detect_anomaly(), np.errstate(all="ignore"):
         f(cr.Tensor([0.0, 2.0]))
+
+
+def test_several_outputs() -> None:
+    def f(a: Any, b: Any, c: Any) -> Any:
+        return {"sum": a + b, "product": [a * b, a], "constant": (2.0, c * 2.0)}
+
+    compiled = cr.compile(f)
+    for x in 2.0, 3.0:
+        a, b = cr.Value(x), cr.Value(5.0)
+        found, expected = compiled(a, b, x), f(a, b, x)
+        assert str(found) == str(expected)
+        for y, z in (found["sum"], expected["sum"]), *zip(found["product"], expected["product"], strict=True):
+            assert cr.gradients(y, [a, b]) == cr.gradients(z, [a, b])
+        total = found["product"][0] * found["sum"]
+        assert cr.gradients(total, [a, b]) == cr.gradients(a * b * (a + b), [a, b])
+        (found["sum"] + found["product"][0]).backward()
+        assert a.grad == 6.0
+        second = cr.gradients(cr.gradients(found["product"][0], a, create_graph=True), b)
+        assert second == 1.0
+    assert cr.check(compiled(a, b, 1.0)["product"][0])
+    assert "def backward2(g2, a, b, c):" in compiled.source
 
 
 def test_what_it_returns_is_the_callers_own() -> None:
