@@ -32,6 +32,7 @@ Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
 RECORDINGS = 32  # that are kept of one function at most
+OF_DATA = (ArithmeticError, IndexError, ValueError)  # errors that say something of the numbers, not of the function
 
 
 def compile(f: Callable[Given, Result]) -> Compiled[Given, Result]:
@@ -99,12 +100,16 @@ class Compiled(Generic[Given, Result]):
             given.take_named(read())
         found = self.latest
         if found is None or found.key != given.key or not found.snapshot.holds():
-            found = self.latest = self.known(tuple(given.key)) or self.record(given, args, kwargs)
-        try:
-            return cast("Result", found.run(given.parts))
-        except Exception:
-            pass  # the function itself can do it, or says what is wrong
-        return self.f(*args, **kwargs)
+            try:
+                found = self.latest = self.known(tuple(given.key)) or self.record(given, args, kwargs)
+            except OF_DATA:
+                found = None
+        if found is not None:
+            try:
+                return cast("Result", found.run(given.parts))
+            except Exception:
+                pass
+        return self.f(*args, **kwargs)  # which can do it, or says what is wrong
 
     def known(self, key: tuple[Any, ...]) -> Recording | None:
         """What was recorded before for such arguments, if it still holds."""

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.autograd import Node, no_grad
+from chainrule.autograd import compile as compiled
 from chainrule.autograd.primitive import describe
 
 from .checkpoints import Stateful, load_checkpoint, save_checkpoint
@@ -62,6 +63,7 @@ def fit(
     progress: bool = True,
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
+    compile: bool = False,
 ) -> History:
     """Train the model: for each batch forward, loss, backward, update. Returns what was measured in each epoch.
 
@@ -93,6 +95,8 @@ def fit(
       epoch, history, and the generators of the model and of Batches. With `resume` training goes on from that file, if it
       is there, up to `epochs` in all, and to the same bytes as without a break, given the same arguments. Without, a
       file that is there is an error. Data of your own has a part in this if it has `state_dict` and `load_state_dict`.
+    - `compile` runs model and loss from code that is made for them (`cr.compile`): small networks train up to a third
+      faster. What that refuses, such as Dropout and BatchNorm1d, is a `TypeError`.
 
     Ctrl-C in the main thread ends training, or validation, after the batch under way: the model is whole, the History has
     the finished epochs and `.stopped == "interrupted"`. A second one raises `KeyboardInterrupt` at once. (A program with a
@@ -133,9 +137,29 @@ def fit(
         callbacks=callbacks,
         after_batch=after_batch,
         checkpoint=None if checkpoint is None else Path(checkpoint),
+        compile=compile,
     )
     training.start(resume)
     return training.run(progress)
+
+
+def code_for(model: Module, loss: Loss) -> Callable[[Sequence[Any], Any], tuple[Any, Any]]:
+    """What is differentiated in training, compiled: the loss of a batch, with the prediction."""
+
+    def forward(inputs: Sequence[Any], target: Any) -> tuple[Any, Any]:
+        prediction = model(*inputs)
+        return loss(prediction, target), prediction
+
+    code = compiled(forward)
+
+    def on_arrays(inputs: Sequence[Any], target: Any) -> tuple[Any, Any]:
+        return code([listed_as_array(x) for x in inputs], listed_as_array(target))
+
+    return on_arrays
+
+
+def listed_as_array(x: Any) -> Any:
+    return np.asarray(x) if isinstance(x, list | tuple) else x
 
 
 class StopTraining(Exception):
@@ -206,6 +230,7 @@ class Training:
     callbacks: Sequence[Callback]
     after_batch: BatchCallback | None
     checkpoint: Path | None
+    compile: bool
 
     def __post_init__(self) -> None:
         for name, x, kind in (
@@ -241,6 +266,7 @@ class Training:
         self.best: Best | None = None
         self.interruption = Interruption()
         self.clips = self.clip_norm is not None or self.clip_value is not None
+        self.code = code_for(self.model, self.loss) if self.compile else None
 
     def check_monitor(self, monitor: str) -> None:
         """What early stopping watches must be there to watch."""
@@ -396,8 +422,16 @@ class Training:
             self.optimizer.zero_grad()
             for p in self.frozen:
                 p.grad = None
-            prediction = self.model(*inputs)
-            loss = total = self.loss(prediction, target)
+            if self.code is None:
+                prediction = self.model(*inputs)
+                loss = total = self.loss(prediction, target)
+            else:
+                try:
+                    loss, prediction = self.code(inputs, target)
+                except ValueError:
+                    prediction = self.model(*inputs)  # what is wrong with the batch shows in this
+                    raise
+                total = loss
             penalty: Any = 0.0
             if self.penalty is not None:
                 penalty = self.penalty(self.model)

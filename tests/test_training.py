@@ -80,6 +80,26 @@ def test_fit_is_the_four_lines_to_the_last_bit() -> None:
     assert all(seconds > 0.0 for seconds in history["seconds"])
 
 
+@pytest.mark.parametrize(
+    "options", [{}, {"clip_norm": 1.0}, {"penalty": lambda m: 1e-3 * cr.nn.l2_penalty(m.parameters())}]
+)
+def test_compiled_training_is_the_same_but_for_rounding(options: dict[str, Any]) -> None:
+    histories = []
+    for compile in True, False:
+        model = model_of()
+        histories.append(train(model, validation=(X[40:], Y[40:]), compile=compile, **options))
+    for name in histories[0][0].keys() - {"seconds"}:
+        assert_allclose(histories[0][name], histories[1][name], rtol=1e-9, err_msg=name)
+
+
+def test_what_cannot_be_compiled_is_not_trained() -> None:
+    for model in model_of(dropout=0.3), model_of(batch_norm=True):
+        before = weights(model)
+        with pytest.raises(TypeError, match=r"compile\(forward\)"):
+            train(model, compile=True)
+        assert weights(model) == before
+
+
 def recycled() -> Any:
     """Batches that all live in the same two arrays."""
 
@@ -104,9 +124,10 @@ def recycled() -> Any:
     ],
     ids=["batches", "list", "nested lists", "recycled arrays", "transform"],
 )
-def test_data_may_be_anything_that_gives_batches(data: Callable[[], Any]) -> None:
-    expected = train(data=cr.nn.Batches(X[:40], Y[:40], batch_size=10, shuffle=False))
-    assert without_seconds(train(data=data())) == without_seconds(expected)
+@pytest.mark.parametrize("compile", [False, True])
+def test_data_may_be_anything_that_gives_batches(data: Callable[[], Any], compile: bool) -> None:
+    expected = train(data=cr.nn.Batches(X[:40], Y[:40], batch_size=10, shuffle=False), compile=compile)
+    assert without_seconds(train(data=data(), compile=compile)) == without_seconds(expected)
 
 
 def test_a_tuple_of_arrays_is_shuffled_into_batches_of_32() -> None:
@@ -308,6 +329,10 @@ def test_where_no_label_counts_there_is_nothing_to_train_on_and_an_ignored_batch
     model = Counted()
     train(model, [(X[:10], none), (X[10:20], Y[10:20]), (X[20:30], none)], epochs=1)
     assert model.seen == 1
+    compiled, plain = model_of(), model_of()
+    for model, compile in (compiled, True), (plain, False):
+        train(model, [(X[:10], none), (X[10:20], Y[10:20]), (X[20:30], none)], compile=compile)
+    assert_allclose(compiled[0].weight.data, plain[0].weight.data, rtol=1e-12)
     with pytest.raises(ValueError, match="no samples that count"):
         train(data=[(X[:10], none)])
     with pytest.raises(ValueError, match="no batch with a sample that counts"):
