@@ -11,7 +11,7 @@ import math
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, final
 
 import numpy as np
@@ -24,11 +24,20 @@ Spelling: TypeAlias = Callable[["Writer", Step, Sequence[str], Sequence[Kind], K
 @final
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One value computed: its name, the statements that do so, and the names they use."""
+    """One value computed: its name, an expression over other names, and how it is then changed in place."""
 
     name: str
-    statements: tuple[str, ...]
-    uses: frozenset[str]
+    template: str
+    uses: tuple[str, ...]
+    then: str | None = None
+    sign: str = ""  # of an operator between two arrays, the first of which is like the result
+    is_new: bool = False  # an array of its own, that shares no memory
+
+    def statements(self) -> list[str]:
+        if self.sign and self.uses[0] == self.name:
+            return [f"{self.name} {self.sign}= {self.uses[1]}"]
+        first = f"{self.name} = {self.template.format(*self.uses)}"
+        return [first] if self.then is None else [first, self.then.format(self.name, *self.uses)]
 
 
 @final
@@ -41,15 +50,14 @@ class Writer:
     written: dict[str, str] = field(default_factory=dict)  # a statement, and the name of its result
     values: int = 0
 
-    def let(self, template: str, *parts: str, then: str | None = None) -> str:
+    def let(self, template: str, *parts: str, then: str | None = None, sign: str = "", is_new: bool = False) -> str:
         """A name for the value of an expression over other names; `then` changes that value, {0}, in place."""
         text = template.format(*parts)
         key = text if then is None else f"{text}; {then.format('_', *parts)}"
         if key not in self.written:
             self.values += 1
             name = self.written[key] = f"v{self.values}"
-            statements = (f"{name} = {text}",) if then is None else (f"{name} = {text}", then.format(name, *parts))
-            self.lines.append(Line(name, statements, frozenset(parts)))
+            self.lines.append(Line(name, template, parts, then, sign, is_new))
         return self.written[key]
 
     def constant(self, x: Any, name: str = "c") -> str:
@@ -113,20 +121,22 @@ INFIX = {
     operator.floordiv: "{} // {}", operator.mod: "{} % {}", operator.pow: "{} ** {}", operator.neg: "-{}",
     operator.abs: "abs({})",
 }  # fmt: skip
+SIGNS = (operator.add, operator.sub, operator.mul, operator.truediv)
 
 
 def is_number(kind: Kind) -> bool:
     return kind.dtype is None
 
 
-def as_call(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[Kind]) -> str:
+def as_call(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[Kind], result: Kind) -> str:
     """A call of the row's forward: of that for numbers, or that for arrays, where it has both."""
     op = step.op
     forward = op.forward
     if op.forwards is not None:
         forward = op.forwards[0] if all(map(is_number, kinds)) else op.forwards[1]
     if forward in INFIX:
-        return w.let(INFIX[forward], *parts)
+        sign = INFIX[forward].replace("{}", "").strip() if forward in SIGNS and kinds[0] == result else ""
+        return w.let(INFIX[forward], *parts, sign=sign, is_new=not is_number(result))
     options = [f"{name}={written_param(w, name, x)}" for name, x in step.params.items() if name.isidentifier()]
     if len(options) < len(step.params):  # names that Python can pass on, but not read
         options = [f"**{w.constant(step.params, 'params')}"]
@@ -163,6 +173,11 @@ def against_zero(template: str) -> Spelling:
 
 
 OVER_ROWS = {"axis": 0, "keepdims": False}
+FEW = 1024  # so many numbers are added up by a product with ones, which takes less than half the time; more, pairwise
+
+
+def ones(w: Writer, n: int, dtype: Any) -> str:
+    return w.shared(f"ones_{n}_{dtype.name}", lambda: np.ones(n, dtype))
 
 
 def spell_reduction(ufunc: str) -> Spelling:
@@ -173,8 +188,7 @@ def spell_reduction(ufunc: str) -> Spelling:
             return None
         (array,) = kinds
         if ufunc == "add" and len(array.shape) == 2 and array.dtype.char in "fd" and step.params == OVER_ROWS:
-            ones = w.shared(f"ones_{array.shape[0]}_{array.dtype.name}", lambda: np.ones(array.shape[0], array.dtype))
-            return w.let("{}.dot({})", ones, *parts)  # half the time, or less
+            return w.let("{}.dot({})", ones(w, array.shape[0], array.dtype), *parts, is_new=True)
         keep = ", keepdims=True" if step.params["keepdims"] else ""
         return w.let(f"np.{ufunc}.reduce({{}}, axis={literal(step.params['axis'])}{keep})", *parts)
 
@@ -211,14 +225,14 @@ def spell_transpose(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence
 
 
 def spell_matmul(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[Kind], result: Kind) -> str | None:
-    return w.let("{}.dot({})" if all(len(kind.shape) == 2 for kind in kinds) else "{} @ {}", *parts)
+    return w.let("{}.dot({})" if all(len(kind.shape) == 2 for kind in kinds) else "{} @ {}", *parts, is_new=True)
 
 
 def spell_linear(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[Kind], result: Kind) -> str | None:
     bias = kinds[2]
     product = np.result_type(kinds[0].dtype, kinds[1].dtype)
     if len(bias.shape) == 1 and bias.dtype == product == result.dtype and len(kinds[0].shape) > 1:
-        return w.let("{}.dot({}.T)", *parts, then="{0} += {3}")
+        return w.let("{}.dot({}.T)", *parts, then="{0} += {3}", is_new=True)
     return w.let("{}.dot({}.T) + {}", *parts)
 
 
@@ -237,26 +251,33 @@ def spell_class_labels(w: Writer, step: Step, parts: Sequence[str], kinds: Seque
 
 def spell_cross_entropy(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[Kind], result: Kind) -> str | None:
     logits, labels = parts
-    shifted, total = softmax_parts(w, logits)[:2]
+    *batch, _ = kinds[0].shape
+    shifted, total, _ = softmax_parts(w, logits, kinds[0])
     at_label = w.let("{}.take({})", shifted, picked(w, labels, kinds))
-    losses = w.let("np.log({}.reshape(-1)) - {}", total, at_label)
+    losses = w.let("np.log({}) - {}", total if len(batch) == 1 else w.let("{}.reshape(-1)", total), at_label)
     if step.params["reduction"] == "none":
-        return w.let(f"{{}}.reshape({literal(result.shape)})", losses)
-    total = w.let("np.add.reduce({})", losses)
-    return w.let("{} / " + str(math.prod(kinds[0].shape[:-1])), total) if step.params["reduction"] == "mean" else total
+        return losses if len(batch) == 1 else w.let(f"{{}}.reshape({literal(result.shape)})", losses)
+    n = math.prod(batch)
+    few = n <= FEW and kinds[0].dtype.char in "fd"
+    loss = w.let("{}.dot({})", ones(w, n, kinds[0].dtype), losses) if few else w.let("np.add.reduce({})", losses)
+    return w.let(f"{{}} / {n}", loss) if step.params["reduction"] == "mean" else loss
 
 
 def spell_softmax_error(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[Kind], result: Kind) -> str | None:
     logits, labels = parts
-    _, total, exps = softmax_parts(w, logits)
-    return w.let("{} / {}", exps, total, picked(w, labels, kinds), then="{0}.put({3}, {0}.take({3}) - 1.0)")
+    _, total, exps = softmax_parts(w, logits, kinds[0])
+    minus_one = "{0}.put({3}, {0}.take({3}) - 1.0)"
+    return w.let("{} / {}[..., None]", exps, total, picked(w, labels, kinds), then=minus_one, is_new=True)
 
 
-def softmax_parts(w: Writer, logits: str) -> tuple[str, str, str]:
-    """Logits less their maximum; the sum of their exponentials; and these."""
+def softmax_parts(w: Writer, logits: str, kind: Kind) -> tuple[str, str, str]:
+    """Logits less their maximum; the sums of their exponentials; and these."""
     shifted = w.let("{0} - np.maximum.reduce({0}, axis=-1, keepdims=True)", logits)
     exps = w.let("np.exp({})", shifted)
-    return shifted, w.let("np.add.reduce({}, axis=-1, keepdims=True)", exps), exps
+    *batch, classes = kind.shape
+    if len(batch) == 1 and classes <= FEW and kind.dtype.char in "fd":
+        return shifted, w.let("{}.dot({})", exps, ones(w, classes, kind.dtype)), exps
+    return shifted, w.let("np.add.reduce({}, axis=-1)", exps), exps
 
 
 def picked(w: Writer, labels: str, kinds: Sequence[Kind]) -> str:
@@ -304,7 +325,7 @@ def written(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[Kind], 
     """The name of a step's result."""
     spelling = SPELLINGS.get(step.op.name) if step.op.listed else None
     name = None if spelling is None else spelling(w, step, parts, kinds, result)
-    return as_call(w, step, parts, kinds) if name is None else name
+    return as_call(w, step, parts, kinds, result) if name is None else name
 
 
 def broadcast_later(program: Program, args: Sequence[Part], result: Kind, elementwise: bool) -> list[Part]:
@@ -331,7 +352,7 @@ def needed(lines: Sequence[Line], wanted: Iterable[str]) -> list[Line]:
     kept = []
     for line in reversed(lines):
         if line.name in names:
-            names |= line.uses
+            names.update(line.uses)
             kept.append(line)
     return kept[::-1]
 
@@ -364,15 +385,15 @@ def emit(program: Program, names: Sequence[str], inputs: int, results: int) -> C
     asked = set(found[results:])
     backs = []
     for i in range(len(seeds)):
-        ends = results + i * inputs, results + (i + 1) * inputs
-        lines = [line for line in needed(w.lines, found[slice(*ends)]) if line.name not in known]
+        own = slice(results + i * inputs, results + (i + 1) * inputs)
+        lines = [line for line in needed(w.lines, found[own]) if line.name not in known]
         asked.update(name for line in lines for name in line.uses)
-        backs.append((lines, tuple_of(texts[slice(*ends)])))
+        backs.append((in_place(lines, found[own]), tuple_of(texts[own])))
     saved = [line.name for line in ahead if line.name in asked]
     # What is computed at places that are masked afterwards is thrown away: no warnings of that.
     quiet = '@np.errstate(all="ignore")\n' if any(step.op.alive is not None for step in program.steps) else ""
     returned = f"[{', '.join(texts[:results])}], {tuple_of(saved)}" if seeds else tuple_of(texts[:results])
-    functions = {"forward": function("forward", given, ahead, returned)}
+    functions = {"forward": function("forward", given, in_place(ahead, saved + found[:results]), returned)}
     for i, (g, (lines, result)) in enumerate(zip(seeds, backs, strict=True)):
         name = f"backward{i}" if len(seeds) > 1 else "backward"
         functions[name] = function(name, [g, *given, *saved], lines, result)
@@ -383,8 +404,36 @@ def emit(program: Program, names: Sequence[str], inputs: int, results: int) -> C
     return Code(source, forward, backward)
 
 
+def in_place(lines: Sequence[Line], kept: Iterable[str]) -> list[Line]:
+    """The same lines, but a new array that nobody needs any more becomes the result of an operator that it is like."""
+    users: dict[str, list[Line]] = {}
+    for line in lines:
+        for name in line.uses:
+            users.setdefault(name, []).append(line)
+    kept = set(kept)
+    free = {line.name for line in lines if line.is_new and line.name not in kept}
+    written: list[Line] = []
+    renamed: dict[str, str] = {}
+    for line in lines:
+        uses = tuple([renamed.get(name, name) for name in line.uses])
+        left = line.uses[0] if line.uses else ""
+        if (
+            line.sign
+            and line.name not in kept
+            and left in free
+            and users[left][-1] is line
+            and line.uses.count(left) == 1
+            and all(user.is_new for user in users[left])  # what is no new array may be a view
+        ):
+            renamed[line.name] = uses[0]
+            written.append(replace(line, name=uses[0], uses=uses))
+        else:
+            written.append(replace(line, uses=uses))
+    return written
+
+
 def function(name: str, parameters: Sequence[str], lines: Iterable[Line], result: str) -> str:
-    statements = [statement for line in lines for statement in line.statements]
+    statements = [statement for line in lines for statement in line.statements()]
     body = "".join(f"    {text}\n" for text in [*statements, f"return {result}"])
     return f"def {name}({', '.join(parameters)}):\n{body}"
 

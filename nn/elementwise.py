@@ -55,12 +55,10 @@ class Elementwise(Optimizer):
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = None if closure is None else closure()
         self.require_known_groups()
-        for memories in self.memories:
-            for memory in memories:
-                for p in memory.parameters:  # all are looked at before anything moves
-                    g = p.grad
-                    if type(g) is not np.ndarray or type(p) is not Tensor or g.shape != p._data.shape:
-                        require_fit(p)
+        for p in self.moved:  # all are looked at before anything moves
+            g = p.grad
+            if type(g) is not np.ndarray or type(p) is not Tensor or g.shape != p._data.shape:
+                require_fit(p)
         try:
             for group, memories in zip(self.param_groups, self.memories, strict=True):
                 slots = self.slots(group)
@@ -88,6 +86,7 @@ class Elementwise(Optimizer):
         super().add_param_group(group)
         added = self.param_groups[-1]
         self.memories.append(memories_of(added["params"], self.slots(added)))
+        self.moved = self.parameters
 
     def scratch_for(self, data: Array) -> tuple[Array, Array]:
         """Two arrays of the shape of data, or of a block; the same for all parameters of that shape."""

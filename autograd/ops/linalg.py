@@ -167,6 +167,7 @@ linear  = primitive("linear",  linear_of,  pull=linear_back,
 dot_    = primitive("dot",     dot_of,     pull=dot_back, symbol="w·x+b", exact=True)
 einsum_ = primitive("einsum",  lambda *xs, subscripts: np.einsum(subscripts, *xs, optimize=len(xs) > 1), pull=einsum_back)
 class_labels = primitive("class_labels", labels_of, None, listed=False)
+class_labels.op.listed = True  # type: ignore[attr-defined]  # ours, but nothing to differentiate
 cross_entropy_ = primitive("softmax_cross_entropy", cross_entropy_of, cross_entropy_rule, None, symbol="cross-entropy")
 softmax_error = primitive("softmax_error", softmax_error_of, softmax_error_rule, None,
                     doc="softmax(logits) less 1 at the label: the gradient of softmax_cross_entropy.")
