@@ -70,10 +70,10 @@ class Compiled(Generic[Given, Result]):
     def __init__(self, f: Callable[Given, Result]) -> None:
         if not callable(f):
             raise TypeError(f"compile: expected a function, got {describe(f)}")
-        update_wrapper(self, f)
+        update_wrapper(self, f, updated=())  # what a model or another object holds stays its own
         self.f = f
         self.name = f"compile({getattr(f, '__name__', type(f).__name__)})"
-        self.outside = outside(f)
+        self.outside: list[Callable[[], Any]] = []
         self.recordings: dict[tuple[Any, ...], list[Recording]] = {}
         self.latest: Recording | None = None
 
@@ -91,17 +91,14 @@ class Compiled(Generic[Given, Result]):
     def __call__(self, *args: Given.args, **kwargs: Given.kwargs) -> Result:
         if watched and watching.get() is not None:  # who watches wants to see each operation
             return self.f(*args, **kwargs)
-        given = Arguments()
-        given.take(args)
-        if kwargs:
-            given.take([kwargs])
-        given.own = len(given.parts)
-        for read in self.outside:
-            given.take_named(read())
+        given = self.given(args, kwargs)
         found = self.latest
         if found is None or found.key != given.key or not found.snapshot.holds():
             try:
-                found = self.latest = self.known(tuple(given.key)) or self.record(given, args, kwargs)
+                if self.known(given) is None:  # functions and numbers may be defined after the function that names them
+                    self.outside = outside(self.f)
+                    given = self.given(args, kwargs)
+                found = self.latest = self.known(given) or self.record(given, args, kwargs)
             except OF_DATA:
                 found = None
         if found is not None:
@@ -111,9 +108,24 @@ class Compiled(Generic[Given, Result]):
                 pass
         return self.f(*args, **kwargs)  # which can do it, or says what is wrong
 
-    def known(self, key: tuple[Any, ...]) -> Recording | None:
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        """As a method: bound to the instance, as functions are."""
+        return self if instance is None else MethodType(self, instance)
+
+    def given(self, args: Any, kwargs: Any) -> Arguments:
+        given = Arguments()
+        given.take(args)
+        if kwargs:
+            given.key.append("by name")
+            given.take([kwargs])
+        given.own = len(given.parts)
+        for read in self.outside:
+            given.take_named(read())
+        return given
+
+    def known(self, given: Arguments) -> Recording | None:
         """What was recorded before for such arguments, if it still holds."""
-        return next((made for made in self.recordings.get(key, ()) if made.snapshot.holds()), None)
+        return next((made for made in self.recordings.get(tuple(given.key), ()) if made.snapshot.holds()), None)
 
     def record(self, given: Arguments, args: Any, kwargs: Any) -> Recording:
         made = Recording(self.name, self.f, given, args, kwargs)
@@ -179,6 +191,11 @@ class Arguments:
             self.take([float(x)])
         elif hasattr(x, "__array_function__") and not isinstance(x, np.generic):
             raise not_numpy(f"{type(x).__name__}")
+        elif is_namedtuple(x):
+            self.key += type(x), len(x)
+            self.take(x)
+        elif has_attributes(x):
+            self.take_named(x)
         else:
             try:
                 hash(x)
@@ -206,9 +223,13 @@ def is_model(kind: type) -> bool:
     return issubclass(kind, HasParameters)
 
 
+def is_namedtuple(x: Any) -> bool:
+    return isinstance(x, tuple) and hasattr(x, "_fields")
+
+
 def is_part(x: Any) -> bool:
     """Whether this is data or a variable, to be replaced by other such."""
-    return isinstance(x, Node | float | np.ndarray | np.floating)
+    return type(x) is float or isinstance(x, Node | np.ndarray | np.floating)
 
 
 def filled(x: Any, parts: Iterator[Any]) -> Any:
@@ -217,6 +238,8 @@ def filled(x: Any, parts: Iterator[Any]) -> Any:
         return type(x)([filled(part, parts) for part in x])
     if type(x) is dict:
         return {key: filled(part, parts) for key, part in x.items()}
+    if is_namedtuple(x):
+        return type(x)(*[filled(part, parts) for part in x])
     return next(parts) if is_part(x) else x
 
 
@@ -224,9 +247,9 @@ def filled(x: Any, parts: Iterator[Any]) -> Any:
 
 
 def outside(f: Any) -> list[Callable[[], Any]]:
-    """How to read what a function names: in the scopes around it, among its globals; for a model, the model.
+    """How to read what a function names: in the scopes around it, among its globals; for an object, the object.
 
-    Functions of the user's own that it names are looked through as well.
+    Functions of the user's own that it names are looked through as well, and so are the methods of the object.
     """
     readers: list[Callable[[], Any]] = []
     seen: set[int] = set()
@@ -237,9 +260,13 @@ def outside(f: Any) -> list[Callable[[], Any]]:
             continue
         seen.add(id(x))
         if isinstance(x, MethodType):
-            stack += [x.__func__, x.__self__]
+            readers.append(partial(itself, x.__self__))
+            stack += [x.__func__, *own_methods(type(x.__self__))]
         elif isinstance(x, Compiled):
             stack.append(x.f)
+        elif isinstance(x, partial):
+            readers += [partial(itself, part) for part in (*x.args, *x.keywords.values())]
+            stack.append(x.func)
         elif isinstance(x, FunctionType):
             found = [partial(contents, cell) for cell in x.__closure__ or ()]
             found += [
@@ -250,9 +277,17 @@ def outside(f: Any) -> list[Callable[[], Any]]:
                 found += [partial(x.__globals__.get, name) for name in names]
             readers += [read for read in found if not isinstance(read(), ModuleType)]
             stack += [read() for read in found]
-        elif is_model(type(x)) and x is f:
+        elif x is f:
             readers.append(partial(itself, x))
+            stack += own_methods(type(x))
     return readers
+
+
+def own_methods(kind: type) -> Iterator[FunctionType]:
+    """The methods that users wrote."""
+    for base in kind.__mro__:
+        methods = [x for x in vars(base).values() if isinstance(x, FunctionType)]
+        yield from (method for method in methods if not of_library(method.__globals__))
 
 
 def itself(x: Any) -> Any:
@@ -274,17 +309,17 @@ def globals_of(code: CodeType) -> Iterator[str]:
 
 
 def parts_inside(x: Any) -> Collection[Any] | None:
-    """What is directly inside a model or a container, as it changes; None for anything else."""
+    """What is directly inside a container or an object, as it changes; None for anything else."""
     if isinstance(x, dict):
         return x.values()
     if isinstance(x, list | tuple):
         return x
-    return vars(x).values() if is_model(type(x)) else None
+    return vars(x).values() if has_attributes(x) else None
 
 
 @final
 class Snapshot:
-    """What models hold, and containers with variables, and objects that the function names: and whether it still is."""
+    """What models hold, and containers and objects that the function names: and whether it still is."""
 
     def __init__(self, roots: Iterable[Any]) -> None:
         self.views: list[Collection[Any]] = []
@@ -292,14 +327,9 @@ class Snapshot:
         arrays: list[Any] = []
         for root in roots:
             views, variables, constants = inside(root)
-            if variables or is_model(type(root)):
-                self.views += views
-                self.variables |= variables
-                arrays += constants
-            elif isinstance(root, np.ndarray):
-                arrays.append(root)
-            elif has_attributes(root):
-                self.views.append(vars(root).values())
+            self.views += views
+            self.variables |= variables
+            arrays += constants
         self.lengths = list(map(len, self.views))
         self.before = list(chain.from_iterable(self.views))
         self.arrays = [(array, array.tobytes()) for array in arrays]
@@ -313,7 +343,7 @@ class Snapshot:
 
 
 def has_attributes(x: Any) -> bool:
-    return hasattr(x, "__dict__") and not isinstance(x, FunctionType | MethodType | ModuleType | type | Compiled | Node)
+    return hasattr(x, "__dict__") and not isinstance(x, FunctionType | MethodType | ModuleType | Compiled | Node)
 
 
 def inside(root: Any) -> tuple[list[Collection[Any]], dict[int, Node], list[Any]]:

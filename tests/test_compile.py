@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import gc
+import itertools
 import threading
 import tracemalloc
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -295,6 +299,147 @@ def test_what_the_function_names_from_outside_is_seen() -> None:
     assert float(compiled(np.ones(2))) == 2.0
 
 
+SCALE = {"of all": 2.0}
+
+
+class Scales:
+    """A number in a class, on an instance, further down, and a method that uses a global too."""
+
+    factor = 2.0
+
+    def __init__(self) -> None:
+        self.factor = 2.0
+        self.inner = SimpleNamespace(factors=[2.0])
+
+    def __call__(self, x: Any) -> Any:
+        return x * self.factor * self.inner.factors[0] * SCALE["of all"]
+
+    def again(self, x: Any) -> Any:
+        return self(x)
+
+
+def scaled(x: Any, by: list[float]) -> Any:
+    return x * by[0] * SCALE["of all"]
+
+
+def set_class(scales: Scales, by: list[float]) -> None:
+    Scales.factor += 1.0
+
+
+def set_instance(scales: Scales, by: list[float]) -> None:
+    scales.factor += 1.0
+
+
+def set_deep(scales: Scales, by: list[float]) -> None:
+    scales.inner.factors[0] += 1.0
+
+
+def set_global(scales: Scales, by: list[float]) -> None:
+    SCALE["of all"] += 1.0
+
+
+def set_list(scales: Scales, by: list[float]) -> None:
+    by[0] += 1.0
+
+
+NAMING: dict[str, Callable[[Scales, list[float]], Callable[..., Any]]] = {
+    "object": lambda scales, by: scales,
+    "method": lambda scales, by: scales.again,
+    "object named": lambda scales, by: lambda x: x * scales.factor * scales.inner.factors[0] * SCALE["of all"],
+    "object given": lambda scales, by: functools.partial(lambda s, x: s.again(x) * SCALE["of all"], scales),
+    "method named": lambda scales, by: lambda x, f=scales.again: f(x),
+    "partial": lambda scales, by: functools.partial(scaled, by=by),
+    "class": lambda scales, by: lambda x: x * Scales.factor * by[0],
+}
+
+
+@pytest.mark.parametrize("change", [set_class, set_instance, set_deep, set_global, set_list])
+@pytest.mark.parametrize("name", NAMING)
+def test_numbers_in_containers_and_objects_are_seen(name: str, change: Callable[..., None]) -> None:
+    scales, by = Scales(), [2.0]
+    f = NAMING[name](scales, by)
+    compiled = cr.compile(f)
+    for _ in range(2):
+        assert compiled(3.0) == f(3.0)
+        change(scales, by)
+    assert compiled(3.0) == f(3.0)
+    assert compiled(3.0) == f(3.0)
+
+
+def test_what_is_defined_later_is_seen() -> None:
+    space: dict[str, Any] = {"cr": cr, "__name__": "notebook"}
+    exec("@cr.compile\ndef f(x): return helper(x) * scale\ndef helper(x): return x", space)
+    for cell, expected in (
+        ("scale = 2.0", 2.0),
+        ("scale = 3.0", 3.0),
+        ("b = 5.0\ndef helper(x): return x * b", 15.0),
+        ("b = 7.0", 21.0),
+    ):
+        exec(cell, space)
+        assert space["f"](1.0) == expected
+
+
+class Pair(NamedTuple):
+    a: Any
+    b: Any
+
+
+@dataclass(frozen=True)
+class Frozen:
+    a: Any
+    b: Any
+
+
+@dataclass
+class Open:
+    a: Any
+    b: Any
+
+
+@pytest.mark.parametrize("kind", [Pair, Frozen, Open])
+def test_variables_in_records_are_told_apart_though_they_are_equal(kind: Callable[..., Any]) -> None:
+    compiled = cr.compile(lambda pair, x: cr.sum(pair.a * x + pair.b))
+    for a in 2.0, [2.0, 3.0]:
+        for _ in range(2):
+            pair = kind(cr.Tensor(a), cr.Tensor(a))
+            assert_array_equal(cr.gradients(compiled(pair, 3.0), pair.a), np.full(np.shape(a), 3.0))
+
+
+def test_equal_options_of_other_types_are_told_apart() -> None:
+    compiled = cr.compile(lambda option, x: x * option.a)
+    for number in 2.0, 2, True:
+        assert compiled(Frozen(number, None), np.arange(3)).dtype == (np.arange(3) * number).dtype
+
+
+def test_arguments_by_name_are_not_taken_for_a_dict() -> None:
+    compiled = cr.compile(lambda p=None, a=None: a * 3.0 if p is None else p["a"] * 2.0)
+    assert [compiled({"a": 1.0}), compiled(a=1.0)] == [2.0, 3.0]
+
+
+def test_a_subclass_of_float_is_an_option() -> None:
+    assert cr.compile(lambda a, b: a * b)(type("Metre", (float,), {})(2.0), 3.0) == 6.0
+
+
+class Method(nn.Module):
+    """A model with a compiled method, and with attributes that have the names of the compiler's own."""
+
+    def __init__(self, w: float) -> None:
+        self.w = cr.Value(w)
+        self.known = self.record = self.given = 3
+
+    @cr.compile
+    def forward(self, x: Any) -> Any:
+        return x * self.w
+
+
+def test_methods() -> None:
+    one, two = Method(2.0), Method(5.0)
+    compiled = cr.compile(two)
+    for x in 3.0, 4.0:
+        assert [one(x).data, two(x).data, compiled(x).data] == [2.0 * x, 5.0 * x, 5.0 * x]
+        assert cr.gradients(two(x), [one.w, two.w]) == [0.0, x]
+
+
 def test_other_kinds_of_arguments_are_recorded_anew() -> None:
     compiled = cr.compile(lambda x, how="sum", n=1: (cr.sum(x) if how == "sum" else cr.mean(x)) * n)
     assert compiled(np.ones(3)) == 3.0
@@ -333,14 +478,18 @@ def plain_gradients(x: Any) -> Any:
 
 
 HIDDEN = cr.Value(2.0)
-HOLDER = type("Holder", (), {})()
-HOLDER.parts = {"w": cr.Value(2.0)}
-CALLS = [0]
+COUNT = itertools.count()
+
+
+def holder() -> None:
+    """A function with a variable that nobody looks for."""
+
+
+vars(holder)["w"] = cr.Value(2.0)
 
 
 def counted(x: Any) -> Any:
-    CALLS[0] += 1
-    return x * float(CALLS[0])
+    return x * float(next(COUNT))
 
 
 REFUSED: dict[str, tuple[Callable[..., Any], tuple[Any, ...], str]] = {
@@ -362,7 +511,7 @@ REFUSED: dict[str, tuple[Callable[..., Any], tuple[Any, ...], str]] = {
     "no_grad": (under_no_grad, (2.0,), "no_grad.. would freeze the result of mul"),
     "backward": (backward_inside, (2.0,), "backward.. inside a compiled function"),
     "gradients": (plain_gradients, (cr.Value(2.0),), "create_graph=True"),
-    "hidden variable": (lambda x: x * HOLDER.parts["w"], (2.0,), "neither among its arguments"),
+    "hidden variable": (lambda x: x * holder.w, (2.0,), "neither among its arguments"),
     "complex": (lambda x: x, (np.ones(2) * 1j,), "expected real numbers, got an array of dtype complex128"),
     "set": (lambda x: 1.0, ({1, 2},), "cannot tell one set from another"),
     "text out": (lambda x: "text", (1.0,), "expected a number, an array"),
