@@ -14,7 +14,7 @@ from typing import Any, Self, final
 
 import numpy as np
 
-from .graph import Node, Watcher, cotangents, enable_grad, suspended, watched, watching
+from .graph import Node, Watcher, cotangents, enable_grad, suspended, tell_of, watched, watching
 from .primitive import Op, born
 from .source import Line, LocatedOp, line_of, users_line
 
@@ -66,6 +66,7 @@ class detect_anomaly(ContextDecorator):
         self.forward = forward
 
     def __enter__(self) -> Self:
+        tell_of("detect_anomaly()")
         # What a block needs at its end hangs on the context, not on `self`, which a decorated function shares with
         # every thread that calls it.
         watcher = AnomalyWatcher(self.forward, watching.get())

@@ -147,6 +147,9 @@ class Watcher:
     def read(self, node: Node) -> None:
         """Somebody asks for the data of a node as plain numbers, and what becomes of them will not be seen."""
 
+    def aside(self, what: str) -> None:
+        """Something else than an operation happens, `what`."""
+
 
 def tell_of_reading(node: Node) -> None:
     """Tell who watches, if anyone does, that the data of a node is asked for. Ask `watched` before: that is cheap."""
@@ -154,8 +157,15 @@ def tell_of_reading(node: Node) -> None:
         watcher.read(node)
 
 
+def tell_of(what: str) -> None:
+    """Tell who watches, if anyone does, of something else than an operation."""
+    if watched and (watcher := watching.get()) is not None:
+        watcher.aside(what)
+
+
 def note_change() -> int:
     """The birth of a change that happens now: nothing older may be taken for up to date any more."""
+    tell_of("a change to a variable")
     with changing:
         latest_change[0] = next_birth()
         return latest_change[0]

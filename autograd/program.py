@@ -95,6 +95,12 @@ class Recorder(Watcher):
             "with cr.where, or leave out compile"
         )
 
+    def aside(self, what: str) -> None:
+        raise TypeError(
+            f"{self.name}: {what} inside a compiled function would happen but once, while it is recorded. Do that outside, "
+            "or leave out compile"
+        )
+
 
 def named(node: Node) -> str:
     """A variable, short enough for a message."""

@@ -15,7 +15,7 @@ from contextlib import ContextDecorator
 from types import FunctionType
 from typing import Any, NamedTuple, Self, final
 
-from .graph import Node, Watcher, cotangents, suspended, watched, watching
+from .graph import Node, Watcher, cotangents, suspended, tell_of, watched, watching
 from .primitive import Op
 
 PASSED = ("chainrule", "numpy")  # packages whose frames are passed over on the way to the user's line
@@ -95,6 +95,7 @@ class record_lines(ContextDecorator):
     """
 
     def __enter__(self) -> Self:
+        tell_of("record_lines()")
         # The block around this one hangs on the context, not on `self`, which a decorated function shares with every
         # thread that calls it.
         watching.set(LineWatcher(watching.get()))

@@ -97,7 +97,7 @@ class Value(Operators):
         return f"Value({self._data!r}{name})"
 
     def __format__(self, spec: str) -> str:
-        return format(self._data, spec) if spec else repr(self)
+        return format(self.data, spec) if spec else repr(self)
 
     def __reduce__(self) -> tuple[type[Value], tuple[float, str | None]]:
         self.require_leaf("copied or pickled")

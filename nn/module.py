@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.autograd import Tensor, Value
-from chainrule.autograd.graph import Call, Node, next_birth
+from chainrule.autograd.graph import Call, Node, next_birth, tell_of
 from chainrule.autograd.primitive import constant, describe
 
 Parameter = Value | Tensor
@@ -115,6 +115,7 @@ class Module:
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
+        tell_of("zero_grad()")
         for parameter in self.parameters():
             parameter.grad = None
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 
 from chainrule.autograd import Tensor, Value
+from chainrule.autograd.graph import tell_of
 from chainrule.autograd.primitive import describe
 
 from .module import Module, Parameter
@@ -112,6 +113,7 @@ class Optimizer(ABC):
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
+        tell_of("zero_grad()")
         for group in self.param_groups:
             for p in group["params"]:
                 p.grad = None

@@ -477,6 +477,31 @@ def plain_gradients(x: Any) -> Any:
     return x * cr.gradients(x * x, x)
 
 
+@cr.record_lines()
+def watched_inside(x: Any) -> Any:
+    return x if x > 0 else -x
+
+
+def anomalies_inside(x: Any) -> Any:
+    with cr.detect_anomaly():
+        return x if x > 0 else -x
+
+
+def update_inside(x: Any) -> Any:
+    HIDDEN.data = 2.0
+    return x * HIDDEN
+
+
+def forget_inside(x: Any) -> Any:
+    nn.SGD([HIDDEN], lr=0.1).zero_grad()
+    return x * HIDDEN
+
+
+def step_inside(x: Any) -> Any:
+    nn.SGD([cr.Tensor([1.0])], lr=0.1).step()
+    return x
+
+
 HIDDEN = cr.Value(2.0)
 COUNT = itertools.count()
 
@@ -514,6 +539,12 @@ REFUSED: dict[str, tuple[Callable[..., Any], tuple[Any, ...], str]] = {
     "hidden variable": (lambda x: x * holder.w, (2.0,), "neither among its arguments"),
     "complex": (lambda x: x, (np.ones(2) * 1j,), "expected real numbers, got an array of dtype complex128"),
     "set": (lambda x: 1.0, ({1, 2},), "cannot tell one set from another"),
+    "format": (lambda x: x * float(f"{x:.1f}"), (2.0,), "were asked for"),
+    "record_lines": (watched_inside, (2.0,), "record_lines.. inside a compiled function would happen but once"),
+    "detect_anomaly": (anomalies_inside, (2.0,), "detect_anomaly.. inside a compiled function"),
+    "update": (update_inside, (2.0,), "a change to a variable inside a compiled function"),
+    "zero_grad": (forget_inside, (2.0,), "zero_grad.. inside a compiled function"),
+    "step": (step_inside, (2.0,), "a change to a variable inside a compiled function"),
     "text out": (lambda x: "text", (1.0,), "expected a number, an array"),
 }
 
