@@ -11,6 +11,7 @@ import dis
 import math
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial, update_wrapper
 from itertools import chain, repeat
 from operator import is_
@@ -216,7 +217,7 @@ class Arguments:
 
 
 def not_numpy(what: str) -> TypeError:
-    return TypeError(f"compile: knows NumPy's arrays only, got {what}")
+    return TypeError(f"compile: knows NumPy's own arrays only, got {what}; np.asarray(…) makes one")
 
 
 def is_model(kind: type) -> bool:
@@ -384,11 +385,15 @@ class Recording:
         require_same(name, first.program, second.program)
         self.parameters = first.parameters
         self.tree = rebuilt(first.tree, repeat(None))  # the containers alone: no graph is kept
+        self.kinds: list[type[Node]] = []
         self.code = emit(
             first.program, names_for(f, first, args, kwargs, self.kept), len(first.inputs), len(first.outputs)
         )
         passes = [Passes(self.code, i, place, first.alone(name, i)) for i, place in enumerate(first.places)]
-        self.nodes = [(p.place, Op(name, p.forward, (), p.pull, exact=ALWAYS)) for p in passes]
+        self.nodes = [
+            (p.place, Op(name, p.forward, (), p.pull, elementwise=first.elementwise(p.place), exact=ALWAYS))
+            for p in passes
+        ]
         self.verify(name, f, given, args, kwargs)
 
     def run(self, parts: list[Any]) -> Any:
@@ -413,25 +418,41 @@ class Recording:
         return rebuilt(self.tree, iter(outputs))
 
     def verify(self, name: str, f: Callable[..., Any], given: Arguments, args: Any, kwargs: Any) -> None:
-        """Raise an error unless the code agrees with the function, which runs once more, as it is."""
-        parts = [variable(raw(x)) if isinstance(x, Node) else x for x in given.parts[: given.own]]
-        named = given.parts[given.own :]
+        """Raise an error unless the code agrees with the function, which runs as it is, here and on other data."""
+        own, named = given.parts[: given.own], given.parts[given.own :]
+
+        def compared(data: Iterable[Any]) -> list[tuple[Any, Any]]:
+            parts = [variable(x) if isinstance(old, Node) else x for x, old in zip(data, own, strict=True)]
+            new = iter(parts)
+            return self.compared(list(leaves(f(*filled(args, new), **filled(kwargs, new)))), parts, named)
+
         with enable_grad():
-            own = iter(parts)
-            expected = list(leaves(f(*filled(args, own), **filled(kwargs, own))))
-            self.kinds = [type(y) if isinstance(y, Node) else Tensor for y in expected]
-            found = list(leaves(self.run([*parts, *named])))
-            pairs = list(zip(expected, found, strict=True))
-            variables = [x for x in (*parts, *named, *self.parameters) if isinstance(x, Node)]
-            for y, z in [pairs[place] for place, _ in self.nodes]:
-                seed = z.seed(np.cos(np.arange(np.size(raw(z)), dtype=float)).reshape(np.shape(raw(z))))
-                pairs += zip(gradients(y, variables, seed), gradients(z, variables, seed), strict=True)
+            try:
+                pairs = compared(map(locked, own))
+            except ValueError as error:
+                if "read-only" in str(error):
+                    raise writes(name) from error
+                raise
+            with suppress(Exception), np.errstate(all="ignore"):  # the function may not be made for such data
+                pairs += compared([moved(raw(x)) for x in own])
         for y, z in pairs:
             if not agree(raw(y), raw(z)):
                 raise RuntimeError(
-                    f"{name}: compiled, it gives {describe(raw(z))} where the function gives {describe(raw(y))}. Leave out compile "
-                    "here; arguments of one dtype may help"
+                    f"{name}: compiled, it gives {describe(raw(z))} where the function gives {describe(raw(y))} (for these arguments, "
+                    "or for others like them). Leave out compile, if the function asks for types (isinstance) or writes "
+                    "into arrays; else arguments of one dtype may help"
                 )
+
+    def compared(self, expected: list[Any], parts: list[Any], named: list[Any]) -> list[tuple[Any, Any]]:
+        """What the function gives and what the code gives, and their gradients."""
+        self.kinds = self.kinds or [type(y) if isinstance(y, Node) else Tensor for y in expected]
+        found = list(leaves(self.run([*parts, *named])))
+        pairs = list(zip(expected, found, strict=True))
+        variables = [x for x in (*parts, *named, *self.parameters) if isinstance(x, Node)]
+        for y, z in [pairs[place] for place, _ in self.nodes]:
+            seed = z.seed(np.cos(np.arange(np.size(raw(z)), dtype=float)).reshape(np.shape(raw(z))))
+            pairs += zip(gradients(y, variables, seed), gradients(z, variables, seed), strict=True)
+        return pairs
 
 
 @final
@@ -496,6 +517,10 @@ class Trace:
         pulled = [found.get(x) for found in self.pulled for x in self.inputs]
         self.program = program_of(name, [*self.inputs, *self.seeds], [*self.outputs, *pulled])
 
+    def elementwise(self, place: int) -> bool:
+        """Whether an output was made element by element."""
+        return all(x.op.elementwise for x in nodes_behind(self.outputs[place]) if x.op is not None)
+
     def alone(self, name: str, i: int) -> Program:
         """The program of one of these outputs, and of what its cotangent becomes for each input."""
         pulled = map(self.pulled[i].get, self.inputs)
@@ -512,6 +537,27 @@ def ones_like(data: Any) -> Any:
 
 def raw(x: Any) -> Any:
     return x._data if isinstance(x, Node) else x
+
+
+def locked(x: Any) -> Any:
+    """The same data; an array that cannot be written into."""
+    x = raw(x)
+    if isinstance(x, np.ndarray):
+        x = x.view()
+        x.flags.writeable = False
+    return x
+
+
+def moved(x: Any) -> Any:
+    """Other data of the same kind, also of the other sign. Integers stand for places and classes, and stay."""
+    return x if isinstance(x, np.ndarray) and x.dtype.kind != "f" else 0.7 - 1.3 * x
+
+
+def writes(name: str) -> TypeError:
+    return TypeError(
+        f"{name}: the function writes into an argument, which compiled code would not do. Make a new array (x = x + 1 for "
+        "x += 1) and return it, or leave out compile"
+    )
 
 
 def agree(a: Any, b: Any) -> bool:

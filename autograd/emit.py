@@ -95,7 +95,9 @@ def identifier(name: str) -> str:
     return f"{text}_" if keyword.iskeyword(text) or text in RESERVED or OURS.fullmatch(text) else text
 
 
-RESERVED = frozenset({"np", "math", "float", "ValueError"})  # and what stands for cotangents, values and functions here
+RESERVED = frozenset(
+    {"np", "math", "abs", "float", "slice", "ValueError"}
+)  # and what stands for values and functions here
 OURS = re.compile(r"[gv]\d*|forward|backward\d*|zero_\w*|ones_\w*|rows_\w*")
 
 

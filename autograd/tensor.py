@@ -115,7 +115,7 @@ class Tensor(Operators):
 
     def astype(self, dtype: DTypeLike) -> Tensor:
         """The same numbers in another floating-point type."""
-        result: Tensor = shape.astype(self, dtype=floating(dtype))
+        result: Tensor = shape.astype(self, dtype)
         return result
 
     def item(self) -> float:

@@ -477,6 +477,11 @@ def plain_gradients(x: Any) -> Any:
     return x * cr.gradients(x * x, x)
 
 
+def write_into(x: Any, change: Any) -> Any:
+    x += change
+    return x * 2.0
+
+
 @cr.record_lines()
 def watched_inside(x: Any) -> Any:
     return x if x > 0 else -x
@@ -545,6 +550,8 @@ REFUSED: dict[str, tuple[Callable[..., Any], tuple[Any, ...], str]] = {
     "update": (update_inside, (2.0,), "a change to a variable inside a compiled function"),
     "zero_grad": (forget_inside, (2.0,), "zero_grad.. inside a compiled function"),
     "step": (step_inside, (2.0,), "a change to a variable inside a compiled function"),
+    "write": (write_into, (np.ones(2), np.zeros(2)), "writes into an argument"),
+    "astype": (lambda x: x.astype(int) * 0.5, (np.ones(2),), "expected a floating-point type, got int64"),
     "text out": (lambda x: "text", (1.0,), "expected a number, an array"),
 }
 
@@ -564,6 +571,22 @@ def test_not_a_function() -> None:
         cr.compile(3)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="nothing is compiled before the first call"):
         _ = cr.compile(abs).source
+
+
+def on_arrays(x: Any) -> Any:
+    return np.maximum(x, 0.0) if isinstance(x, np.ndarray) else x * 1.0
+
+
+def twice_named(x: Any, shift: Any) -> Any:
+    y = z = x * 2.0
+    y += shift
+    return z
+
+
+@pytest.mark.parametrize(("f", "args"), [(on_arrays, (np.ones(2),)), (twice_named, (np.ones(2), np.zeros(2)))])
+def test_code_that_would_disagree_on_other_data_is_not_used(f: Any, args: Any) -> None:
+    with pytest.raises(RuntimeError, match=r"or for others like them.*isinstance"):
+        cr.compile(f)(*args)
 
 
 def test_code_that_disagrees_with_the_function_is_not_used() -> None:
@@ -596,6 +619,21 @@ def test_the_function_itself_does_what_the_code_cannot() -> None:
         rows(np.array([0, 2]))
         with pytest.raises(IndexError, match="indices run from -1 to 1"):
             rows(np.array([-1, 1]))
+
+
+@pytest.mark.parametrize(("f", "x"), [(cr.log, 0.0), (cr.exp, 1000.0), (cr.sqrt, cr.Value(-1.0))])
+def test_also_in_the_first_call(f: Callable[..., Any], x: Any) -> None:
+    compiled = cr.compile(f)
+    for y in x, 2.0, x:
+        assert_array_equal(float(getattr(compiled(y), "data", compiled(y))), float(getattr(f(y), "data", f(y))))
+
+
+def test_nans_of_branches_not_taken_are_kept_out_as_without() -> None:
+    x = cr.Tensor([[0.0], [4.0]])
+    for log in cr.log, cr.compile(lambda x: cr.log(x) * 2.0 + np.zeros(3)):
+        with np.errstate(all="ignore"):
+            y = cr.where(x > 0, log(x), 0.0)
+            assert np.isfinite(cr.gradients(cr.sum(y), x)).all()
 
 
 def test_it_is_an_operation_like_others() -> None:
@@ -683,17 +721,23 @@ def test_what_it_returns_is_the_callers_own() -> None:
 
 
 def test_strange_names_are_names_all_the_same() -> None:
-    names = ["v1", "g", "np", "lambda", "a b", "1", "ü", "x\n    raise", "__import__", "float"]
+    names = ["v1", "v2", "abs", "g", "np", "lambda", "a b", "1", "ü", "x\n    raise", "__import__", "float"]
     variables = [cr.Value(float(i), name=name) for i, name in enumerate(names)]
     strange = cr.custom("if x:\n", lambda x, **options: x * 2.0, lambda g, y, x, **options: g * 2.0)
     f = cr.compile(lambda xs: sum(strange(x, **{"not a name": 1}) for x in xs) + strange(xs[0], _scratch={}))
     y = f(variables)
-    assert y.data == 90.0
-    assert cr.gradients(y, variables) == [4.0] + [2.0] * 9
+    assert y.data == 132.0
+    assert cr.gradients(y, variables) == [4.0] + [2.0] * 11
     model = nn.Module()
     model.weights = variables
     model.forward = lambda x: sum(w * x for w in variables)  # type: ignore[method-assign]
-    assert cr.compile(model)(2.0).data == 90.0
+    assert cr.compile(model)(2.0).data == 132.0
+    for name in "v1", "abs", "float", "math", "forward":
+        triple = cr.custom(name, lambda x: x * 3.0, lambda g, y, x: g * 3.0)
+        assert (
+            cr.compile(lambda abs, np, triple=triple: cr.abs(triple(abs)) + cr.sigmoid(np) + cr.exp(np))(-2.0, 0.0)
+            == 7.5
+        )
 
 
 def test_threads() -> None:
