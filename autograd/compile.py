@@ -504,7 +504,8 @@ class Trace:
             self.tree = f(*filled(args, parts), **filled(kwargs, parts))
             self.outputs = [x if isinstance(x, Node) else constant(x, f"{name}: the result") for x in leaves(self.tree)]
             nodes = [x for x in self.outputs if isinstance(x, Node)]
-            self.parameters = [x for x in ancestry(*nodes)[::-1] if id(x) in known and x not in named]
+            apart = set(named)  # not a list: `in` would ask whether their numbers are equal
+            self.parameters = [x for x in ancestry(*nodes)[::-1] if id(x) in known and x not in apart]
             self.inputs = [*fresh, *named, *self.parameters]
             variables = {x for x in self.inputs if x not in data}
             # Where the outputs are that depend on variables: those are nodes. Each has a cotangent of its own.

@@ -16,6 +16,7 @@ from typing import Any, TypeAlias, final
 
 import numpy as np
 
+from .ops.linalg import is_int64
 from .program import Kind, Part, Place, Program, Step, kind_of
 
 Spelling: TypeAlias = Callable[["Writer", Step, Sequence[str], Sequence[Kind], Kind], "str | None"]
@@ -205,7 +206,7 @@ def spell_mean(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[Kind
 
 def spell_dot(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[Kind], result: Kind) -> str | None:
     n = len(parts) // 2
-    if not all(map(is_number, kinds)):
+    if not all(map(is_number, kinds)) or n > 500:  # Python's compiler is recursive
         return None
     return w.let(" + ".join([f"{{{2 * n}}}", *(f"{{{i}}} * {{{n + i}}}" for i in range(n))]), *parts)
 
@@ -245,7 +246,7 @@ def spell_getitem(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[K
 
 def spell_class_labels(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[Kind], result: Kind) -> str | None:
     """See `labels_of`: what is negative becomes huge. The function itself says what is wrong, and so may this not."""
-    if kinds[0].dtype.itemsize != 8 or math.prod(kinds[0].shape) == 0:
+    if not is_int64(kinds[0].dtype) or math.prod(kinds[0].shape) == 0:
         return None
     huge = "np.maximum.reduce({0}.view(np.uint64), axis=None)"
     return w.let("{}", *parts, then=f"if {huge} >= {step.params['classes']}: raise ValueError")

@@ -121,6 +121,7 @@ class Module:
 
     def train(self, mode: bool = True) -> Self:
         """Behave as in training: a layer may act differently there, by its `training` flag."""
+        tell_of("train() or eval()")
         for module in self.modules():
             module.training = mode
         return self

@@ -144,6 +144,7 @@ LOSSES: dict[str, tuple[Callable[[Any, Any], Any], Any]] = {
     "cross_entropy, smoothed": (lambda p, y: nn.cross_entropy(p, y, label_smoothing=0.1), Y),
     "cross_entropy of each": (lambda p, y: nn.cross_entropy(p, y, reduction="none"), Y),
     "cross_entropy, small integers": (nn.cross_entropy, Y.astype(np.uint8)),
+    "cross_entropy, integers of another machine": (nn.cross_entropy, Y.astype(">i8")),
     "cross_entropy of probabilities": (nn.cross_entropy, SHARES),
     "softmax_cross_entropy": (cr.softmax_cross_entropy, Y),
     "nll_loss": (lambda p, y: nn.nll_loss(cr.log_softmax(p), y), Y),
@@ -206,6 +207,13 @@ def test_scalar_models() -> None:
             assert_allclose(y.data, expected.data, rtol=1e-14)
             found, wanted = (cr.gradients(z, model.parameters()) for z in (y, expected))
             assert_allclose(found, wanted, rtol=1e-12)
+
+
+def test_a_neuron_of_many_inputs() -> None:
+    neuron = nn.scalar.Neuron(3000, rng=0)
+    compiled = cr.compile(neuron)
+    for x in [0.1] * 3000, [0.2] * 3000:
+        assert_allclose(compiled(x).data, neuron(x).data, rtol=1e-12)
 
 
 def test_a_model_is_trained_as_without() -> None:
@@ -440,6 +448,17 @@ def test_methods() -> None:
         assert cr.gradients(two(x), [one.w, two.w]) == [0.0, x]
 
 
+def test_several_variables_named_from_outside() -> None:
+    w, v, u = cr.Tensor(np.ones(3, np.float32)), cr.Value(2.0), cr.Value(2.0)
+    compiled = cr.compile(lambda x: cr.sum(w * x + v) * u)
+    for x in np.ones(3), 2.0 * np.ones(3):
+        y = compiled(x)
+        assert_array_equal(y.data, 2.0 * x.sum() + 12.0)
+        gw, gv, gu = cr.gradients(y, [w, v, u])
+        assert_array_equal(gw, 2.0 * x)
+        assert (gv, gu) == (6.0, x.sum() + 6.0)
+
+
 def test_other_kinds_of_arguments_are_recorded_anew() -> None:
     compiled = cr.compile(lambda x, how="sum", n=1: (cr.sum(x) if how == "sum" else cr.mean(x)) * n)
     assert compiled(np.ones(3)) == 3.0
@@ -548,6 +567,7 @@ REFUSED: dict[str, tuple[Callable[..., Any], tuple[Any, ...], str]] = {
     "record_lines": (watched_inside, (2.0,), "record_lines.. inside a compiled function would happen but once"),
     "detect_anomaly": (anomalies_inside, (2.0,), "detect_anomaly.. inside a compiled function"),
     "update": (update_inside, (2.0,), "a change to a variable inside a compiled function"),
+    "eval": (lambda x: nn.ReLU().eval()(x), (2.0,), "train.. or eval.. inside a compiled function"),
     "zero_grad": (forget_inside, (2.0,), "zero_grad.. inside a compiled function"),
     "step": (step_inside, (2.0,), "a change to a variable inside a compiled function"),
     "write": (write_into, (np.ones(2), np.zeros(2)), "writes into an argument"),

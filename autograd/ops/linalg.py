@@ -116,9 +116,16 @@ def at_labels(labels: Any, classes: int) -> Any:
     return np.arange(0, labels.size * classes, classes) + labels.reshape(-1).astype(np.intp, copy=False)
 
 
+def is_int64(dtype: Any) -> bool:
+    """Whether integers are of 8 bytes in the machine's own order."""
+    return bool(dtype.itemsize == 8 and dtype.isnative)
+
+
 def labels_of(labels: Any, classes: int) -> Any:
     """The labels, if each is a class: of a recorded function, those of each call."""
-    huge = labels.astype(np.uint64) if labels.itemsize < 8 else labels.view(np.uint64)  # what is negative becomes huge
+    huge = (
+        labels.view(np.uint64) if is_int64(labels.dtype) else labels.astype(np.uint64)
+    )  # what is negative becomes huge
     if labels.size and np.maximum.reduce(huge, axis=None) >= classes:
         raise ValueError(f"labels run from {labels.min()} to {labels.max()}, but there are {classes} classes, from 0")
     return labels
