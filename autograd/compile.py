@@ -582,11 +582,13 @@ def names_for(f: Callable[..., Any], trace: Trace, args: Any, kwargs: Any, model
     places = code.co_varnames[: code.co_argcount] if code is not None else ()
     given = [label for name, x in (*zip(places, args, strict=False), *kwargs.items()) for label in labels(name, x)]
     paths = {id(x): path for model in models if is_model(type(model)) for path, x in model.named_parameters()}
-    names: list[str] = []
+    names: dict[str, None] = {}
     for i, node in enumerate(trace.inputs):
         label = given[i] if i < len(given) else paths.get(id(node), node.name)
         name = identifier(label) if label else f"x{i}"
-        names.append(name if name not in names else f"x{i}_{name}")
+        while name in names:
+            name = f"x{i}_{name}"
+        names[name] = None
     return [*names, *(f"g{i}" if len(trace.seeds) > 1 else "g" for i, _ in enumerate(trace.seeds))]
 
 

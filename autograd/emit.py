@@ -47,6 +47,7 @@ class Writer:
     """Lines under construction, and what their names stand for."""
 
     namespace: dict[str, Any] = field(default_factory=lambda: {"np": np, "math": math})
+    named: dict[int, str] = field(default_factory=dict)  # the names of constants by their identity
     lines: list[Line] = field(default_factory=list)
     written: dict[str, str] = field(default_factory=dict)  # a statement, and the name of its result
     values: int = 0
@@ -66,12 +67,13 @@ class Writer:
         text = literal(x)
         if text is not None:
             return text
-        for known, value in self.namespace.items():
-            if value is x:
-                return known
-        unused = name if name not in self.namespace else f"{name}{len(self.namespace)}"
-        self.namespace[unused] = x
-        return unused
+        if id(x) not in self.named:
+            unused = name if name not in self.namespace else f"{name}{len(self.namespace)}"
+            while unused in self.namespace:
+                unused += "_"
+            self.namespace[unused] = x
+            self.named[id(x)] = unused
+        return self.named[id(x)]
 
     def shared(self, name: str, make: Callable[[], Any]) -> str:
         """A constant of our own making, whose name says it all."""
@@ -401,7 +403,8 @@ def emit(program: Program, names: Sequence[str], inputs: int, results: int) -> C
         name = f"backward{i}" if len(seeds) > 1 else "backward"
         functions[name] = function(name, [g, *given, *saved], lines, result)
     source = "\n".join(quiet + text for text in functions.values())
-    namespace = {key: x for key, x in w.namespace.items() if key not in names}
+    taken = set(names)
+    namespace = {key: x for key, x in w.namespace.items() if key not in taken}
     exec(compile(source, "<compiled by chainrule>", "exec"), namespace)
     forward, *backward = map(namespace.pop, functions)  # no function shall hold itself
     return Code(source, forward, backward)

@@ -609,6 +609,12 @@ def test_code_that_would_disagree_on_other_data_is_not_used(f: Any, args: Any) -
         cr.compile(f)(*args)
 
 
+def test_the_kind_of_the_result_is_that_for_the_given_arguments() -> None:
+    f = lambda x: cr.where(x > 0, np.array(3.0), x * 2.0)
+    for x in cr.Value(1.0), cr.Value(-1.0):
+        assert type(cr.compile(f)(x)) is type(f(x))
+
+
 def test_code_that_disagrees_with_the_function_is_not_used() -> None:
     runs = [0]
 
@@ -748,6 +754,8 @@ def test_strange_names_are_names_all_the_same() -> None:
     y = f(variables)
     assert y.data == 132.0
     assert cr.gradients(y, variables) == [4.0] + [2.0] * 11
+    a, b = cr.Value(2.0, name="a"), cr.Value(3.0, name="a")
+    assert cr.compile(lambda x2_a, x3_a: x2_a * x3_a * a * b)(5.0, 7.0).data == 210.0
     model = nn.Module()
     model.weights = variables
     model.forward = lambda x: sum(w * x for w in variables)  # type: ignore[method-assign]
