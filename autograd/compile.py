@@ -10,6 +10,7 @@ from __future__ import annotations
 import dis
 import math
 import warnings
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial, update_wrapper
@@ -46,8 +47,9 @@ def compile(f: Callable[Given, Result]) -> Compiled[Given, Result]:
     for every change to a model; `.source` is the code of the latest recording.
 
     What is recorded must hold for all data: `f` must not branch on numbers (`cr.where` instead of `if`), draw random
-    numbers, or change anything. Most of that is found out: then recording raises `TypeError` and says what to do. What
-    `f` reads but does not name itself, such as a global number of another function, is taken as it was at first.
+    numbers, or change anything. Most of that is found out: then recording raises `TypeError` and says what to do. Numbers
+    that `f` gets by other ways than by its names and what these hold are taken as they were at first: an attribute of an
+    imported module, of an instance's class or in `__slots__`, the `.grad` of a variable.
 
     >>> import chainrule as cr
     >>> slope = cr.compile(cr.grad(lambda x: x * cr.sin(x)))
@@ -250,7 +252,7 @@ def filled(x: Any, parts: Iterator[Any]) -> Any:
 def outside(f: Any) -> list[Callable[[], Any]]:
     """How to read what a function names: in the scopes around it, among its globals; for an object, the object.
 
-    Functions of the user's own that it names are looked through as well, and so are the methods of the object.
+    Functions of the user's own that it names are looked through as well, and so are the methods of models.
     """
     readers: list[Callable[[], Any]] = []
     seen: set[int] = set()
@@ -278,7 +280,7 @@ def outside(f: Any) -> list[Callable[[], Any]]:
                 found += [partial(x.__globals__.get, name) for name in names]
             readers += [read for read in found if not isinstance(read(), ModuleType)]
             stack += [read() for read in found]
-        elif x is f:
+        elif x is f or is_model(type(x)):
             readers.append(partial(itself, x))
             stack += own_methods(type(x))
     return readers
@@ -313,7 +315,7 @@ def parts_inside(x: Any) -> Collection[Any] | None:
     """What is directly inside a container or an object, as it changes; None for anything else."""
     if isinstance(x, dict):
         return x.values()
-    if isinstance(x, list | tuple):
+    if isinstance(x, list | tuple | set | deque):
         return x
     return vars(x).values() if has_attributes(x) else None
 

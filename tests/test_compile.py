@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import functools
 import gc
 import itertools
@@ -318,12 +319,23 @@ class Scales:
     def __init__(self) -> None:
         self.factor = 2.0
         self.inner = SimpleNamespace(factors=[2.0])
+        self.drawn, self.queue = {2.0}, collections.deque([2.0])
 
     def __call__(self, x: Any) -> Any:
         return x * self.factor * self.inner.factors[0] * SCALE["of all"]
 
     def again(self, x: Any) -> Any:
         return self(x)
+
+
+class Times(nn.Module):
+    """A model that names a global, and holds an object that is none."""
+
+    def __init__(self, scales: Scales) -> None:
+        self.scales = scales
+
+    def forward(self, x: Any) -> Any:
+        return x * SCALE["of all"] * self.scales.factor
 
 
 def scaled(x: Any, by: list[float]) -> Any:
@@ -340,6 +352,8 @@ def set_instance(scales: Scales, by: list[float]) -> None:
 
 def set_deep(scales: Scales, by: list[float]) -> None:
     scales.inner.factors[0] += 1.0
+    scales.drawn.add(scales.inner.factors[0])
+    scales.queue[0] += 1.0
 
 
 def set_global(scales: Scales, by: list[float]) -> None:
@@ -357,6 +371,8 @@ NAMING: dict[str, Callable[[Scales, list[float]], Callable[..., Any]]] = {
     "object given": lambda scales, by: functools.partial(lambda s, x: s.again(x) * SCALE["of all"], scales),
     "method named": lambda scales, by: lambda x, f=scales.again: f(x),
     "partial": lambda scales, by: functools.partial(scaled, by=by),
+    "model": lambda scales, by: functools.partial(lambda model, x: model(x) * 1.0, Times(scales)),
+    "set": lambda scales, by: lambda x: x * sum({*by}) * sum(scales.drawn) * sum(scales.queue),
     "class": lambda scales, by: lambda x: x * Scales.factor * by[0],
 }
 
