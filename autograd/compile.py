@@ -268,8 +268,9 @@ def outside(f: Any) -> list[Callable[[], Any]]:
         elif isinstance(x, Compiled):
             stack.append(x.f)
         elif isinstance(x, partial):
-            readers += [partial(itself, part) for part in (*x.args, *x.keywords.values())]
-            stack.append(x.func)
+            held = (*x.args, *x.keywords.values())
+            readers += [partial(itself, part) for part in held]
+            stack += [x.func, *held]
         elif isinstance(x, FunctionType):
             found = [partial(contents, cell) for cell in x.__closure__ or ()]
             found += [
