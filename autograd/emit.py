@@ -94,7 +94,7 @@ def identifier(name: str) -> str:
     """A name that Python can read, made of one that a person chose."""
     text = re.sub(r"\W", "_", name, flags=re.ASCII).strip("_") or "x"
     if not text.isidentifier():
-        text = f"x_{text}"
+        text = f"_{text}"
     return f"{text}_" if keyword.iskeyword(text) or text in RESERVED or OURS.fullmatch(text) else text
 
 
