@@ -43,8 +43,8 @@ def compile(f: Callable[Given, Result]) -> Compiled[Given, Result]:
     `f` takes numbers, arrays, Values, Tensors, models (`nn.Module`), and tuples, lists and dicts of them; whatever else it
     is given (integers, text, None, functions) counts as part of the program. Models and variables that `f` names from
     outside are found there. It returns a number or an array, or containers of them. On variables it returns a node to
-    differentiate. It is recorded anew for every new combination of types, shapes and such options, and
-    for every change to a model; `.source` is the code of the latest recording.
+    differentiate. It is recorded anew for every new combination of types, shapes and such options, and for every change to
+    a model; `.source` is the code of the latest recording.
 
     What is recorded must hold for all data: `f` must not branch on numbers (`cr.where` instead of `if`), draw random
     numbers, or change anything. Most of that is found out: then recording raises `TypeError` and says what to do. Numbers
@@ -282,7 +282,7 @@ def outside(f: Any) -> list[Callable[[], Any]]:
             readers += [read for read in found if not isinstance(read(), ModuleType)]
             stack += [read() for read in found]
         elif x is f or is_model(type(x)):
-            readers.append(partial(itself, x))
+            readers += [partial(itself, x)] if x is f else []  # any other has been read on the way here
             stack += own_methods(type(x))
     return readers
 
@@ -290,8 +290,8 @@ def outside(f: Any) -> list[Callable[[], Any]]:
 def own_methods(kind: type) -> Iterator[FunctionType]:
     """The methods that users wrote."""
     for base in kind.__mro__:
-        methods = [x for x in vars(base).values() if isinstance(x, FunctionType)]
-        yield from (method for method in methods if not of_library(method.__globals__))
+        if not of_library({"__name__": base.__module__}):
+            yield from (x for x in vars(base).values() if isinstance(x, FunctionType))
 
 
 def itself(x: Any) -> Any:
@@ -326,14 +326,7 @@ class Snapshot:
     """What models hold, and containers and objects that the function names: and whether it still is."""
 
     def __init__(self, roots: Iterable[Any]) -> None:
-        self.views: list[Collection[Any]] = []
-        self.variables: dict[int, Node] = {}
-        arrays: list[Any] = []
-        for root in roots:
-            views, variables, constants = inside(root)
-            self.views += views
-            self.variables |= variables
-            arrays += constants
+        self.views, self.variables, arrays = inside(roots)
         self.lengths = list(map(len, self.views))
         self.before = list(chain.from_iterable(self.views))
         self.arrays = [(array, array.tobytes()) for array in arrays]
@@ -350,13 +343,13 @@ def has_attributes(x: Any) -> bool:
     return hasattr(x, "__dict__") and not isinstance(x, FunctionType | MethodType | ModuleType | Compiled | Node)
 
 
-def inside(root: Any) -> tuple[list[Collection[Any]], dict[int, Node], list[Any]]:
-    """What the containers inside `root` hold, itself included; the variables found there, and the arrays."""
+def inside(roots: Iterable[Any]) -> tuple[list[Collection[Any]], dict[int, Node], list[Any]]:
+    """What the containers inside `roots` hold, themselves included; the variables found there, and the arrays."""
     views: list[Collection[Any]] = []
     variables: dict[int, Node] = {}
     arrays: list[Any] = []
     seen: set[int] = set()
-    stack = [root]
+    stack = list(roots)
     while stack:
         x = stack.pop()
         if id(x) in seen:
@@ -408,9 +401,8 @@ class Recording:
         outputs, saved = found
         params = {"_kept": {"saved": saved}}
         for place, op in self.nodes:
-            node = new(
-                self.kinds[place]
-            )  # as `born` makes it, which would have to find out what a NumPy number becomes
+            # As `born` makes it, which would have to find out what a NumPy number becomes.
+            node = new(self.kinds[place])
             node._data, node.params = outputs[place], params
             node.op, node.args = (UNRECORDED, ()) if suspended and not recording.get() else (op, args)
             node.grad = node.name = node.call = None

@@ -129,7 +129,7 @@ class Node:
                 node.add_to_grad(g, owned=True)
             else:
                 held = held or {id(made.grad) for made in found if made.op is not None}
-                node.add_to_grad(g, owned=id(g) not in held)
+                node.add_to_grad(g, id(g) not in held)
                 held.add(id(g))
 
 

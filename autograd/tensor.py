@@ -145,12 +145,14 @@ class Tensor(Operators):
 
     def seed(self, seed: Any = None) -> Any:
         if seed is None:
+            if isinstance(self._data, np.generic):
+                return type(self._data)(1)
             if self._data.size != 1:
                 raise ValueError(
                     f"backward from a Tensor of shape {self.shape} needs a seed of that shape "
                     "(the gradient of the final number with respect to it); or reduce it first, as with .sum()"
                 )
-            return self._data.dtype.type(1) if isinstance(self._data, np.generic) else np.ones_like(self._data)
+            return np.ones_like(self._data)
         if isinstance(seed, Node):
             raise TypeError(f"backward: the seed must be plain data, got {describe(seed)}; use its .data")
         seed = np.array(constant(seed, "backward: the seed"), dtype=self.dtype)
