@@ -157,10 +157,11 @@ def escaped(text: str) -> str:
     return text.replace("{", "{{").replace("}", "}}")
 
 
-def number_or_array(on_numbers: str | None, on_arrays: str) -> Spelling:
+def as_written(template: str) -> Spelling:
+    """Alike on numbers and arrays."""
+
     def spelling(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[Kind], result: Kind) -> str | None:
-        template = on_numbers if all(map(is_number, kinds)) else on_arrays
-        return None if template is None else w.let(template, *parts)
+        return w.let(template, *parts)
 
     return spelling
 
@@ -303,11 +304,11 @@ def spell_mul(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[Kind]
 COMPARISONS = {"less": "<", "less_equal": "<=", "greater": ">", "greater_equal": ">=", "equal": "==", "not_equal": "!="}
 
 SPELLINGS: Mapping[str, Spelling] = {
-    **{name: number_or_array(f"{{}} {sign} {{}}", f"{{}} {sign} {{}}") for name, sign in COMPARISONS.items()},
+    **{name: as_written(f"{{}} {sign} {{}}") for name, sign in COMPARISONS.items()},
     "relu": against_zero("np.maximum({}, {})"),
     "step": against_zero("{} > {}"),
-    "square": number_or_array("{0} * {0}", "{0} * {0}"),
-    "reciprocal": number_or_array("1.0 / {}", "1.0 / {}"),
+    "square": as_written("{0} * {0}"),
+    "reciprocal": as_written("1.0 / {}"),
     "sum": spell_reduction("add"),
     "mean": spell_mean,
     "dot": spell_dot,
