@@ -67,7 +67,7 @@ class Elementwise(Optimizer):
                         memory.remember(slots)
                 at_step: AtStep = {}
                 for memory in memories:
-                    if not memory.is_small:
+                    if not memory.is_small or type(memory.tensor._data) is not np.ndarray:
                         memory.advance(self, group, at_step)
                         continue
                     tensor, steps = memory.tensor, memory.steps  # in a step of a small network every call counts
