@@ -42,7 +42,7 @@ latest_change = [0]
 changing = Lock()
 
 NO_PARAMS: Mapping[str, Any] = {}
-ALWAYS = "always"
+ALWAYS = "always"  # of what an operation whose rules are exact returns: it fits whatever the cotangent is
 
 Key: TypeAlias = int | tuple[int, int]
 

@@ -179,6 +179,6 @@ OF_SHAPE = {
     np.shape, np.ndim, np.size, np.result_type, np.zeros_like, np.ones_like, np.full_like, np.empty_like
 }  # fmt: skip
 QUESTIONS = {
-    np.argmax, np.argmin, np.argsort, np.nonzero, np.argwhere, np.flatnonzero,
-    np.searchsorted, np.count_nonzero, np.all, np.any, np.isclose, np.allclose, np.array_equal, np.array_repr, np.array_str, np.array2string,
+    np.argmax, np.argmin, np.argsort, np.nonzero, np.argwhere, np.flatnonzero, np.searchsorted, np.count_nonzero,
+    np.all, np.any, np.isclose, np.allclose, np.array_equal, np.array_repr, np.array_str, np.array2string,
 }  # fmt: skip

@@ -18,10 +18,10 @@ from chainrule.autograd.primitive import describe
 from .module import Module, Parameter
 
 Group: TypeAlias = dict[str, Any]
-PARAMS = itemgetter("params")
-
 Check: TypeAlias = Callable[[str, Any], Any]  # (name, value) -> the value as it is kept, or an error that has the name
 Parameters: TypeAlias = Iterable[Parameter] | Iterable[Mapping[str, Any]]
+
+PARAMS = itemgetter("params")
 
 
 class Optimizer(ABC):
