@@ -164,6 +164,22 @@ def test_shapes_that_do_not_fit_are_both_named(name: str) -> None:
         call()
 
 
+NO_INDEX: dict[str, Callable[[Any], Any]] = {
+    "index": lambda i: T[i],
+    "index of an axis": lambda i: T[:, None][0, i],
+    "take": lambda i: cr.take(T, i),
+    "take_along_axis": lambda i: cr.take_along_axis(T, i, 0),
+    "labels": lambda i: cr.softmax_cross_entropy(cr.Tensor([[1.0, 2.0]]), i),
+}
+
+
+@pytest.mark.parametrize("index", [V, T], ids=["Value", "Tensor"])
+@pytest.mark.parametrize("name", NO_INDEX)
+def test_variables_are_no_indices_and_no_labels(name: str, index: Any) -> None:
+    with pytest.raises(TypeError, match=r"an index is made of integers|making a plain array of"):
+        NO_INDEX[name](index)
+
+
 def test_an_index_out_of_range() -> None:
     with pytest.raises(IndexError, match=r"getitem: .*\(3,\).*index 5 is out of bounds"):
         T[5]

@@ -18,6 +18,7 @@ from .shape import (
     broadcast_to,
     diagonal,
     expand_dims,
+    holds_integers,
     ndim_of,
     normalized,
     reshape,
@@ -192,10 +193,8 @@ def softmax_cross_entropy(logits: Any, labels: Any, reduction: str = "mean") -> 
     Tensor([0.69314718])
     """
     shape = shape_of(logits)
-    if isinstance(labels, Node) and labels.dtype.kind in "iu" and shape:  # type: ignore[attr-defined]
-        labels = class_labels(labels, classes=shape[-1])
-    else:
-        labels = np.array(labels)  # a copy: the rule will look at it again
+    recorded = holds_integers(labels) and shape
+    labels = class_labels(labels, classes=shape[-1]) if recorded else np.array(labels)  # a copy: the rule looks again
     if labels.dtype.kind not in "iu":
         raise TypeError(f"cross_entropy: labels must be integers (class numbers), got {labels.dtype}")
     if not shape or labels.shape != shape[:-1]:

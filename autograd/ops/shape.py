@@ -58,6 +58,11 @@ def scatter_of(x: Any, index: Any, shape: tuple[int, ...]) -> Any:
     return out
 
 
+def holds_integers(x: Any) -> bool:
+    """Whether this is a variable of integers: there are such only where a function is recorded."""
+    return isinstance(x, Node) and isinstance(x._data, np.ndarray) and x._data.dtype.kind in "iu"
+
+
 HERE = type("Here", (), {"__repr__": lambda self: "HERE"})()  # in an index: what is an argument of its own comes here
 
 
@@ -284,7 +289,7 @@ def getitem(x: Any, index: Any) -> Any:
     """`x[index]`, with every kind of index NumPy has; an element picked twice receives both gradients."""
     parts = index if isinstance(index, tuple) else (index,)
     recorded = [part for part in parts if isinstance(part, Node)]
-    if recorded and all(part.dtype.kind in "iu" for part in recorded):  # type: ignore[attr-defined]
+    if recorded and all(map(holds_integers, recorded)):
         return pick(x, *recorded, index=tuple([HERE if isinstance(part, Node) else part for part in parts]))
     if recorded:
         raise TypeError("getitem: an index is made of integers or booleans, but Values and Tensors hold real numbers")
@@ -310,7 +315,7 @@ def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Any:
     if axis is None:
         x, axis = ravel(x), 0
     axis = normalized(axis, ndim_of(x), "take_along_axis")
-    indices = indices if isinstance(indices, Node) else integers(indices)
+    indices = indices if holds_integers(indices) else integers(indices)
     if indices.ndim != ndim_of(x):
         raise ValueError(f"take_along_axis: indices of shape {indices.shape} for an array of shape {shape_of(x)}")
     grid = list(np.ogrid[tuple(slice(n) for n in shape_of(x))])
