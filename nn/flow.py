@@ -19,8 +19,7 @@ from chainrule.autograd.named import Parameters, Variable, named
 from chainrule.autograd.ops.reduction import norm_of
 from chainrule.autograd.primitive import describe
 
-from .evaluation import in_use
-from .module import Module, dotted, walk
+from .module import Module, dotted, in_use, walk
 
 FADED, GROWN = 1e-4, 1e4  # times the gradient of the last weights: less is vanishing, more is exploding
 TOO_LARGE = 1e3  # times the parameter itself: at a learning rate of 0.001, one step replaces it

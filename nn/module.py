@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from reprlib import recursive_repr
 from typing import Any, ClassVar, Self, TypeAlias
 
@@ -289,6 +290,24 @@ def children(module: Module) -> Iterator[tuple[str, Module]]:
             yield key, part
         elif isinstance(part, CONTAINERS):
             yield from ((f"{key}.{i}", x) for i, x in items_of(part) if isinstance(x, Module))
+
+
+@contextmanager
+def in_use(model: Module) -> Iterator[None]:
+    """A block in which all layers behave as in use; afterwards, also after an error, each as before."""
+    with modes_kept(model):
+        model.eval()
+        yield
+
+
+@contextmanager
+def modes_kept(model: Module) -> Iterator[None]:
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 CONTAINERS = (Module, dict, list, tuple)

@@ -10,7 +10,7 @@ import numpy as np
 
 from chainrule.autograd import Tensor, Value
 
-from .module import Parameter
+from ..module import Parameter
 from .optimizer import not_negative, number
 
 SAFE = (1e-20, 1e30)  # sums of squares that neither overflowed nor lost digits, in float32 as in float64

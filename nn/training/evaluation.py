@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sized
-from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -12,9 +11,9 @@ from numpy.typing import NDArray
 from chainrule.autograd import Node, Tensor, Value, no_grad
 from chainrule.autograd.primitive import describe
 
+from ..module import Module, in_use
 from .data import Batch, Batches
 from .metrics import Tally, nothing_counts
-from .module import Module
 
 Loss: TypeAlias = Callable[[Any, Any], Any]
 Data: TypeAlias = Iterable[Batch]
@@ -105,21 +104,3 @@ def holds_arrays(x: Any) -> bool:
 def as_number(x: Any) -> float:
     """One number, from a node or as it is."""
     return x.item() if isinstance(x, Value | Tensor) else float(x)
-
-
-@contextmanager
-def in_use(model: Module) -> Iterator[None]:
-    """A block in which all layers behave as in use; afterwards, also after an error, each as before."""
-    with modes_kept(model):
-        model.eval()
-        yield
-
-
-@contextmanager
-def modes_kept(model: Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode

@@ -18,7 +18,7 @@ from chainrule.autograd import Tensor, Value
 from chainrule.autograd.graph import next_birth, note_change
 from chainrule.autograd.primitive import describe
 
-from .module import Parameter, data_for
+from ..module import Parameter, data_for
 from .optimizer import Group, Optimizer, Parameters, check_keys, count
 
 Array: TypeAlias = NDArray[Any]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from chainrule.autograd import Tensor, Value
 from chainrule.autograd.extras import extra
 
-from .module import Parameter
+from ..module import Parameter
 from .optimizer import Group, Optimizer, Parameters, check_keys, not_negative, positive
 
 

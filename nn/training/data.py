@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from chainrule.autograd import Node
 from chainrule.autograd.primitive import constant, describe
 
-from .checkpoints import check_generator_state
-from .init import Seed, generator
+from ..init import Seed, generator
+from ..storage.checkpoints import check_generator_state
 
 Batch: TypeAlias = tuple[Any, ...]
 Transform: TypeAlias = Callable[..., Batch]

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from chainrule.autograd.extras import extra
 
-from .module import Module
+from ..module import Module
 
 FilePath: TypeAlias = str | os.PathLike[str]
 Array: TypeAlias = NDArray[Any]

@@ -9,34 +9,32 @@ from __future__ import annotations
 
 import math
 import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Any, Literal, Self, TypeAlias, final
+from typing import Any, TypeAlias, final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from chainrule.autograd import Node, no_grad
+from chainrule.autograd import Node
 from chainrule.autograd import compile as compiled
 from chainrule.autograd.primitive import describe
 
-from .checkpoints import Stateful, load_checkpoint, save_checkpoint
-from .clip import clip_grad_norm, clip_grad_value
+from ..module import Module, modes_kept
+from ..optim.clip import clip_grad_norm, clip_grad_value
+from ..optim.optimizer import Optimizer, number
+from ..optim.schedules import ReduceLROnPlateau, Schedule
+from ..storage.checkpoints import Stateful, load_checkpoint, save_checkpoint
+from ..storage.files import check_suffix
 from .data import Batch, Batches, whole_number
-from .evaluation import IN_USE, Data, Loss, average_loss, batches_of, in_use, modes_kept, parts_of
-from .files import check_suffix
+from .demands import is_not_finite, may_have_classes, not_finite, require_descendable, require_number
+from .evaluation import IN_USE, Data, Loss, average_loss, batches_of, parts_of
 from .history import History, Record, strays
-from .metrics import Tally, classifies, nothing_counts, plain
-from .module import Module
-from .optimizer import Optimizer, number
+from .interruption import Interrupted, Interruption
+from .metrics import Tally, nothing_counts
 from .progress import Seen, progress_of
-from .schedules import ReduceLROnPlateau, Schedule
+from .stopping import Best, EarlyStopping, StopTraining
 
 Callback: TypeAlias = Callable[[History, Module], object]
 BatchCallback: TypeAlias = Callable[[Node], object]
@@ -160,55 +158,6 @@ def code_for(model: Module, loss: Loss) -> Callable[[Sequence[Any], Any], tuple[
 
 def listed_as_array(x: Any) -> Any:
     return np.asarray(x) if isinstance(x, list | tuple) else x
-
-
-class StopTraining(Exception):
-    """Raised by a callback of `fit` to end training after this epoch."""
-
-
-class Interrupted(Exception):
-    """Raised between two batches after Ctrl-C: the epoch under way will not be finished."""
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class EarlyStopping:
-    """End training when `patience` epochs in a row have not been the best so far, and go back to the best weights.
-
-    `monitor` is one of the measurements in a History. To be best, one must be better by more than `min_delta`; `mode`
-    says what better is, "min" or "max": by default "max" for an accuracy, else "min".
-    Raises `ValueError` for a patience below 1, a negative `min_delta`, another mode.
-
-    >>> import chainrule as cr
-    >>> cr.nn.EarlyStopping(5, monitor="validation_accuracy").improves(0.9, on=0.8)
-    True
-    """
-
-    patience: int
-    min_delta: float = 0.0
-    monitor: str = "validation_loss"
-    mode: Literal["min", "max"] | None = None
-
-    def __post_init__(self) -> None:
-        whole_number("EarlyStopping: patience", self.patience, 1)
-        if not self.min_delta >= 0.0:
-            raise ValueError(f"EarlyStopping: min_delta must not be negative, got {self.min_delta}")
-        if self.mode not in ("min", "max", None):
-            raise ValueError(f"EarlyStopping: mode must be 'min', 'max' or None, got {self.mode!r}")
-
-    def improves(self, new: float, on: float) -> bool:
-        """Whether `new` is better by more than `min_delta`; anything is better than NaN."""
-        rises = self.mode == "max" or (self.mode is None and self.monitor.endswith("accuracy"))
-        return (new - on if rises else on - new) > self.min_delta or math.isnan(on)
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Best:
-    """What the best epoch left, to go back to."""
-
-    weights: dict[str, Any]
-    confusion: NDArray[np.int64] | None
 
 
 @final
@@ -534,90 +483,3 @@ class Training:
                 callback(self.history, self.model)
             except StopTraining:
                 self.history.stopped = "callback"
-
-
-@final
-class Interruption:
-    """A block in which the first Ctrl-C only sets `asked`, and a second one raises `KeyboardInterrupt` as usual.
-
-    `between_batches`, where nothing is half done, the first one raises `Interrupted` at once: somebody may wait there.
-    Only in the main thread, where Python handles signals, and only where Ctrl-C would raise `KeyboardInterrupt` anyway.
-    """
-
-    def __init__(self) -> None:
-        self.asked = self.watching = self.between = False
-
-    def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            self.watching = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        if self.watching:
-            signal.signal(signal.SIGINT, self.note)
-        return self
-
-    def check(self) -> None:
-        if self.asked:
-            raise Interrupted
-
-    @contextmanager
-    def between_batches(self) -> Iterator[None]:
-        self.between = True
-        try:
-            self.check()
-            yield
-        finally:
-            self.between = False
-
-    def note(self, signum: int, frame: FrameType | None) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
-        if self.between:
-            raise Interrupted
-
-    def __exit__(self, *exception: object) -> None:
-        if self.watching:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def require_number(what: str, x: Any) -> None:
-    if not isinstance(x, Node | np.ndarray | np.number | int | float):
-        raise TypeError(f"fit: {what} must return a number, got {describe(x)}")
-    if np.shape(plain(x)) != ():
-        raise ValueError(
-            f"fit: {what} must return one number, got shape {np.shape(plain(x))}; reduce it, as with cr.mean"
-        )
-
-
-def require_descendable(total: Any) -> None:
-    """A loss must be a number to descend, or an error says why it is none."""
-    if not isinstance(total, Node):
-        raise TypeError(f"fit: loss must return a node to differentiate, got {describe(total)}")
-    if np.shape(total._data) != ():
-        require_number("loss", total)
-    if not total.args:
-        raise ValueError("fit: loss returned a constant: it depends on no parameter, or was computed under no_grad()")
-
-
-def is_not_finite(x: Any) -> bool:
-    return isinstance(x, Node | np.ndarray | float) and not np.all(np.isfinite(plain(x)))
-
-
-def not_finite(what: str, x: object) -> FloatingPointError:
-    return FloatingPointError(
-        f"{what} is {x}, so nothing was updated. A lower learning rate, clip_norm=, or other initial weights may help"
-    )
-
-
-def may_have_classes(model: Module, data: Data) -> bool:
-    """Whether an accuracy can be measured, as the first batch shows; leaves no trace.
-
-    An iterable that is somebody's own is not begun just to look: of that it is not known.
-    """
-    if not isinstance(data, Batches | Sequence):
-        return True
-    before = data.state_dict() if isinstance(data, Batches) else {}
-    *inputs, target = parts_of(next(iter(data)))
-    if isinstance(data, Batches):
-        data.load_state_dict(before)
-    with in_use(model), no_grad():
-        return classifies(model(*inputs), target)

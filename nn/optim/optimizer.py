@@ -15,7 +15,7 @@ from chainrule.autograd import Tensor, Value
 from chainrule.autograd.graph import tell_of
 from chainrule.autograd.primitive import describe
 
-from .module import Module, Parameter
+from ..module import Module, Parameter
 
 Group: TypeAlias = dict[str, Any]
 Check: TypeAlias = Callable[[str, Any], Any]  # (name, value) -> the value as it is kept, or an error that has the name

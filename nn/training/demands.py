@@ -1,0 +1,60 @@
+"""What training asks of a loss, of gradients and of data, and the errors where they do not comply."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from chainrule.autograd import Node, no_grad
+from chainrule.autograd.primitive import describe
+
+from ..module import Module, in_use
+from .data import Batches
+from .evaluation import Data, parts_of
+from .metrics import classifies, plain
+
+
+def require_number(what: str, x: Any) -> None:
+    if not isinstance(x, Node | np.ndarray | np.number | int | float):
+        raise TypeError(f"fit: {what} must return a number, got {describe(x)}")
+    if np.shape(plain(x)) != ():
+        raise ValueError(
+            f"fit: {what} must return one number, got shape {np.shape(plain(x))}; reduce it, as with cr.mean"
+        )
+
+
+def require_descendable(total: Any) -> None:
+    """A loss must be a number to descend, or an error says why it is none."""
+    if not isinstance(total, Node):
+        raise TypeError(f"fit: loss must return a node to differentiate, got {describe(total)}")
+    if np.shape(total._data) != ():
+        require_number("loss", total)
+    if not total.args:
+        raise ValueError("fit: loss returned a constant: it depends on no parameter, or was computed under no_grad()")
+
+
+def is_not_finite(x: Any) -> bool:
+    return isinstance(x, Node | np.ndarray | float) and not np.all(np.isfinite(plain(x)))
+
+
+def not_finite(what: str, x: object) -> FloatingPointError:
+    return FloatingPointError(
+        f"{what} is {x}, so nothing was updated. A lower learning rate, clip_norm=, or other initial weights may help"
+    )
+
+
+def may_have_classes(model: Module, data: Data) -> bool:
+    """Whether an accuracy can be measured, as the first batch shows; leaves no trace.
+
+    An iterable that is somebody's own is not begun just to look: of that it is not known.
+    """
+    if not isinstance(data, Batches | Sequence):
+        return True
+    before = data.state_dict() if isinstance(data, Batches) else {}
+    *inputs, target = parts_of(next(iter(data)))
+    if isinstance(data, Batches):
+        data.load_state_dict(before)
+    with in_use(model), no_grad():
+        return classifies(model(*inputs), target)

@@ -1,0 +1,57 @@
+"""When training ends: early stopping, the weights of the best epoch, and how a callback asks for it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .data import whole_number
+
+
+class StopTraining(Exception):
+    """Raised by a callback of `fit` to end training after this epoch."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class EarlyStopping:
+    """End training when `patience` epochs in a row have not been the best so far, and go back to the best weights.
+
+    `monitor` is one of the measurements in a History. To be best, one must be better by more than `min_delta`; `mode`
+    says what better is, "min" or "max": by default "max" for an accuracy, else "min".
+    Raises `ValueError` for a patience below 1, a negative `min_delta`, another mode.
+
+    >>> import chainrule as cr
+    >>> cr.nn.EarlyStopping(5, monitor="validation_accuracy").improves(0.9, on=0.8)
+    True
+    """
+
+    patience: int
+    min_delta: float = 0.0
+    monitor: str = "validation_loss"
+    mode: Literal["min", "max"] | None = None
+
+    def __post_init__(self) -> None:
+        whole_number("EarlyStopping: patience", self.patience, 1)
+        if not self.min_delta >= 0.0:
+            raise ValueError(f"EarlyStopping: min_delta must not be negative, got {self.min_delta}")
+        if self.mode not in ("min", "max", None):
+            raise ValueError(f"EarlyStopping: mode must be 'min', 'max' or None, got {self.mode!r}")
+
+    def improves(self, new: float, on: float) -> bool:
+        """Whether `new` is better by more than `min_delta`; anything is better than NaN."""
+        rises = self.mode == "max" or (self.mode is None and self.monitor.endswith("accuracy"))
+        return (new - on if rises else on - new) > self.min_delta or math.isnan(on)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Best:
+    """What the best epoch left, to go back to."""
+
+    weights: dict[str, Any]
+    confusion: NDArray[np.int64] | None
