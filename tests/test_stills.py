@@ -18,7 +18,7 @@ import chainrule as cr
 from chainrule import visualize
 from chainrule.autograd.primitive import Op
 from chainrule.autograd.report import Report
-from chainrule.visualize.theme import THEMES, Theme
+from chainrule.visualize.drawing.theme import THEMES, Theme
 
 GOLDEN = Path(__file__).parent / "golden"
 double = cr.custom("double", lambda x: 2.0 * x, lambda g, y, x: g)  # the rule forgets the 2

@@ -10,7 +10,8 @@ def main(path: str) -> int:
     names = zipfile.ZipFile(path).namelist()
     strays = [name for name in names if not name.startswith(("chainrule/", "chainrule-")) or "test" in name]
     wanted = {"chainrule/__init__.py", "chainrule/py.typed", "chainrule/autograd/ops/elementwise.py"}
-    wanted |= {f"chainrule/visualize/page/live.{kind}" for kind in ("html", "css", "js")}
+    pages = {"chainrule/visualize/serving/assets/live", "chainrule/visualize/stepping/assets/step"}
+    wanted |= {f"{page}.{kind}" for page in pages for kind in ("html", "css", "js")}
     missing = wanted - set(names)
     print(f"{len(names)} files, strays: {strays or 'none'}, missing: {sorted(missing) or 'none'}")
     return bool(strays or missing)

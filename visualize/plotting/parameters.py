@@ -13,7 +13,7 @@ from chainrule.autograd.extras import extra, new_figure
 from chainrule.autograd.named import Parameters, Variable, named
 from chainrule.autograd.value import Value
 
-from .plots import BLUE, GREY, INK, ORANGE, Array, plain, plain_array, two_sided, written
+from .curves import BLUE, GREY, INK, ORANGE, Array, plain, plain_array, two_sided, written
 
 MOST_ROWS = 40  # histograms below one another
 MOST_TILES = 1024

@@ -26,8 +26,8 @@ import numpy as np
 
 from chainrule.autograd.graph import Node
 
-from .diagram import shortened
-from .dot import draw, picture
+from ..describing.description import shortened
+from ..drawing.dot import draw, picture
 from .loopback import Loopback, Served
 from .snapshot import LONGEST, SIDE, Recorder, Snapshot, Steered, quantity, state
 
@@ -430,7 +430,7 @@ def one_number(loss: Any) -> float:
 
 
 def assets() -> Iterator[tuple[str, bytes]]:
-    folder = files("chainrule.visualize") / "page"
+    folder = files(__package__) / "assets"
     return ((name, (folder / name).read_bytes()) for name in ("live.html", "live.css", "live.js"))
 
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 from chainrule.autograd.report import WORST_FIRST, WRONG
 
+from ..describing.description import Diagram, number, shortened
 from .boxes import Look, escaped, is_bad
-from .diagram import Diagram, number, shortened
 from .theme import SHARES, share
 
 NAMED = 3  # operations that were found wrong and are listed

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from chainrule.autograd.graph import Node
 
-from .diagram import number, root_mean_square, shortened
+from ..describing.description import number, root_mean_square, shortened
 
 MOST_POINTS = 300  # of a curve
 MOST_LINES = 8  # curves in one chart

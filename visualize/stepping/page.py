@@ -18,8 +18,8 @@ from typing import Any, final
 
 from chainrule.autograd.formula import number, plain_name
 
-from .diagram import DiagramEdge, DiagramNode, Quantity, shortened
-from .fold import Group
+from ..describing.description import DiagramEdge, DiagramNode, Quantity, shortened
+from ..folding.groups import Group
 from .story import Contribution, Formula, Step, Story, brief, norm
 
 
@@ -37,7 +37,7 @@ def page(story: Story, title: str) -> str:
 
 @cache
 def asset(name: str) -> str:
-    return (files(__package__) / "page" / name).read_text(encoding="utf-8")
+    return (files(__package__) / "assets" / name).read_text(encoding="utf-8")
 
 
 def policy(style: str, script: str) -> str:

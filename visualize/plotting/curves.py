@@ -31,7 +31,7 @@ from chainrule.autograd.report import (
     Row,
 )
 
-from .diagram import shortened
+from ..describing.description import shortened
 
 Array: TypeAlias = NDArray[np.float64]
 Run: TypeAlias = Iterable[Any] | Mapping[str, Sequence[float]]

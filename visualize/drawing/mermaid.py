@@ -16,19 +16,9 @@ from typing import Any
 from chainrule.autograd.graph import Node
 from chainrule.autograd.report import RIGHT, WRONG, Report
 
+from ..describing.description import Diagram, DiagramEdge, DiagramNode, Quantity, inside, number, shortened, whole_title
+from ..describing.diagram import MAX_NODES, diagram
 from .boxes import Look, called, fill, is_bad, look_of
-from .diagram import (
-    MAX_NODES,
-    Diagram,
-    DiagramEdge,
-    DiagramNode,
-    Quantity,
-    diagram,
-    inside,
-    number,
-    shortened,
-    whole_title,
-)
 from .theme import Theme, theme_named
 
 DIRECTIONS = ("LR", "RL", "TB", "BT")

@@ -20,9 +20,10 @@ import graphviz  # type: ignore[import-untyped]
 from chainrule.autograd.graph import Node
 from chainrule.autograd.report import RIGHT, WRONG, Report
 
+from ..describing.description import Diagram, DiagramEdge, DiagramNode, number, shortened
+from ..describing.diagram import MAX_NODES, diagram
+from ..folding.groups import Group
 from .boxes import Look, alarming, constant, escaped, inside_quotes, lines_of, look_of, quoted, small, value
-from .diagram import MAX_NODES, Diagram, DiagramEdge, DiagramNode, diagram, number, shortened
-from .fold import Group
 from .legend import caption
 from .mermaid import mermaid
 from .picture import picture as picture

@@ -12,12 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from operator import attrgetter
-from typing import TYPE_CHECKING
 
 from chainrule.autograd.report import ACCEPTED, KINK, NOISY, RIGHT, WORST_FIRST, WRONG, Report, Row, brief
 
-if TYPE_CHECKING:
-    from .diagram import Diagram, DiagramEdge, DiagramNode
+from .description import Diagram, DiagramEdge, DiagramNode
 
 BETWEEN = " … "  # in a row about several variables: the first and the last of them
 

@@ -20,7 +20,8 @@ from chainrule.autograd.formula import LATEX, TEXT, formula, number, plain_name
 from chainrule.autograd.graph import Node, ancestry, changed, constant_root, cotangents, enable_grad, key, numbered
 from chainrule.autograd.primitive import UNRECORDED, Op, same
 
-from .diagram import LONGEST, Diagram, DiagramNode, Quantity, diagram, quantity, shortened, size
+from ..describing.description import LONGEST, Diagram, DiagramNode, Quantity, quantity, shortened, size
+from ..describing.diagram import diagram
 
 MAX_NODES = 2_000
 

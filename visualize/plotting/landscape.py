@@ -19,7 +19,7 @@ from chainrule.autograd.named import Parameters, Variable, named
 from chainrule.autograd.numeric import substituted
 from chainrule.autograd.primitive import describe
 
-from .plots import COLOURS, INK, MARKERS, NOT_THERE, ORANGE, Array, canvas, plain_array, single, two_sided, written
+from .curves import COLOURS, INK, MARKERS, NOT_THERE, ORANGE, Array, canvas, plain_array, single, two_sided, written
 
 # Decision boundary
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from chainrule.autograd.graph import Node
 
-from .calls import Structured
+from ..folding.calls import Structured
 
 
 def names_in(variables: Mapping[str, Any]) -> dict[int, str]:

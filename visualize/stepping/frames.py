@@ -16,10 +16,10 @@ from typing import Any, final
 
 from chainrule.autograd.extras import extra
 
-from .boxes import escaped
-from .diagram import DiagramEdge, DiagramNode, Quantity
-from .diagram import number as four_digits
-from .picture import picture
+from ..describing.description import DiagramEdge, DiagramNode, Quantity
+from ..describing.description import number as four_digits
+from ..drawing.boxes import escaped
+from ..drawing.picture import picture
 from .story import Step, Story, brief, norm
 
 MOST = 150  # pictures of one story

@@ -12,17 +12,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass
-from enum import Enum
 from itertools import groupby, pairwise, takewhile
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from chainrule.autograd.graph import Node
-
-from .calls import NOWHERE, WHOLE, in_order
+from .calls import NOWHERE, WHOLE
+from .cells import Box, Cell, Form, Part, common, frames, joined
 from .repetition import Row, depths, run_length, sorted_forward, suspected_runs
 from .wiring import Kind, Numbers, Wiring
 
@@ -33,103 +29,6 @@ DEEPEST = 20  # so many results one after another can still be seen at once
 SHORTEST = 3  # of fewer steps one after another, or nodes in a chain, no box is made
 LAST = (math.inf, "")  # of the turns in which boxes are opened
 MANY = 50_000  # things outside of boxes are too many to look at one by one
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """A part of a graph: what one call of a module computed, and the parameters that it used.
-
-    The group of the whole graph has an empty title and an empty path. The members are nodes by their ids, as numbered
-    by `diagram(root, fold=False)`, in ascending order, those of the children included. A child is inside its parent,
-    and no two children share a member.
-    """
-
-    title: str  # the module's class, as in "Linear"
-    path: str  # from the outermost module, as in "layers.0"; its class for the outermost module itself
-    members: tuple[int, ...]
-    children: tuple[Group, ...] = ()
-    times: int = 1  # how many calls are drawn as this one
-
-
-def groups(root: Node) -> Group:
-    """The calls of modules that a graph comes from, as a tree; the graph itself is the root of it.
-
-    A module that is called several times makes several groups, which have the same title and path. Children stand in
-    the order of the calls.
-
-    >>> import chainrule as cr
-    >>> model = cr.nn.MLP([2, 3, 1], rng=0)
-    >>> tree = cr.visualize.groups(model([[0.5, -0.5]]).sum())
-    >>> [mlp] = tree.children
-    >>> mlp.title, mlp.path, len(mlp.members)
-    ('MLP', 'MLP', 7)
-    >>> [(part.title, part.path, part.members) for part in mlp.children]
-    [('Linear', '0', (1, 2, 6)), ('ReLU', '1', (7,)), ('Linear', '2', (3, 4, 8))]
-    """
-    return tree(Wiring(in_order(root)))
-
-
-def tree(wiring: Wiring) -> Group:
-    """The calls of modules, as a tree."""
-    calls = wiring.calls
-    members: list[list[int]] = [[] for _ in calls.titles]
-    for number, thing in enumerate(wiring.order(), 1):
-        for call in calls.around(int(wiring.homes[thing])):
-            members[call].append(number)
-    children: list[list[Group]] = [[] for _ in calls.titles]
-    for call in sorted(range(1, len(calls.titles)), key=calls.starts.__getitem__, reverse=True):
-        group = Group(calls.titles[call], calls.paths[call], tuple(members[call]), tuple(children[call][::-1]))
-        children[calls.parents[call]].append(group)
-    return Group("", "", tuple(members[WHOLE]), tuple(children[WHOLE][::-1]))
-
-
-class Form(Enum):
-    """What the parts of a box have in common."""
-
-    ALIKE = 1  # results or calls of the same structure, side by side; or just one
-    SERIES = 2  # steps of the same structure, each of which uses the one before
-    STEP = 3  # of a series
-    CHAIN = 4  # each is the only one to use the one before, and uses no other
-    PIECE = 5  # of a long sequence
-
-
-@dataclass(slots=True, eq=False)
-class Box:
-    """A part of the graph that is drawn as one."""
-
-    form: Form
-    title: str
-    path: str
-    items: tuple[int, ...] = ()  # ALIKE: results by their number, or calls by theirs plus the number of nodes
-    parts: tuple[Cell, ...] = ()  # else
-    around: Box | None = None
-    level: int = 0  # how many boxes are around it
-    rest: bool = False  # what was left out between the first step and the last
-    number: int = NOWHERE
-
-    @property
-    def times(self) -> int:
-        return len(self.items) if self.form is Form.ALIKE else len(self.parts) if self.form is Form.SERIES else 1
-
-
-Cell: TypeAlias = int | Box  # in a long sequence most are single results or calls, which need no box yet
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Part:
-    """A box as it is to be drawn."""
-
-    title: str
-    path: str
-    times: int
-    serial: bool  # one after another rather than side by side
-    results: Numbers
-    others: Numbers  # parameters, variables and constants
-    around: tuple[Box, ...]  # the calls that were opened to show it, outermost first
-
-    @property
-    def single(self) -> bool:
-        return len(self.results) + len(self.others) == 1
 
 
 class Folding:
@@ -730,50 +629,9 @@ def folded(wiring: Wiring, limit: int, depth: int | None, paths: Sequence[str]) 
     return folding.parts()
 
 
-def framed(parts: Sequence[Part]) -> tuple[Group, ...]:
-    """The calls that were opened, as trees; the parts are numbered from 1."""
-    members: dict[int, list[int]] = {}
-    boxes = {box.number: box for part in parts for box in part.around}
-    inside: dict[int, list[int]] = {NOWHERE: []}
-    for number, part in enumerate(parts, 1):
-        for box in part.around:
-            members.setdefault(box.number, []).append(number)
-    for number in sorted(boxes):
-        outer = frames(boxes[number])
-        inside.setdefault(outer[-1].number if outer else NOWHERE, []).append(number)
-    groups: dict[int, Group] = {}
-    for number in sorted(boxes, reverse=True):
-        box = boxes[number]
-        children = tuple(groups[inner] for inner in inside.get(number, ()))
-        groups[number] = Group(box.title, box.path, tuple(members[number]), children, box.times)
-    return tuple(groups[number] for number in inside[NOWHERE])
-
-
-def frames(box: Box) -> tuple[Box, ...]:
-    """The boxes of calls that were opened to show a box, outermost first."""
-    found = []
-    while box.around is not None:
-        box = box.around
-        if box.form is Form.ALIKE and box.around is not None:
-            found.append(box)
-    return tuple(found[::-1])
-
-
 def listed(names: Sequence[str]) -> str:
     shown = ", ".join(map(repr, names[:20])) or "nothing to open"
     return shown + (f" and {len(names) - 20} more" if len(names) > 20 else "")
-
-
-def joined(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
-
-
-def common(paths: set[str]) -> str:
-    """What several paths begin with."""
-    if len(paths) == 1:
-        return next(iter(paths))
-    columns = zip(*[path.split(".") for path in paths], strict=False)
-    return ".".join(names[0] for names in takewhile(lambda names: len(set(names)) == 1, columns))
 
 
 def together(things: Numbers, keys: Sequence[Hashable]) -> list[Numbers]:

@@ -12,8 +12,8 @@ from typing import final
 
 from chainrule.autograd.report import WRONG
 
-from .diagram import Diagram, DiagramNode, Fold, Quantity, inside, shortened
-from .diagram import heading as title_of
+from ..describing.description import Diagram, DiagramNode, Fold, Quantity, inside, shortened
+from ..describing.description import heading as title_of
 from .theme import Theme
 
 ROW = '<table border="0" cellborder="0" cellpadding="5" cellspacing="0"><tr>'

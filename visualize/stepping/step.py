@@ -11,9 +11,9 @@ from typing import Any, final, overload
 
 from chainrule.autograd.graph import Node
 
+from ..drawing.picture import write_whole
 from .frames import moving, numbered_paths, pictures
 from .page import page
-from .picture import write_whole
 from .story import MAX_NODES, Story, story
 
 SUFFIXES = (".html", ".htm", ".gif", ".png")

@@ -1,0 +1,1 @@
+"""Plots: curves of training, checks, weights, and the landscape of a loss."""
