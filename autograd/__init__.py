@@ -6,6 +6,8 @@ from .check import check as check
 from .check import check_row as check_row
 from .check import gradcheck as gradcheck
 from .compile import compile as compile
+from .context import enable_grad as enable_grad
+from .context import no_grad as no_grad
 from .derivative import grad as grad
 from .derivative import gradients as gradients
 from .derivative import hessian as hessian
@@ -17,8 +19,6 @@ from .derivative import vjp as vjp
 from .explain import Explanation as Explanation
 from .explain import explain as explain
 from .graph import Node as Node
-from .graph import enable_grad as enable_grad
-from .graph import no_grad as no_grad
 from .numeric import numeric_gradient as numeric_gradient
 from .ops.elementwise import abs as abs
 from .ops.elementwise import add as add

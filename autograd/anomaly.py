@@ -14,7 +14,8 @@ from typing import Any, Self, final
 
 import numpy as np
 
-from .graph import Node, Watcher, cotangents, enable_grad, suspended, tell_of, watched, watching
+from .context import Watcher, enable_grad, pop, push, tell_of, watching
+from .graph import Node, cotangents
 from .primitive import Op, born
 from .source import Line, LocatedOp, line_of, users_line
 
@@ -67,30 +68,23 @@ class detect_anomaly(ContextDecorator):
 
     def __enter__(self) -> Self:
         tell_of("detect_anomaly()")
-        # What a block needs at its end hangs on the context, not on `self`, which a decorated function shares with
-        # every thread that calls it.
-        watcher = AnomalyWatcher(self.forward, watching.get())
+        watcher = AnomalyWatcher(self.forward)
         watcher.silence.__enter__()
-        watching.set(watcher)
-        watched.append(None)
-        suspended.append(None)
+        push(watcher)
         return self
 
     def __exit__(self, *exception: object) -> None:
-        suspended.pop()
-        watched.pop()
-        watcher = watching.get()
+        watcher = pop()
         assert isinstance(watcher, AnomalyWatcher)
-        watching.set(watcher.outer)
         watcher.silence.__exit__(None, None, None)
 
 
 @final
 class AnomalyWatcher(Watcher):
-    """What looks for NaN and infinities in one block; `outer` is the watcher around it."""
+    """What looks for NaN and infinities in one block."""
 
-    def __init__(self, forward: bool, outer: Watcher | None) -> None:
-        self.forward, self.outer = forward, outer
+    def __init__(self, forward: bool) -> None:
+        self.forward = forward
         self.silence = np.errstate(divide="ignore", over="ignore", invalid="ignore")
         self.walking = False  # the rules are at work: what they make is judged when it is added to the pending
 

@@ -21,12 +21,15 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast, final
 
 import numpy as np
 
+from .context import enable_grad, next_birth, recording, suspended, watched, watching
 from .derivative import apart, gradients, leaves, rebuilt
 from .emit import Code, emit, identifier
-from .graph import ALWAYS, Node, ancestry, cotangents, enable_grad, next_birth, recording, suspended, watched, watching
-from .named import HasParameters
-from .primitive import FAILURES, UNRECORDED, Op, constant, describe, new
-from .program import Program, program_of, recorded, replay, require_same, variable
+from .graph import ALWAYS, Node, ancestry, cotangents
+from .parameters import is_model
+from .plain import FAILURES, constant, describe
+from .primitive import UNRECORDED, Op, new
+from .program import Program, program_of, replay, require_same, variable
+from .recording import recorded
 from .source import of_library
 from .tensor import Tensor
 
@@ -220,10 +223,6 @@ class Arguments:
 
 def not_numpy(what: str) -> TypeError:
     return TypeError(f"compile: knows NumPy's own arrays only, got {what}; np.asarray(…) makes one")
-
-
-def is_model(kind: type) -> bool:
-    return issubclass(kind, HasParameters)
 
 
 def is_namedtuple(x: Any) -> bool:

@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from .graph import NO_PARAMS, Node, ancestry, constant_root, cotangents, enable_grad
+from .context import enable_grad
+from .graph import NO_PARAMS, Node, ancestry, constant_root, cotangents
 from .ops.elementwise import mul
 from .ops.reduction import sum
 from .ops.shape import reshape, shape_of, stack
-from .primitive import UNRECORDED, Function, Op, born, constant, describe
+from .plain import constant, describe
+from .primitive import UNRECORDED, Function, Op, born
 from .tensor import Tensor
 from .value import Value
 

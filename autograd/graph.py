@@ -10,49 +10,18 @@ its graph at once, births alone order the walk, and a node changed after it was 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Container, Mapping, Sequence
-from contextvars import ContextVar, Token
-from functools import wraps
+from collections.abc import Container, Mapping, Sequence
 from heapq import heappop, heappush
-from itertools import count
 from operator import attrgetter
-from threading import Lock
-from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from .context import next_birth, note_change, suspended, watching
 
 if TYPE_CHECKING:
     from .primitive import Op
 
-Given = ParamSpec("Given")
-Result = TypeVar("Result")
-
-births = count(1)
-next_birth: Callable[[], int] = births.__next__
-
-# True while this thread (or task) records. `suspended` is non-empty while anyone, anywhere, does not or is watched:
-# asking a list whether it is empty is far cheaper than asking a context variable, and an operation asks every time.
-recording: ContextVar[bool] = ContextVar("chainrule_recording", default=True)
-suspended: list[None] = []
-
-# Who watches the operations of this thread (or task); `watched` is non-empty while anyone, anywhere, is.
-watching: ContextVar[Watcher | None] = ContextVar("chainrule_watching", default=None)
-watched: list[None] = []
-
-# The birth of the latest change to any leaf: whatever is younger was made from data that still stands.
-latest_change = [0]
-changing = Lock()
-
 NO_PARAMS: Mapping[str, Any] = {}
 ALWAYS = "always"  # of what an operation whose rules are exact returns: it fits whatever the cotangent is
-
-Key: TypeAlias = int | tuple[int, int]
-
-
-class Call(NamedTuple):
-    """A module's call that a node is a result of."""
-
-    module: Any
-    start: int  # a birth: what the call computed is younger
-    inner: Call | None  # the last call inside it that has the same result
 
 
 class Node:
@@ -133,73 +102,6 @@ class Node:
                 held.add(id(g))
 
 
-class Watcher:
-    """Who is shown every operation while it watches, forward and backward, and may stop it by an error."""
-
-    @abstractmethod
-    def made(self, data: Any, op: Op, args: tuple[Any, ...], params: Mapping[str, Any]) -> Op:
-        """Look at a fresh result, and return the operation that its node is to remember."""
-
-    @abstractmethod
-    def walk(self, root: Node, seed: Any, wanted: Container[Node] | None, create_graph: bool) -> dict[Node, Any]:
-        """Watch `cotangents` at work: give it a dict of one's own for the cotangents that are pending."""
-
-    def read(self, node: Node) -> None:
-        """Somebody asks for the data of a node as plain numbers, and what becomes of them will not be seen."""
-
-    def aside(self, what: str) -> None:
-        """Something else than an operation happens, `what`."""
-
-
-def tell_of_reading(node: Node) -> None:
-    """Tell who watches, if anyone does, that the data of a node is asked for. Ask `watched` before: that is cheap."""
-    if (watcher := watching.get()) is not None:
-        watcher.read(node)
-
-
-def tell_of(what: str) -> None:
-    """Tell who watches, if anyone does, of something else than an operation."""
-    if watched and (watcher := watching.get()) is not None:
-        watcher.aside(what)
-
-
-def note_change() -> int:
-    """The birth of a change that happens now: nothing older may be taken for up to date any more."""
-    tell_of("a change to a variable")
-    with changing:
-        latest_change[0] = next_birth()
-        return latest_change[0]
-
-
-def ancestry(*roots: Node) -> list[Node]:
-    """Everything the roots were made from, themselves included, youngest first."""
-    seen = set(roots)
-    stack = list(roots)
-    while stack:
-        for arg in stack.pop().args:
-            if isinstance(arg, Node) and arg not in seen:
-                seen.add(arg)
-                stack.append(arg)
-    return sorted(seen, key=attrgetter("birth"), reverse=True)
-
-
-def numbered(nodes: Sequence[Node]) -> dict[Key, int]:
-    """Running numbers from 1; a constant comes just before the first result made from it."""
-    ids: dict[Key, int] = {}
-    for node in nodes:
-        for position, arg in enumerate(node.args):
-            if not isinstance(arg, Node):
-                ids.setdefault(key(node, position), len(ids) + 1)
-        ids[id(node)] = len(ids) + 1
-    return ids
-
-
-def key(node: Node, position: int) -> Key:
-    """What an argument is recognised by: a variable or an array is one thing, a number is another at every use."""
-    arg = node.args[position]
-    return (id(node), position) if isinstance(arg, float | int) else id(arg)
-
-
 def cotangents(
     root: Node,
     seed: Any,
@@ -276,43 +178,41 @@ def constant_root(what: str, node: Node) -> RuntimeError:
     )
 
 
-class no_grad:
-    """A block in which nothing is recorded: results are constants. Per thread and per task; blocks may be nested.
+class Call(NamedTuple):
+    """A module's call that a node is a result of."""
 
-    Also a decorator, `@no_grad()`, for a whole function.
-
-    >>> import chainrule as cr
-    >>> x = cr.Value(3.0)
-    >>> with cr.no_grad():
-    ...     y = x * x
-    >>> y.args
-    ()
-    """
-
-    mode = False
-
-    def __init__(self) -> None:
-        self.tokens: list[Token[bool]] = []  # one for each block that is open, innermost last
-
-    def __call__(self, function: Callable[Given, Result]) -> Callable[Given, Result]:
-        @wraps(function)
-        def within(*args: Given.args, **options: Given.kwargs) -> Result:
-            with type(self)():  # a block of its own for each call: threads may be in several at once
-                return function(*args, **options)
-
-        return within
-
-    def __enter__(self) -> Self:
-        self.tokens.append(recording.set(self.mode))
-        suspended.append(None)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        suspended.pop()
-        recording.reset(self.tokens.pop())
+    module: Any
+    start: int  # a birth: what the call computed is younger
+    inner: Call | None  # the last call inside it that has the same result
 
 
-class enable_grad(no_grad):
-    """A block in which operations are recorded, also inside `no_grad`."""
+def ancestry(*roots: Node) -> list[Node]:
+    """Everything the roots were made from, themselves included, youngest first."""
+    seen = set(roots)
+    stack = list(roots)
+    while stack:
+        for arg in stack.pop().args:
+            if isinstance(arg, Node) and arg not in seen:
+                seen.add(arg)
+                stack.append(arg)
+    return sorted(seen, key=attrgetter("birth"), reverse=True)
 
-    mode = True
+
+Key: TypeAlias = int | tuple[int, int]
+
+
+def numbered(nodes: Sequence[Node]) -> dict[Key, int]:
+    """Running numbers from 1; a constant comes just before the first result made from it."""
+    ids: dict[Key, int] = {}
+    for node in nodes:
+        for position, arg in enumerate(node.args):
+            if not isinstance(arg, Node):
+                ids.setdefault(key(node, position), len(ids) + 1)
+        ids[id(node)] = len(ids) + 1
+    return ids
+
+
+def key(node: Node, position: int) -> Key:
+    """What an argument is recognised by: a variable or an array is one thing, a number is another at every use."""
+    arg = node.args[position]
+    return (id(node), position) if isinstance(arg, float | int) else id(arg)

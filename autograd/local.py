@@ -32,7 +32,7 @@ from .operation import (
     sharp_twin,
     stacked,
 )
-from .program import computed, renewed
+from .primitive import computed, renewed
 from .report import ACCEPTED, KINK, NOISY, NOT_FINITE, RIGHT, WORST_FIRST, WRONG, Row
 
 ROUNDING = 2.0**-34  # of a rule at float64, relative to the sum of the sizes of its terms

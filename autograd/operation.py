@@ -16,8 +16,8 @@ import numpy as np
 from .derivative import zeros
 from .graph import Node, ancestry, cotangents
 from .numeric import EPS, Array, Probe, precision
-from .primitive import FAILURES, NUMBERS, born
-from .program import computed, renewed
+from .plain import FAILURES, NUMBERS
+from .primitive import born, computed, renewed
 from .tensor import Tensor
 from .value import Value
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from .graph import Node, tell_of_reading, watched
+from .context import records, tell_of_reading, watched
+from .graph import Node
 from .ops import elementwise as e
 from .ops import linalg, reduction, shape
 from .primitive import table
-from .program import recorder
 
 
 def reflected(row: Callable[[Any, Any], Any]) -> Any:
@@ -28,7 +28,7 @@ def comparison(compare: Callable[[Any, Any], Any], row: Callable[[Any, Any], Any
     """A comparison is not differentiable: its answer is plain booleans, unless it is recorded."""
 
     def function(a: Any, b: Any) -> Any:
-        if watched and recorder() is not None:
+        if watched and records():
             return row(a, b)
         return compare(plain(a), plain(b))
 
@@ -111,7 +111,7 @@ class Operators(Node):
         if method == "__call__" and not kwargs:
             if ufunc in UFUNCS:
                 return UFUNCS[ufunc](*inputs)
-            if ufunc in COMPARISONS and watched and recorder() is not None and ufunc.__name__ in table:
+            if ufunc in COMPARISONS and watched and records() and ufunc.__name__ in table:
                 return table[ufunc.__name__](*inputs)
             if ufunc in COMPARISONS:
                 return ufunc(*(plain(x) for x in inputs))

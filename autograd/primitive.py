@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 
-from .graph import NO_PARAMS, Node, births, next_birth, recording, suspended, watched, watching
+from .context import births, next_birth, recording, suspended, watched, watching
+from .graph import NO_PARAMS, Node
+from .plain import FAILURES, NUMBERS, constant, describe, ieee
 
 if TYPE_CHECKING:
     from .typing import Binary, Unary
@@ -26,7 +28,6 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 kinds: dict[type, type[Node]] = {}  # the type of a result's data chooses its kind of node
 table: dict[str, Callable[..., Any]] = {}  # every row that comes with the library, by name
 
-NUMBERS = frozenset({float, int, bool})
 new: Callable[[type[Node]], Node] = object.__new__
 
 
@@ -113,13 +114,6 @@ class Op:
         return shaded
 
 
-def ieee(f: Callable[..., Any], *xs: Any, **params: Any) -> Any:
-    """Run `f` where Python's own floats raise, by IEEE 754 as on arrays: 1/0 is inf, log(-1) is nan."""
-    with np.errstate(all="ignore"):
-        result = f(*(np.float64(x) if type(x) in NUMBERS else x for x in xs), **params)
-    return float(result) if isinstance(result, np.float64) else result
-
-
 def shown(args: Sequence[Any], y: Any) -> Sequence[Any]:
     """The arguments as a rule is to see them: the nodes themselves if the result is shown as one, else their data."""
     return args if isinstance(y, Node) else [arg._data if isinstance(arg, Node) else arg for arg in args]
@@ -132,46 +126,6 @@ def same(g: Any, y: Any, *inputs: Any) -> Any:
 
 def no_rule(g: Any, y: Any, *inputs: Any, **params: Any) -> None:
     """The rule of an argument that the result does not depend on smoothly."""
-
-
-def constant(x: Any, name: str) -> Any:
-    """Plain data as the table wants it: a Python number or an array of real numbers. Anything else is an error."""
-    if type(x) in NUMBERS or (type(x) is np.ndarray and x.dtype.kind in "fiub"):
-        return x
-    if isinstance(x, np.generic | float | int):  # NumPy's scalars are numbers, and leave an array's dtype alone
-        x = x.item() if isinstance(x, np.generic) else float(x)
-        if isinstance(x, float | int):
-            return x
-        if isinstance(x, np.longdouble):  # no Python number holds it
-            return np.asarray(x)
-    elif isinstance(x, np.ma.MaskedArray):
-        raise TypeError(f"{name}: a masked array's mask would be ignored; use x.filled(…), or cr.where with the mask")
-    elif hasattr(x, "__array_function__") and hasattr(x, "dtype"):  # arrays that speak NumPy's protocols
-        if x.dtype.kind in "fiub":
-            return np.asarray(x) if isinstance(x, np.ndarray) else x  # np.matrix has another meaning of *
-        raise TypeError(f"{name}: expected real numbers, got an array of dtype {x.dtype}")
-    elif isinstance(x, list | tuple):
-        return from_sequence(x, name)
-    raise TypeError(f"{name}: expected a number, an array, a Value or a Tensor, got {describe(x)}")
-
-
-def from_sequence(x: Sequence[Any], name: str) -> Any:
-    """An array from (nested) lists of numbers."""
-    if any(isinstance(part, Node) for part in x):
-        raise TypeError(f"{name}: got a {type(x).__name__} of nodes; join them first with cr.stack or cr.concatenate")
-    try:
-        array = np.array(x)
-    except ValueError as error:
-        raise ValueError(f"{name}: the nested lists have ragged lengths: {error}") from error
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"{name}: expected real numbers, got {describe(x)} (an array of dtype {array.dtype})")
-    return array
-
-
-def describe(x: Any) -> str:
-    """What was given, short enough for an error message."""
-    text = repr(x)
-    return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(x).__name__})"
 
 
 def born(data: Any, op: Op, args: tuple[Any, ...], params: Mapping[str, Any]) -> Any:
@@ -212,8 +166,6 @@ def settle(data: Any, op: Op, args: tuple[Any, ...]) -> tuple[type[Node], Any, t
 
 
 UNRECORDED = Op("constant", lambda: None, (), lambda *_: ())
-
-FAILURES = (ArithmeticError, ValueError, TypeError, IndexError)
 
 
 def finish(function: Function, op: Op, doc: str, listed: bool) -> Function:
@@ -437,3 +389,21 @@ def answering(rule: Rule, name: str) -> Rule:
         return d
 
     return checked
+
+
+def renewed(params: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Parameters for another run: what a forward keeps for its rule is not theirs."""
+    return {name: {} if name.startswith("_") else x for name, x in params.items()} if params else NO_PARAMS
+
+
+def applied(op: Op, args: tuple[Any, ...], params: Mapping[str, Any]) -> Any:
+    """An operation on nodes or plain data."""
+    data = computed(op, [arg._data if isinstance(arg, Node) else arg for arg in args], params)
+    return born(data, op, args, params) if any(isinstance(arg, Node) for arg in args) else data
+
+
+def computed(op: Op, inputs: Sequence[Any], params: Mapping[str, Any]) -> Any:
+    try:
+        return op.forward(*inputs, **params)
+    except FAILURES as error:
+        return op.recover(error, inputs, params)

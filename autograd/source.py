@@ -15,7 +15,8 @@ from contextlib import ContextDecorator
 from types import FunctionType
 from typing import Any, NamedTuple, Self, final
 
-from .graph import Node, Watcher, cotangents, suspended, tell_of, watched, watching
+from .context import Watcher, pop, push, tell_of
+from .graph import Node, cotangents
 from .primitive import Op
 
 PASSED = ("chainrule", "numpy")  # packages whose frames are passed over on the way to the user's line
@@ -96,27 +97,16 @@ class record_lines(ContextDecorator):
 
     def __enter__(self) -> Self:
         tell_of("record_lines()")
-        # The block around this one hangs on the context, not on `self`, which a decorated function shares with every
-        # thread that calls it.
-        watching.set(LineWatcher(watching.get()))
-        watched.append(None)
-        suspended.append(None)
+        push(LineWatcher())
         return self
 
     def __exit__(self, *exception: object) -> None:
-        suspended.pop()
-        watched.pop()
-        watcher = watching.get()
-        assert isinstance(watcher, LineWatcher)
-        watching.set(watcher.outer)
+        pop()
 
 
 @final
 class LineWatcher(Watcher):
     """What notes the lines of one block; what watches around it, goes on watching."""
-
-    def __init__(self, outer: Watcher | None) -> None:
-        self.outer = outer
 
     def made(self, data: Any, op: Op, args: tuple[Any, ...], params: Mapping[str, Any]) -> Op:
         if self.outer is not None:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from .graph import Node, tell_of_reading, watched
+from .context import tell_of_reading, watched
+from .graph import Node
 from .operators import Operators, rounded
 from .ops import linalg, reduction, shape
-from .primitive import constant, describe, kinds
+from .plain import constant, describe
+from .primitive import kinds
 
 if TYPE_CHECKING:
     from .typing import TensorOperator, ToTensor

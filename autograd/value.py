@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .graph import Node, tell_of_reading, watched
+from .context import tell_of_reading, watched
+from .graph import Node
 from .operators import Operators
 from .ops.reduction import sum
 from .ops.shape import item
-from .primitive import NUMBERS, describe, kinds
+from .plain import NUMBERS, describe
+from .primitive import kinds
 
 if TYPE_CHECKING:
     from .typing import ToValue, ValueOperator

@@ -21,8 +21,8 @@ from .local import ROUNDING, TELLING, advice, compared, directions, summed_up
 from .numeric import EPS, Array, Estimate, Probe, precision
 from .operation import CALLED_OFF, SIXTEENTHS, SLACK, like, sharp, twin
 from .ops.reduction import norm
-from .program import computed, renewed
-from .progress import followed
+from .optional.progress import followed
+from .primitive import computed, renewed
 from .report import ACCEPTED, BLANK, NOT_FINITE, WRONG, Row
 
 LINES = 8  # one for each variable, or for a group of them;

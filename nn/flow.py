@@ -13,11 +13,11 @@ from typing import Any, final
 import numpy as np
 
 from chainrule.autograd import Node, Tensor, enable_grad
-from chainrule.autograd.extras import new_figure
 from chainrule.autograd.graph import ancestry
-from chainrule.autograd.named import Parameters, Variable, named
 from chainrule.autograd.ops.reduction import norm_of
-from chainrule.autograd.primitive import describe
+from chainrule.autograd.optional.extra import new_figure
+from chainrule.autograd.parameters import Parameters, Variable, named
+from chainrule.autograd.plain import describe
 
 from .module import Module, dotted, in_use, walk
 

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from chainrule.autograd import Tensor, Value, linear, matmul, reshape, take
-from chainrule.autograd.graph import watched
+from chainrule.autograd.context import watched
 from chainrule.autograd.ops.linalg import class_labels
-from chainrule.autograd.primitive import constant, describe
-from chainrule.autograd.program import in_precision, is_data
+from chainrule.autograd.plain import constant, describe
+from chainrule.autograd.recording import in_precision, is_data
 
 from .activations import activation_called
 from .init import Initializer, Seed, generator, initial_weight, initializer_for, lecun_uniform

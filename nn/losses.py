@@ -36,8 +36,8 @@ from chainrule.autograd import (
 from chainrule.autograd.ops.elementwise import logical_and
 from chainrule.autograd.ops.linalg import class_labels, cross_entropy_
 from chainrule.autograd.ops.shape import getitem, scatter, shape_of
-from chainrule.autograd.primitive import NUMBERS, constant, describe
-from chainrule.autograd.program import in_precision, is_data, recorder
+from chainrule.autograd.plain import NUMBERS, constant, describe
+from chainrule.autograd.recording import in_precision, is_data, recorder
 
 from .module import Parameter
 

@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.autograd import Tensor, Value
-from chainrule.autograd.graph import Call, Node, next_birth, tell_of
-from chainrule.autograd.primitive import constant, describe
+from chainrule.autograd.context import next_birth, tell_of
+from chainrule.autograd.graph import Call, Node
+from chainrule.autograd.plain import constant, describe
 
 Parameter = Value | Tensor
 new_call = tuple.__new__  # half the time of Call(...), in a step of a small network six times

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from chainrule.autograd import Tensor, Value, mean, reshape, sqrt, square
-from chainrule.autograd.primitive import constant, describe
-from chainrule.autograd.program import in_precision, is_data
+from chainrule.autograd.plain import constant, describe
+from chainrule.autograd.recording import in_precision, is_data
 
 from .module import Module
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.autograd import Value, enable_grad, linear, reshape
-from chainrule.autograd.graph import latest_change, note_change
+from chainrule.autograd.context import latest_change, note_change
 from chainrule.autograd.ops.linalg import dot_
 from chainrule.autograd.ops.shape import item, stack_
 

@@ -18,7 +18,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import chainrule as cr
-from chainrule.autograd.graph import suspended, watched, watching
+from chainrule.autograd.context import suspended, watched, watching
 
 
 def anomaly(f: Callable[[], Any], **options: bool) -> cr.AnomalyError:

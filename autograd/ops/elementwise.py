@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 
 from ..graph import Node
-from ..primitive import NUMBERS, Forward, binary, primitive, same, unary
+from ..plain import NUMBERS
+from ..primitive import Forward, binary, primitive, same, unary
 from ..typing import Binary, Unary
 
 LN2, LN10 = math.log(2.0), math.log(10.0)

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from ..graph import Node
-from ..primitive import NUMBERS, Row, primitive, same, shown
+from ..plain import NUMBERS
+from ..primitive import Row, primitive, same, shown
 
 
 def shape_of(x: Any) -> tuple[int, ...]:

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.autograd import Tensor, Value
-from chainrule.autograd.graph import next_birth, note_change
-from chainrule.autograd.primitive import describe
+from chainrule.autograd.context import next_birth, note_change
+from chainrule.autograd.plain import describe
 
 from ..module import Parameter, data_for
 from .optimizer import Group, Optimizer, Parameters, check_keys, count

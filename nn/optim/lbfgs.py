@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.autograd import Tensor, Value
-from chainrule.autograd.extras import extra
+from chainrule.autograd.optional.extra import extra
 
 from ..module import Parameter
 from .optimizer import Group, Optimizer, Parameters, check_keys, not_negative, positive

@@ -12,8 +12,8 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 
 from chainrule.autograd import Tensor, Value
-from chainrule.autograd.graph import tell_of
-from chainrule.autograd.primitive import describe
+from chainrule.autograd.context import tell_of
+from chainrule.autograd.plain import describe
 
 from ..module import Module, Parameter
 

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from chainrule.autograd.extras import extra
+from chainrule.autograd.optional.extra import extra
 
 from ..module import Module
 

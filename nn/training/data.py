@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.autograd import Node
-from chainrule.autograd.primitive import constant, describe
+from chainrule.autograd.plain import constant, describe
 
 from ..init import Seed, generator
 from ..storage.checkpoints import check_generator_state

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.autograd import Node, no_grad
-from chainrule.autograd.primitive import describe
+from chainrule.autograd.plain import describe
 
 from ..module import Module, in_use
 from .data import Batches

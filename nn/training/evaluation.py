@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.autograd import Node, Tensor, Value, no_grad
-from chainrule.autograd.primitive import describe
+from chainrule.autograd.plain import describe
 
 from ..module import Module, in_use
 from .data import Batch, Batches

@@ -19,7 +19,7 @@ import numpy as np
 
 from chainrule.autograd import Node
 from chainrule.autograd import compile as compiled
-from chainrule.autograd.primitive import describe
+from chainrule.autograd.plain import describe
 
 from ..module import Module, modes_kept
 from ..optim.clip import clip_grad_norm, clip_grad_value

@@ -9,8 +9,8 @@ from typing import Any, TypeAlias, final
 import numpy as np
 from numpy.typing import NDArray
 
-from chainrule.autograd.extras import new_figure
-from chainrule.autograd.primitive import describe
+from chainrule.autograd.optional.extra import new_figure
+from chainrule.autograd.plain import describe
 
 Record: TypeAlias = dict[str, float]
 

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from typing import Any, final
 
 from chainrule.autograd import Node
-from chainrule.autograd.extras import extra
+from chainrule.autograd.optional.extra import extra
 
 from .history import Record, text
 from .metrics import Tally

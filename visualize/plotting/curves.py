@@ -14,10 +14,10 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from chainrule.autograd.extras import extra, new_figure
 from chainrule.autograd.graph import Node
-from chainrule.autograd.named import Variable
-from chainrule.autograd.primitive import describe
+from chainrule.autograd.optional.extra import extra, new_figure
+from chainrule.autograd.parameters import Variable
+from chainrule.autograd.plain import describe
 from chainrule.autograd.report import (
     ACCEPTED,
     KINK,

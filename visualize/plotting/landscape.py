@@ -13,11 +13,12 @@ from typing import Any, final
 
 import numpy as np
 
-from chainrule.autograd.extras import extra
-from chainrule.autograd.graph import Node, no_grad
-from chainrule.autograd.named import Parameters, Variable, named
+from chainrule.autograd.context import no_grad
+from chainrule.autograd.graph import Node
 from chainrule.autograd.numeric import substituted
-from chainrule.autograd.primitive import describe
+from chainrule.autograd.optional.extra import extra
+from chainrule.autograd.parameters import Parameters, Variable, named
+from chainrule.autograd.plain import describe
 
 from .curves import COLOURS, INK, MARKERS, NOT_THERE, ORANGE, Array, canvas, plain_array, single, two_sided, written
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.autograd.extras import extra, new_figure
-from chainrule.autograd.named import Parameters, Variable, named
+from chainrule.autograd.optional.extra import extra, new_figure
+from chainrule.autograd.parameters import Parameters, Variable, named
 from chainrule.autograd.value import Value
 
 from .curves import BLUE, GREY, INK, ORANGE, Array, plain, plain_array, two_sided, written

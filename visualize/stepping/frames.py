@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from chainrule.autograd.extras import extra
+from chainrule.autograd.optional.extra import extra
 
 from ..describing.description import DiagramEdge, DiagramNode, Quantity
 from ..describing.description import number as four_digits

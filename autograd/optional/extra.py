@@ -1,4 +1,4 @@
-"""What this package can use but does not require, imported when it is needed, with a clear word where it is missing."""
+"""The door to libraries that are not required: the module, or an error that says which extra of chainrule brings it."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
-from .primitive import describe
+from .plain import describe
 from .tensor import Tensor
 from .value import Value
 
@@ -36,3 +36,8 @@ def named(what: str, parameters: Parameters) -> list[tuple[str, Variable]]:
         if not isinstance(x, Variable):
             raise TypeError(f"{what}: {name!r} must be a Value or a Tensor, got {describe(x)}")
     return pairs
+
+
+def is_model(kind: type) -> bool:
+    """Whether the objects of a class name their parameters."""
+    return issubclass(kind, HasParameters)

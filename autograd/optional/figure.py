@@ -5,12 +5,11 @@ Imported only where something is drawn: Matplotlib is not required.
 
 from __future__ import annotations
 
+from importlib import import_module
 from io import BytesIO
 from typing import Any, final
 
-from .extras import extra
-
-Figure: Any = extra("matplotlib.figure", "plot", "a plot").Figure
+Figure: Any = import_module("matplotlib.figure").Figure
 
 
 @final
