@@ -1,11 +1,11 @@
 """The engine: variables, the table of derivatives, and the walk that applies the chain rule."""
 
-from .anomaly import AnomalyError as AnomalyError
-from .anomaly import detect_anomaly as detect_anomaly
-from .check import check as check
-from .check import check_row as check_row
-from .check import gradcheck as gradcheck
-from .compile import compile as compile
+from .checking.check import check as check
+from .checking.check import check_row as check_row
+from .checking.check import gradcheck as gradcheck
+from .checking.numeric import numeric_gradient as numeric_gradient
+from .checking.report import Report as Report
+from .compiling.compile import compile as compile
 from .context import enable_grad as enable_grad
 from .context import no_grad as no_grad
 from .derivative import grad as grad
@@ -16,10 +16,11 @@ from .derivative import jacobian as jacobian
 from .derivative import jvp as jvp
 from .derivative import value_and_grad as value_and_grad
 from .derivative import vjp as vjp
-from .explain import Explanation as Explanation
-from .explain import explain as explain
+from .explaining.anomaly import AnomalyError as AnomalyError
+from .explaining.anomaly import detect_anomaly as detect_anomaly
+from .explaining.explain import Explanation as Explanation
+from .explaining.explain import explain as explain
 from .graph import Node as Node
-from .numeric import numeric_gradient as numeric_gradient
 from .ops.elementwise import abs as abs
 from .ops.elementwise import add as add
 from .ops.elementwise import arccos as arccos
@@ -120,7 +121,6 @@ from .ops.shape import tril as tril
 from .ops.shape import triu as triu
 from .primitive import Op as Op
 from .primitive import custom as custom
-from .report import Report as Report
 from .source import Line as Line
 from .source import line_of as line_of
 from .source import record_lines as record_lines

@@ -25,7 +25,7 @@ import scipy.special
 from mpmath import mp
 from tqdm import tqdm
 
-from chainrule.autograd.numeric import derivative
+from chainrule.autograd.checking.numeric import derivative
 
 DIGITS = 50
 FLOAT64 = SimpleNamespace(

@@ -57,7 +57,9 @@ def randomised(state: dict[str, Any]) -> dict[str, Any]:
 def assert_same_outputs(ours: Any, theirs: Any, x: Any) -> None:
     ours.eval()
     theirs.eval()
-    assert_allclose(ours(x).data, theirs(torch.tensor(x)).detach().numpy(), rtol=1e-12, atol=1e-14)  # terms of size 1 may cancel
+    assert_allclose(
+        ours(x).data, theirs(torch.tensor(x)).detach().numpy(), rtol=1e-12, atol=1e-14
+    )  # terms of size 1 may cancel
 
 
 @PAIRS

@@ -17,7 +17,7 @@ from reference import like, node
 from samples import BINARY, EACH, QUESTIONS, UNARY, Sample, function
 
 import chainrule as cr
-from chainrule.autograd.explain import Amount
+from chainrule.autograd.explaining.explain import Amount
 
 # A formula is read back by a small calculator that knows nothing of the rules.
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.autograd.numeric import derivative
+from chainrule.autograd.checking.numeric import derivative
 
 L = np.longdouble
 

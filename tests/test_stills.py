@@ -16,8 +16,8 @@ import pytest
 
 import chainrule as cr
 from chainrule import visualize
+from chainrule.autograd.checking.report import Report
 from chainrule.autograd.primitive import Op
-from chainrule.autograd.report import Report
 from chainrule.visualize.drawing.theme import THEMES, Theme
 
 GOLDEN = Path(__file__).parent / "golden"

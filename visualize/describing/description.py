@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.autograd.report import WRONG
+from chainrule.autograd.checking.report import WRONG
 
 from ..folding.groups import Group
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.autograd.checking.report import WORST_FIRST, WRONG, Report
 from chainrule.autograd.graph import Node, key, numbered
-from chainrule.autograd.report import WORST_FIRST, WRONG, Report
 from chainrule.autograd.source import line_of
 
 from ..folding.calls import changed_since, in_order, parameter_paths

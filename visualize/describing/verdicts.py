@@ -13,7 +13,7 @@ from dataclasses import replace
 from itertools import groupby
 from operator import attrgetter
 
-from chainrule.autograd.report import ACCEPTED, KINK, NOISY, RIGHT, WORST_FIRST, WRONG, Report, Row, brief
+from chainrule.autograd.checking.report import ACCEPTED, KINK, NOISY, RIGHT, WORST_FIRST, WRONG, Report, Row, brief
 
 from .description import Diagram, DiagramEdge, DiagramNode
 

@@ -10,7 +10,7 @@ import html
 from dataclasses import dataclass
 from typing import final
 
-from chainrule.autograd.report import WRONG
+from chainrule.autograd.checking.report import WRONG
 
 from ..describing.description import Diagram, DiagramNode, Fold, Quantity, inside, shortened
 from ..describing.description import heading as title_of

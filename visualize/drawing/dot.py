@@ -17,8 +17,8 @@ from typing import Any
 
 import graphviz  # type: ignore[import-untyped]
 
+from chainrule.autograd.checking.report import RIGHT, WRONG, Report
 from chainrule.autograd.graph import Node
-from chainrule.autograd.report import RIGHT, WRONG, Report
 
 from ..describing.description import Diagram, DiagramEdge, DiagramNode, number, shortened
 from ..describing.diagram import MAX_NODES, diagram

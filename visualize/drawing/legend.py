@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-from chainrule.autograd.report import WORST_FIRST, WRONG
+from chainrule.autograd.checking.report import WORST_FIRST, WRONG
 
 from ..describing.description import Diagram, number, shortened
 from .boxes import Look, escaped, is_bad

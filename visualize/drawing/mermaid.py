@@ -13,8 +13,8 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
+from chainrule.autograd.checking.report import RIGHT, WRONG, Report
 from chainrule.autograd.graph import Node
-from chainrule.autograd.report import RIGHT, WRONG, Report
 
 from ..describing.description import Diagram, DiagramEdge, DiagramNode, Quantity, inside, number, shortened, whole_title
 from ..describing.diagram import MAX_NODES, diagram

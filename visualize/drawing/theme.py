@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import final
 
-from chainrule.autograd.report import KINK, NOISY, NOT_CONNECTED, NOT_FINITE, RIGHT, WRONG
+from chainrule.autograd.checking.report import KINK, NOISY, NOT_CONNECTED, NOT_FINITE, RIGHT, WRONG
 
 RGB = tuple[int, int, int]
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the full tint: what a legend shows

@@ -14,11 +14,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from chainrule.autograd.graph import Node
-from chainrule.autograd.optional.extra import extra, new_figure
-from chainrule.autograd.parameters import Variable
-from chainrule.autograd.plain import describe
-from chainrule.autograd.report import (
+from chainrule.autograd.checking.report import (
     ACCEPTED,
     KINK,
     NOISY,
@@ -30,6 +26,10 @@ from chainrule.autograd.report import (
     Report,
     Row,
 )
+from chainrule.autograd.graph import Node
+from chainrule.autograd.optional.extra import extra, new_figure
+from chainrule.autograd.parameters import Variable
+from chainrule.autograd.plain import describe
 
 from ..describing.description import shortened
 

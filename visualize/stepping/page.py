@@ -16,7 +16,7 @@ from importlib.resources import files
 from string import Template
 from typing import Any, final
 
-from chainrule.autograd.formula import number, plain_name
+from chainrule.autograd.explaining.formula import number, plain_name
 
 from ..describing.description import DiagramEdge, DiagramNode, Quantity, shortened
 from ..folding.groups import Group

@@ -12,9 +12,9 @@ from typing import Any, TypeAlias, final
 
 import numpy as np
 
-from .graph import NO_PARAMS, Node, ancestry
-from .primitive import Op, applied, born, renewed
-from .recording import named
+from ..graph import NO_PARAMS, Node, ancestry
+from ..primitive import Op, applied, born, renewed
+from ..recording import named
 
 
 @final

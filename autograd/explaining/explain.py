@@ -16,13 +16,13 @@ from typing import Any, final
 
 import numpy as np
 
-from .context import enable_grad
+from ..context import enable_grad
+from ..graph import NO_PARAMS, Node, ancestry, constant_root, cotangents
+from ..ops.reduction import norm_of
+from ..plain import describe
+from ..primitive import UNRECORDED, kinds, new
+from ..source import line_of, rule_of
 from .formula import LATEX, TEXT, Notation, formula, latex_name, latex_number, number, plain_name
-from .graph import NO_PARAMS, Node, ancestry, constant_root, cotangents
-from .ops.reduction import norm_of
-from .plain import describe
-from .primitive import UNRECORDED, kinds, new
-from .source import line_of, rule_of
 
 SHOWN = 12  # terms that are printed at most
 WRITTEN_OUT = 4  # terms of an equation at most

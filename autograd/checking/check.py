@@ -17,16 +17,17 @@ from typing import Any, final
 
 import numpy as np
 
-from .context import enable_grad, no_grad
-from .derivative import leaves, rebuilt
-from .graph import Node, constant_root, numbered
-from .local import BETWEEN, CLOSE, ROUNDING, advice, checked, together, vindicated
+from ..context import enable_grad, no_grad
+from ..derivative import leaves, rebuilt
+from ..graph import Node, constant_root, numbered
+from ..optional.progress import followed
+from ..plain import constant, describe
+from ..source import line_of, record_lines, rule_of
+from .compared import BETWEEN, CLOSE, ROUNDING, advice, vindicated
 from .numeric import Array, Estimate, Probe, data_of, precision, probe, substituted, variables, widened
 from .operation import SLACK, kind_of
-from .optional.progress import followed
-from .plain import constant, describe
 from .report import ACCEPTED, BLANK, KINK, NOISY, NOT_CONNECTED, NOT_FINITE, RIGHT, WRONG, Report, Row
-from .source import line_of, record_lines, rule_of
+from .rules import checked, together
 from .whole import AT_FLOAT64, LINES, Place, Whole, end_to_end, gradient, pulled_back, rounding_effect, weights_of
 
 SAMPLE = 8  # elements of an argument that are moved alone

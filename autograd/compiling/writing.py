@@ -16,7 +16,7 @@ from typing import Any, TypeAlias, final
 
 import numpy as np
 
-from .ops.linalg import is_int64
+from ..ops.linalg import is_int64
 from .program import Kind, Part, Place, Program, Step, kind_of
 
 Spelling: TypeAlias = Callable[["Writer", Step, Sequence[str], Sequence[Kind], Kind], "str | None"]

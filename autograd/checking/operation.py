@@ -13,13 +13,13 @@ from typing import Any, final
 
 import numpy as np
 
-from .derivative import zeros
-from .graph import Node, ancestry, cotangents
+from ..derivative import zeros
+from ..graph import Node, ancestry, cotangents
+from ..plain import FAILURES, NUMBERS
+from ..primitive import born, computed, renewed
+from ..tensor import Tensor
+from ..value import Value
 from .numeric import EPS, Array, Probe, precision
-from .plain import FAILURES, NUMBERS
-from .primitive import born, computed, renewed
-from .tensor import Tensor
-from .value import Value
 
 CALLED_OFF = (*FAILURES, RuntimeError)
 SLACK = 4.0  # how many times the usual rounding error a correct result may have

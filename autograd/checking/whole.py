@@ -15,14 +15,14 @@ from typing import Any, TypeAlias, final
 
 import numpy as np
 
-from .derivative import zeros
-from .graph import Node, ancestry, cotangents
-from .local import ROUNDING, TELLING, advice, compared, directions, summed_up
+from ..derivative import zeros
+from ..graph import Node, ancestry, cotangents
+from ..ops.reduction import norm
+from ..optional.progress import followed
+from ..primitive import computed, renewed
+from .compared import ROUNDING, TELLING, advice, compared, directions, summed_up
 from .numeric import EPS, Array, Estimate, Probe, precision
 from .operation import CALLED_OFF, SIXTEENTHS, SLACK, like, sharp, twin
-from .ops.reduction import norm
-from .optional.progress import followed
-from .primitive import computed, renewed
 from .report import ACCEPTED, BLANK, NOT_FINITE, WRONG, Row
 
 LINES = 8  # one for each variable, or for a group of them;

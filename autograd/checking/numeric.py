@@ -17,12 +17,12 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from .context import no_grad, note_change
-from .derivative import leaves, rebuilt
-from .graph import Node
-from .plain import NUMBERS, constant
-from .tensor import Tensor
-from .value import Value
+from ..context import no_grad, note_change
+from ..derivative import leaves, rebuilt
+from ..graph import Node
+from ..plain import NUMBERS, constant
+from ..tensor import Tensor
+from ..value import Value
 
 EPS = float(np.finfo(float).eps)
 LEAST = float(np.finfo(float).smallest_subnormal)  # by which everything is rounded, at least
@@ -101,7 +101,7 @@ def derivative(f: Callable[[float], float], x: float, eps: float = EPS, noise: f
     gives the same within the error, its digits count: all of them are right.
 
     >>> import math
-    >>> from chainrule.autograd.numeric import derivative
+    >>> from chainrule.autograd.checking.numeric import derivative
     >>> estimate = derivative(math.exp, 1.0)
     >>> abs(estimate.value - math.e) <= estimate.error < 1e-11
     True

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, final
 
 import numpy as np
 
-from .graph import Node, ancestry
+from ..graph import Node, ancestry
 
 LONGEST = 160  # characters; a longer formula explains nothing
 

@@ -14,10 +14,10 @@ from typing import Any, Self, final
 
 import numpy as np
 
-from .context import Watcher, enable_grad, pop, push, tell_of, watching
-from .graph import Node, cotangents
-from .primitive import Op, born
-from .source import Line, LocatedOp, line_of, users_line
+from ..context import Watcher, enable_grad, pop, push, tell_of, watching
+from ..graph import Node, cotangents
+from ..primitive import Op, born
+from ..source import Line, LocatedOp, line_of, users_line
 
 SHOWN = 4  # arguments that a message shows at most
 
