@@ -16,17 +16,10 @@ from pathlib import Path
 from warnings import catch_warnings
 
 import chainrule as cr
-from chainrule.autograd.expression import (
-    CONSTANTS,
-    FUNCTIONS,
-    Expression,
-    ExpressionError,
-    assigned,
-    brief,
-    listed,
-    parse,
-    suggested,
-)
+
+from .expression import CONSTANTS, FUNCTIONS, Expression
+from .pointing import ExpressionError, brief, listed, suggested
+from .reading import assigned, parse
 
 NOT_RIGHT, FAILED = 1, 2
 STEP_BY_STEP = (".html", ".htm", ".gif")

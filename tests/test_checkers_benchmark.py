@@ -1,4 +1,4 @@
-"""The cases of benchmarks/checkers.py are what docs/checking.md says of them, and a fault of each kind is found and named."""
+"""The cases of benchmarks/checkers/run.py are what docs/checking.md says of them, and a fault of each kind is found and named."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ PAGE = ROOT / "docs" / "checking.md"
 
 @pytest.fixture(scope="module")
 def cases() -> Any:
-    sys.path.insert(0, str(ROOT / "benchmarks"))
+    sys.path.insert(0, str(ROOT / "benchmarks" / "checkers"))
     try:
-        yield importlib.import_module("checker_cases")
+        yield importlib.import_module("cases")
     finally:
-        sys.path.remove(str(ROOT / "benchmarks"))
+        sys.path.remove(str(ROOT / "benchmarks" / "checkers"))
 
 
 @pytest.fixture(scope="module")
@@ -75,5 +75,5 @@ def test_the_example_of_the_page_runs() -> None:
     runner = doctest.DocTestRunner()
     runner.run(doctest.DocTestParser().get_doctest(text.split("```")[1], {}, PAGE.name, PAGE.name, 0))
     assert runner.summarize(verbose=False) == (0, 7)
-    assert "python benchmarks/checkers.py --write docs/checking.md" in text
+    assert "python benchmarks/checkers/run.py --write docs/checking.md" in text
     assert "| **all** |" in text

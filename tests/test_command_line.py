@@ -24,10 +24,12 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 import chainrule as cr
+from chainrule import expression
 from chainrule.__main__ import main
-from chainrule.autograd import expression
-from chainrule.autograd.expression import CONSTANTS, FUNCTIONS, ExpressionError, assigned, parse
 from chainrule.autograd.primitive import table
+from chainrule.expression import CONSTANTS, FUNCTIONS
+from chainrule.pointing import ExpressionError
+from chainrule.reading import assigned, parse
 
 README = Path(__file__).parent.parent / "README.md"
 NEURON = ("tanh(x1*w1 + x2*w2 + b)", "x1=2", "w1=-3", "x2=0", "w2=1", "b=6.8813735870195432")

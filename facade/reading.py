@@ -1,96 +1,61 @@
-"""Expressions as text, as in "tanh(x * w + b)": operators, numbers, variables and functions of the table.
+"""From the text of an expression to its steps, by precedence; nothing here runs as Python.
 
-The text is read, and never run as Python: it becomes a list of steps for a machine with one stack. Operators bind as
-Python's do. Nothing here recurses, so no depth of parentheses can hurt. Every error shows its place in the text.
+What is still open stands on a stack, so no depth of parentheses can hurt. Every error shows its place in the text.
 """
 
 from __future__ import annotations
 
 import inspect
 import keyword
-import math
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
-from types import MappingProxyType
-from typing import Any, NamedTuple, NoReturn, TypeAlias, final
+from typing import Any, NamedTuple, NoReturn, final
 
-from .ops import elementwise as e
-from .ops import linalg, reduction, shape
-from .tensor import Tensor
-from .value import Value
+from chainrule.autograd.ops import elementwise as e
+from chainrule.autograd.ops import shape
+from chainrule.autograd.tensor import Tensor
+from chainrule.autograd.value import Value
 
-WIDTH = 76  # characters of the expression that an error shows at most
+from .expression import (
+    CONSTANTS,
+    FUNCTIONS,
+    LITERALS,
+    OPERATORS,
+    POWER,
+    SIGN,
+    Apply,
+    Expression,
+    Function,
+    Number,
+    Step,
+    Variable,
+)
+from .pointing import ExpressionError, brief, code_point, counted, listed, suggested
+
 DIGITS = 18  # of a whole number among the settings
-MANY = 8  # names that a message lists
-LONGEST = 40  # characters of a name in a message
 OPERAND = "a number, a variable or a function"
 MISPLACED = "a comma stands between arguments of a function or items of a list, not here"
 CLOSING = {"(": ")", "[": "]"}
-
-# fmt: off
-OPERATORS: Mapping[str, tuple[int, Callable[[Any, Any], Any]]] = MappingProxyType({  # how tightly it binds, and its row
-    "+": (1, e.add), "-": (1, e.sub),
-    "*": (2, e.mul), "/": (2, e.div), "//": (2, e.floordiv), "%": (2, e.mod), "@": (2, linalg.matmul),
-    "**": (4, e.pow),
-})
-SIGN, POWER = 3, 4  # -x**2 is -(x**2), and 2**-x is 2**(-x); powers group from the right
-
-UNARY: tuple[Callable[..., Any], ...] = (
-    e.abs, e.arccos, e.arccosh, e.arcsin, e.arcsinh, e.arctan, e.arctanh, e.cbrt, e.ceil, e.clip, e.cos, e.cosh, e.elu,
-    e.erf, e.erfc, e.exp, e.exp2, e.expm1, e.floor, e.gelu, e.leaky_relu, e.log, e.log10, e.log1p, e.log2, e.neg,
-    e.reciprocal, e.relu, e.rint, e.sigmoid, e.sign, e.silu, e.sin, e.sinh, e.softplus, e.sqrt, e.square, e.tan, e.tanh,
-    reduction.cumprod, reduction.cumsum, reduction.log_softmax, reduction.logsumexp, reduction.max, reduction.mean,
-    reduction.min, reduction.norm, reduction.prod, reduction.softmax, reduction.std, reduction.sum, reduction.trace,
-    reduction.var, shape.diag, shape.diagonal, shape.flip, shape.ravel, shape.reshape, shape.sort, shape.transpose,
-    shape.tril, shape.triu,
-)
-BINARY: tuple[Callable[..., Any], ...] = (
-    e.add, e.arctan2, e.div, e.floordiv, e.hypot, e.logaddexp, e.maximum, e.minimum, e.mod, e.mul, e.pow, e.sub,
-    linalg.dot, linalg.inner, linalg.matmul, linalg.outer,
-)
-CONSTANTS: Mapping[str, float] = MappingProxyType({"e": math.e, "inf": math.inf, "nan": math.nan, "pi": math.pi})
-LITERALS: Mapping[str, bool | None] = MappingProxyType({"True": True, "False": False, "None": None})
-
-ELSEWHERE = {"ln": "log", "power": "pow", "absolute": "abs", "logistic": "sigmoid", "heaviside": "sign", "step": "sign"}
 HINTS = {
-    "^": "; a power is **", "²": "; a power is **2", "³": "; a power is **3", "×": "; write *", "·": "; write *",
-    "÷": "; write /", "−": "; write -", "–": "; write -", "√": "; write sqrt(…)",
-    '"': "; there is no text in an expression", "'": "; there is no text in an expression",
+    "^": "; a power is **",
+    "²": "; a power is **2",
+    "³": "; a power is **3",
+    "×": "; write *",
+    "·": "; write *",
+    "÷": "; write /",
+    "−": "; write -",
+    "–": "; write -",
+    "√": "; write sqrt(…)",
+    '"': "; there is no text in an expression",
+    "'": "; there is no text in an expression",
 }
-# fmt: on
-
 NUMBER = r"(?:D(?:\.(?:D)?)?|\.D)(?:[eE][-+]?D)?".replace("D", r"[0-9](?:_?[0-9])*")
 TOKEN = re.compile(
     rf"[ \t\r\n]*+(?:(?P<number>{NUMBER})|(?P<name>[^\W\d]\w*)|(?P<comparison>[<>=!]=|[<>])"
     r"|(?P<sign>\*\*|//|[-+*/%@(),=\[\]])|(?P<other>.))",
     re.DOTALL,
-)
-
-
-class ExpressionError(ValueError):
-    """What is wrong with an expression, and under it the place."""
-
-    def __init__(self, problem: str, text: str, start: int, end: int) -> None:
-        super().__init__(f"{problem}\n{pointed(text, start, end)}")
-
-
-@final
-class Function(NamedTuple):
-    """A function as expressions call it: so many arguments, then settings by name."""
-
-    row: Callable[..., Any]
-    takes: int
-
-    @property
-    def settings(self) -> Mapping[str, inspect.Parameter]:
-        return dict(list(inspect.signature(self.row).parameters.items())[self.takes :])
-
-
-FUNCTIONS: Mapping[str, Function] = MappingProxyType(
-    {row.__name__: Function(row, 1) for row in UNARY} | {row.__name__: Function(row, 2) for row in BINARY}
 )
 
 
@@ -102,81 +67,6 @@ class Token(NamedTuple):
     end: int
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class Number:
-    """Put a number on the stack."""
-
-    value: float
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Variable:
-    """Put the value of a variable on the stack."""
-
-    name: str
-    start: int
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Apply:
-    """Replace the topmost results by what a function makes of them."""
-
-    function: Callable[..., Any]
-    takes: int
-    settings: Mapping[str, Any]
-    start: int
-    end: int
-
-
-Step: TypeAlias = Number | Variable | Apply
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Expression:
-    """An expression that was read: `names` are its variables, in the order in which they occur."""
-
-    text: str
-    steps: tuple[Step, ...]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(step.name for step in self.steps if isinstance(step, Variable)))
-
-    def evaluate(self, values: Mapping[str, Any]) -> Any:
-        """What the expression is where its variables have these values: numbers, arrays, Values and Tensors.
-
-        Raises `ExpressionError` where a variable has no value, or an operation cannot be computed.
-        """
-        self.require(values)
-        stack: list[Any] = []
-        for step in self.steps:
-            match step:
-                case Number(value):
-                    stack.append(value)
-                case Variable(name):
-                    stack.append(values[name])
-                case Apply():
-                    stack[-step.takes :] = [self.applied(step, stack[-step.takes :])]
-        return stack.pop()
-
-    def require(self, values: Mapping[str, Any]) -> None:
-        for step in self.steps:
-            if isinstance(step, Variable) and step.name not in values:
-                missing = listed(brief(name) for name in self.names if name not in values)
-                problem = f"no value for {missing}; values follow the expression, as in {brief(step.name)}=1.5"
-                raise ExpressionError(problem, self.text, step.start, step.start + len(step.name))
-
-    def applied(self, step: Apply, args: list[Any]) -> Any:
-        try:
-            return step.function(*args, **step.settings)
-        except (ArithmeticError, IndexError, MemoryError, RuntimeError, TypeError, ValueError) as error:
-            raise ExpressionError(str(error), self.text, step.start, step.end) from error
-
-
 def parse(text: str, start: int = 0) -> Expression:
     """Read an expression, which begins at `start` in the text.
 
@@ -185,7 +75,7 @@ def parse(text: str, start: int = 0) -> Expression:
     Numbers are floats. Raises `ExpressionError`, whose message shows the place, for anything else.
 
     >>> import chainrule as cr
-    >>> from chainrule.autograd.expression import parse
+    >>> from chainrule.reading import parse
     >>> x = cr.Value(3.0)
     >>> y = parse("-x**2 + sin(pi / 2)").evaluate({"x": x})
     >>> y.backward()
@@ -193,7 +83,7 @@ def parse(text: str, start: int = 0) -> Expression:
     (-8.0, -6.0)
     >>> parse("2 * (x + 1")
     Traceback (most recent call last):
-    chainrule.autograd.expression.ExpressionError: this ( is never closed
+    chainrule.pointing.ExpressionError: this ( is never closed
       2 * (x + 1
           ^
     """
@@ -449,7 +339,7 @@ def assigned(text: str) -> tuple[str, Value | Tensor]:
 
     The value is an expression without variables. Raises `ExpressionError` for anything else.
 
-    >>> from chainrule.autograd.expression import assigned
+    >>> from chainrule.reading import assigned
     >>> assigned("w=[1, -2]")
     ('w', Tensor([ 1., -2.], name='w'))
     """
@@ -490,49 +380,3 @@ def wrong_call(name: str, function: Function, given: Open) -> str:
 
 def settings_of(known: Mapping[str, object]) -> str:
     return listed(f"{name}=" for name in known) or "none"
-
-
-def suggested(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """What may have been meant."""
-    plain = unicodedata.normalize("NFKC", name[:WIDTH])
-    close = [ELSEWHERE[plain]] if plain in ELSEWHERE else get_close_matches(plain, known, 1, cutoff)
-    strange = [f" ({c} is {code_point(c)})" for c in name[:WIDTH] if not c.isascii()]
-    return "".join(strange[:1]) + (f"; did you mean {close[0]}?" if close else "")
-
-
-def code_point(c: str) -> str:
-    return f"U+{ord(c):04X} {unicodedata.name(c, '')}".rstrip()
-
-
-def counted(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number != 1)}"
-
-
-def listed(names: Iterable[str]) -> str:
-    found = list(names)
-    if len(found) > MANY:
-        found = [*found[:MANY], f"{len(found) - MANY} more"]
-    return " and ".join(filter(None, [", ".join(found[:-1]), *found[-1:]]))
-
-
-def brief(name: str) -> str:
-    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
-
-
-def pointed(text: str, start: int, end: int) -> str:
-    """The part of the text around a place, and below it the place."""
-    first = max(0, start - WIDTH // 2)
-    last = min(len(text), first + WIDTH)
-    before = ("…" if first else "") + shown(text[first:start])
-    part = shown(text[start : min(end, last)])
-    after = shown(text[min(end, last) : last]) + ("…" if last < len(text) else "")
-    return f"  {before}{part}{after}\n  {' ' * columns(before)}{'^' * max(1, columns(part))}"
-
-
-def shown(text: str) -> str:
-    return "".join(c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in text)
-
-
-def columns(text: str) -> int:
-    """How wide a terminal shows it."""
-    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)

@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from checker_case import Case, Culprits
-from checker_written import OPERATIONS
+from case import Case, Culprits
+from written import OPERATIONS
 
 import chainrule as cr
 from chainrule.autograd.graph import ancestry
 from chainrule.autograd.primitive import Op, table
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
 from samples import SAMPLES, Sample
 

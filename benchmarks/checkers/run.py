@@ -1,6 +1,6 @@
 """The comparison of gradient checkers that docs/checking.md shows: what each finds, and what it calls wrong that is right.
 
-python benchmarks/checkers.py [--quick] [--only cases|derivatives|network] [--write docs/checking.md]
+python benchmarks/checkers/run.py [--quick] [--only cases|derivatives|network] [--write docs/checking.md]
 
 Planted faults and correct code, the same functions for all contenders in one run; numeric derivatives beside mpmath at
 50 digits; a network of 13,002 parameters. Every case that chainrule fails is listed by name.
@@ -22,13 +22,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import checker_cases
-import checker_derivatives
-import checker_network
+import cases
+import derivatives
+import network
 import numpy as np
-from checker_case import Case
-from checker_cases import CORRECT, PLANTED, Group
-from checker_peers import CONTENDERS, FAILED, NOT_APPLICABLE, PASSED, Outcome, asked, prepared
+from case import Case
+from cases import CORRECT, PLANTED, Group
+from peers import CONTENDERS, FAILED, NOT_APPLICABLE, PASSED, Outcome, asked, prepared
 from tqdm import tqdm
 
 import chainrule as cr
@@ -103,7 +103,7 @@ def advanced(progress: Any, outcome: Outcome) -> Outcome:
 
 
 def all_cases(quick: bool) -> list[Tally]:
-    groups = list(checker_cases.groups(quick))
+    groups = list(cases.groups(quick))
     total = sum(len(group.cases) for group in groups) * len(CONTENDERS)
     with tqdm(total=total, desc="cases", leave=False) as progress:
         return [tallied(group, progress) for group in groups]
@@ -146,10 +146,10 @@ def undecided(tallies: Sequence[Tally]) -> str:
 
 def known() -> list[tuple[str, Case]]:
     hundred = np.random.default_rng(3).uniform(0.5, 2.0, 100)
-    one_wrong = checker_cases.plant_or_fail(Case("exp", cr.exp, (hundred,)), "exp", "1 % in one element")
-    wave = checker_cases.wave(1e-6, 1.0, 2.0)
+    one_wrong = cases.plant_or_fail(Case("exp", cr.exp, (hundred,)), "exp", "1 % in one element")
+    wave = cases.wave(1e-6, 1.0, 2.0)
     return [
-        ("gradient twice too large, of a function of size 1e-6: is it found?", Case("", wave, (np.linspace(-1.4, 1.4, 10),), checker_cases.BLAMED)),
+        ("gradient twice too large, of a function of size 1e-6: is it found?", Case("", wave, (np.linspace(-1.4, 1.4, 10),), cases.BLAMED)),
         ("relu at 0: is it called wrong?", Case("", cr.relu, (np.zeros(3),))),
         ("sin in float32: is it called wrong?", Case("", cr.sin, (np.linspace(-3, 3, 10, dtype=np.float32),))),
         ("one element of 100 off by 1 %: is it found?", one_wrong),
@@ -188,15 +188,15 @@ def part_cases(quick: bool) -> Iterator[str]:
 
 
 def part_derivatives(quick: bool) -> Iterator[str]:
-    results, spent = checker_derivatives.run(10 if quick else 1)
-    yield markdown(checker_derivatives.summary(results, spent))
-    yield markdown(checker_derivatives.by_group(results))
-    yield listed("Points at which chainrule's error estimate is not true", checker_derivatives.outside(results))
-    yield markdown(checker_derivatives.at_a_kink())
+    results, spent = derivatives.run(10 if quick else 1)
+    yield markdown(derivatives.summary(results, spent))
+    yield markdown(derivatives.by_group(results))
+    yield listed("Points at which chainrule's error estimate is not true", derivatives.outside(results))
+    yield markdown(derivatives.at_a_kink())
 
 
 def part_network(quick: bool) -> Iterator[str]:
-    yield markdown(checker_network.run(20.0 if quick else 90.0))
+    yield markdown(network.run(20.0 if quick else 90.0))
 
 
 PARTS: dict[str, Callable[[bool], Iterator[str]]] = {
@@ -211,7 +211,7 @@ def versions() -> str:
     return f"Python {platform.python_version()}, {', '.join(f'{name} {version(name)}' for name in names)}, one thread."
 
 
-START, END = "<!-- made by benchmarks/checkers.py -->", "<!-- end -->"
+START, END = "<!-- made by benchmarks/checkers/run.py -->", "<!-- end -->"
 
 
 def write(path: Path, text: str) -> None:

@@ -4,7 +4,7 @@ Each contender checks the network as it is written in its own library, in a proc
 once as it is, and once with a gradient that is 1 % off in one element of the first weights (that of median size), in an
 operation that copies them.
 
-python benchmarks/checker_network.py CONTENDER [wrong]    is what one such process runs
+python benchmarks/checkers/network.py CONTENDER [wrong]    is what one such process runs
 """
 
 from __future__ import annotations

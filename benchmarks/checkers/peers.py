@@ -19,7 +19,7 @@ import jax.extend
 import jax.test_util
 import numpy as np
 import torch
-from checker_case import Arrays, Case
+from case import Arrays, Case
 from torch.autograd.gradcheck import GradcheckError
 
 import autograd
