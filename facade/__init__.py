@@ -1,13 +1,12 @@
 """An autograd engine that you can read, see and check.
 
 `import chainrule as cr` gives everything below under one name each; `cr.nn` builds networks on it and `cr.visualize`
-draws them.
+draws them. These two are loaded when they are first used.
 """
 
-from importlib.metadata import version as _version
+import typing as _typing
+from importlib import import_module as _import_module
 
-from chainrule import nn as nn
-from chainrule import visualize as visualize
 from chainrule.autograd import AnomalyError as AnomalyError
 from chainrule.autograd import Explanation as Explanation
 from chainrule.autograd import Line as Line
@@ -134,6 +133,30 @@ from chainrule.autograd import value_and_grad as value_and_grad
 from chainrule.autograd import var as var
 from chainrule.autograd import vjp as vjp
 from chainrule.autograd import where as where
-from chainrule.nn import unused as unused
 
-__version__ = _version("chainrule")
+if _typing.TYPE_CHECKING:
+    from chainrule import nn as nn
+    from chainrule import visualize as visualize
+    from chainrule.nn import unused as unused
+
+    __version__: str
+else:
+    _LATER = {"nn", "unused", "visualize", "__version__"}
+
+    def __dir__():
+        return sorted({*globals(), *_LATER})
+
+    def __getattr__(name):
+        """What takes long to load, for whoever asks for it first."""
+        if name in ("nn", "visualize"):
+            found = _import_module(f"chainrule.{name}")
+        elif name == "unused":
+            found = _import_module("chainrule.nn").unused
+        elif name == "__version__":
+            found = _import_module("importlib.metadata").version("chainrule")
+        else:
+            raise AttributeError(f"module 'chainrule' has no attribute {name!r}")
+        globals()[name] = found
+        return found
+
+    __all__ = [name for name in __dir__() if not name.startswith("_")]

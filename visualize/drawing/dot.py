@@ -13,9 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
-
-import graphviz  # type: ignore[import-untyped]
+from typing import TYPE_CHECKING, Any
 
 from chainrule.autograd.checking.report import RIGHT, WRONG, Report
 from chainrule.autograd.graph import Node
@@ -30,13 +28,15 @@ from .picture import picture as picture
 from .picture import write_whole as write_whole
 from .theme import Mark, theme_named
 
+if TYPE_CHECKING:
+    from .notebook import Drawing
+
 FORMATS = ("svg", "png", "pdf")  # that a program has to draw
 SUFFIXES = (".svg", ".png", ".pdf", ".dot", ".gv", ".mmd", ".txt")
 
 # Where edges leave a box, and where the first and the second of two arguments come in.
 PORTS = {"LR": ("e", "nw", "sw"), "RL": ("w", "ne", "se"), "TB": ("s", "nw", "ne"), "BT": ("n", "sw", "se")}
 COMMUTATIVE = {"add", "mul", "maximum", "minimum", "hypot", "logaddexp"}
-READABLE = 0.6  # of its size
 CALM = ("", RIGHT)  # verdicts that leave an arrow its local derivative
 
 STYLE = """\
@@ -49,31 +49,6 @@ ROUND = """\
 	node [fillcolor="{box}", fontsize=15, height=0.36, margin="0.03,0.02", ordering=in, shape=circle, style=filled, \
 width=0.36]
 """
-
-
-class Drawing(graphviz.Digraph):  # type: ignore[misc]
-    """A `graphviz.Digraph` that a notebook can show wherever `render` works, also without Graphviz's own `dot`."""
-
-    described: Diagram | None = None
-
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None, **_: object) -> dict[str, str]:
-        text = self.source if self.described is None else str(self.described)
-        try:
-            return {"image/svg+xml": within_a_cell(picture(self.source, "svg").decode()), "text/plain": text}
-        except RuntimeError as error:
-            return {"text/plain": f"{text}\n\nThis is the text of a drawing that could not be made: {error}"}
-
-
-def within_a_cell(svg: str) -> str:
-    """A picture that shrinks with the notebook as far as it stays readable; wider ones are scrolled."""
-    return re.sub(
-        r'<svg width="([\d.]+)pt"',
-        lambda match: (
-            f'<svg style="max-width:max(100%,{READABLE * float(match[1]):.0f}pt);height:auto" width="{match[1]}pt"'
-        ),
-        svg,
-        count=1,
-    )
 
 
 def draw(
@@ -131,6 +106,8 @@ def draw(
     given = [attributes(*pair) for pair in (("graph", graph_attr), ("node", node_attr), ("edge", edge_attr))]
     drawn = diagram(root, max_nodes=max_nodes, depth=depth, open=open, names=names, fold=fold, check=check)
     look = look_of(drawn, colours, direction, engine == "dot", check is not None)
+    from .notebook import Drawing  # loads graphviz, which whoever draws nothing does not wait for
+
     drawing = Drawing(name="chainrule", engine=engine, body=[*opening(drawn, look, engine, title, legend)])
     for kind, attrs in zip(("graph", "node", "edge"), given, strict=True):
         drawing.attr(kind, _attributes=attrs)
@@ -233,8 +210,10 @@ def require_options(direction: str, title: str | None, engine: str) -> None:
         raise ValueError(f"visualize: direction must be one of {', '.join(PORTS)}, got {direction!r}")
     if not isinstance(title, str | None):
         raise TypeError(f"visualize: title must be a string or None, got {type(title).__name__}")
-    if engine not in graphviz.ENGINES:
-        raise ValueError(f"visualize: engine must be one of {', '.join(sorted(graphviz.ENGINES))}, got {engine!r}")
+    from graphviz import ENGINES  # type: ignore[import-untyped]
+
+    if engine not in ENGINES:
+        raise ValueError(f"visualize: engine must be one of {', '.join(sorted(ENGINES))}, got {engine!r}")
 
 
 def attributes(kind: str, attrs: Mapping[str, str] | None) -> dict[str, str]:

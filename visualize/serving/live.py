@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.resources import files
 from types import TracebackType
-from typing import Any, Protocol, Self, final, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, final, runtime_checkable
 
 import numpy as np
 
@@ -28,8 +28,11 @@ from chainrule.autograd.graph import Node
 
 from ..describing.description import shortened
 from ..drawing.dot import draw, picture
-from .loopback import Loopback, Served
+from .served import Served
 from .snapshot import LONGEST, SIDE, Recorder, Snapshot, Steered, quantity, state
+
+if TYPE_CHECKING:
+    from .loopback import Loopback
 
 INTERVAL = 0.5  # seconds between two snapshots
 GRAPH_INTERVAL = 2.0  # and between two drawings of the graph
@@ -355,6 +358,8 @@ class LivePage(Served):
             raise RuntimeError("live: a page is for one block; call live() again for another")
         self.recorder.resume()
         self.measure()
+        from .loopback import Loopback  # loads http, which whoever serves nothing does not wait for
+
         self.server = Loopback(self)
         self.server.start()
         try:
