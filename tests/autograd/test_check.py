@@ -97,6 +97,7 @@ def test_no_false_alarm_in_random_compositions(block: int) -> None:
         assert report, f"case {i}\n{report}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 def test_no_fault_is_missed_in_random_compositions(fault: str) -> None:
     for i in range(20):

@@ -271,6 +271,7 @@ def test_moving_pictures(tmp_path: Path) -> None:
     assert len({frame.tobytes() for frame in frames}) == 5
 
 
+@pytest.mark.slow
 def test_same_bytes_in_every_process() -> None:
     code = "import test_step as t; import hashlib; print(hashlib.sha256(b''.join(t.visualize.step(f()).html.encode() for f in t.GRAPHS.values())).hexdigest())"
     found = {

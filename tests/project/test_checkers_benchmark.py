@@ -13,7 +13,9 @@ import pytest
 
 import chainrule as cr
 
-ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "checking.md"
 
 

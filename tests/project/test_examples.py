@@ -14,6 +14,8 @@ from scripts import EXAMPLES, example
 
 import chainrule as cr
 
+pytestmark = pytest.mark.slow
+
 # leaf_or_flower.py
 
 

@@ -1,6 +1,6 @@
 """Drawings: the plain description, the DOT text byte for byte, and pictures made by the real programs.
 
-`python tests/test_visualize.py` writes the golden files anew; look at the difference before you keep it.
+`python tests/visualize/test_visualize.py` writes the golden files anew; look at the difference before you keep it.
 """
 
 from __future__ import annotations
@@ -456,6 +456,7 @@ def chain(length: int) -> Any:
     return root
 
 
+@pytest.mark.slow
 def test_a_huge_graph_is_refused() -> None:
     root = chain(200_000)
     with pytest.raises(ValueError, match=r"200,001 nodes and the limit is 150.*max_nodes="):

@@ -26,6 +26,8 @@ from scripts import example
 
 import chainrule as cr
 
+pytestmark = pytest.mark.slow
+
 LONG = 20.0  # seconds after which what was waited for will not come any more
 HOSTILE = {
     "script": "<script>document.title='run'</script>",

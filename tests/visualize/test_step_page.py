@@ -18,6 +18,8 @@ from test_step import GRAPHS, neuron, shared
 import chainrule as cr
 from chainrule import visualize
 
+pytestmark = pytest.mark.slow
+
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 needs_browser = pytest.mark.skipif(
     CHROMIUM is None or importlib.util.find_spec("playwright") is None, reason="needs Chromium and playwright"

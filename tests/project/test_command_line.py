@@ -31,7 +31,7 @@ from chainrule.expression import CONSTANTS, FUNCTIONS
 from chainrule.pointing import ExpressionError
 from chainrule.reading import assigned, parse
 
-README = Path(__file__).parent.parent / "README.md"
+README = Path(__file__).parents[2] / "README.md"
 NEURON = ("tanh(x1*w1 + x2*w2 + b)", "x1=2", "w1=-3", "x2=0", "w2=1", "b=6.8813735870195432")
 
 

@@ -261,6 +261,7 @@ def test_any_graph_of_numbers_folds(steps: Steps, most: int) -> None:
     require_sound(root, visualize.diagram(root, max_nodes=most), most)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(model=PARTS, calls=st.integers(1, 4), most=st.integers(1, 40), depth=st.none() | st.integers(0, 3))
 def test_any_calls_of_modules_fold(model: Part, calls: int, most: int, depth: int | None) -> None:
@@ -604,6 +605,7 @@ for name in ("moons", "moons, fused", "residual", "recurrent", "two results", "c
 """
 
 
+@pytest.mark.slow
 def test_same_bytes_in_every_process() -> None:
     command = [sys.executable, "-c", PRINTED.format(folder=os.path.dirname(__file__))]
     printed = {

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import doctest
+import importlib
 import inspect
 import io
+import pkgutil
 import re
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -15,8 +16,15 @@ import pytest
 
 import chainrule as cr
 
-ROOT = Path(__file__).parent.parent
-MODULES = [module for name, module in sorted(sys.modules.items()) if name.split(".")[0] == cr.__name__]
+ROOT = Path(__file__).parents[2]
+PACKAGES = (cr, cr.autograd, cr.nn, cr.visualize)
+NAMES = [
+    name
+    for package in PACKAGES
+    for _, name, _ in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+    if not name.endswith("__main__")  # runs the command line
+]
+MODULES = [*PACKAGES, *(importlib.import_module(name) for name in NAMES)]
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
@@ -25,7 +33,7 @@ def test_the_examples_in_docstrings_run(module: ModuleType) -> None:
 
 
 def test_there_are_modules_with_examples() -> None:
-    assert len(MODULES) > 15
+    assert len(MODULES) > 80
     assert sum(doctest.testmod(module, globs={}).attempted for module in MODULES) > 100
 
 

@@ -40,7 +40,11 @@ def test_every_row_has_samples_that_run_it(name: str) -> None:
     assert any(n.op is not None and n.op.name == name for graph in graphs for n in graph)
 
 
-PUBLIC = [n for n, f in vars(cr).items() if isfunction(f) and (f.__module__ == "chainrule" or ".ops." in f.__module__)]
+PUBLIC = [
+    n
+    for n, f in vars(cr).items()
+    if not n.startswith("_") and isfunction(f) and (f.__module__ == "chainrule" or ".ops." in f.__module__)
+]
 
 
 @pytest.mark.parametrize("name", PUBLIC)

@@ -1,6 +1,6 @@
 """Still pictures beyond the plain one: verdicts of a check, themes, legends, Graphviz's options, Mermaid and text.
 
-`python tests/test_stills.py` writes the golden files anew; look at the difference before you keep it.
+`python tests/visualize/test_stills.py` writes the golden files anew; look at the difference before you keep it.
 """
 
 from __future__ import annotations

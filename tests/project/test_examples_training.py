@@ -14,6 +14,8 @@ from scripts import example
 
 import chainrule as cr
 
+pytestmark = pytest.mark.slow
+
 # descents.py
 
 

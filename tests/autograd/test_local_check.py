@@ -89,6 +89,7 @@ WITHOUT_SLOPE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in table if name not in WITHOUT_SLOPE])
 def test_a_fault_in_any_rule_of_any_row_is_found_and_named(name: str) -> None:
     for fault, spoil in FAULTS.items():
@@ -138,6 +139,7 @@ def test_a_deep_network_is_right() -> None:
     assert cr.check(cr.mean(cr.square(layers[-1])), sample=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("name", ["matmul", "tanh"])
 def test_a_fault_deep_inside_a_network_is_named(name: str, fault: str) -> None:
@@ -160,6 +162,7 @@ def test_one_wrong_element_of_ten_thousand_is_found() -> None:
 SCALES = [1e-12, 1e-6, 1.0, 1e6, 1e12]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("of_result", SCALES)
 @pytest.mark.parametrize("of_argument", SCALES)
 def test_no_scale_hides_a_fault_or_makes_one(of_result: float, of_argument: float) -> None:

@@ -1,6 +1,6 @@
 """The notebook of the lecture runs from top to bottom and gives what is stored in it, which readers see on the web.
 
-python tests/test_notebook.py      # runs it and stores what it gives; look at what changed
+python tests/project/test_notebook.py      # runs it and stores what it gives; look at what changed
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 nbformat = pytest.importorskip("nbformat")
 nbclient = pytest.importorskip("nbclient")
 
-NOTEBOOK = Path(__file__).parent.parent / "examples" / "backprop_lecture.ipynb"
+NOTEBOOK = Path(__file__).parents[2] / "examples" / "backprop_lecture.ipynb"
 TIMEOUT = 120  # seconds for one cell, on a slow machine
 NUMBER = re.compile(r"[-+−]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 TEXTS = ("text/plain", "text/html", "text/latex")

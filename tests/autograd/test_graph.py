@@ -417,6 +417,7 @@ def test_only_a_leaf_can_be_given_new_data(make: Any) -> None:
 # Depth
 
 
+@pytest.mark.slow
 def test_a_chain_of_a_million_numbers() -> None:
     x = cr.Value(1.0)
     y = x
