@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import ast
-import subprocess
-import sys
 from collections.abc import Iterator
 from configparser import ConfigParser
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from scripts import printed_by
 
 import chainrule as cr
 
@@ -164,8 +163,7 @@ def test_what_people_type_is_there() -> None:
 
 def loaded_by(code: str) -> set[str]:
     """What is loaded in a fresh process after some code has run."""
-    code = f"{code}\nimport sys; print(*sys.modules)"
-    return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+    return set(printed_by(f"{code}\nimport sys; print(*sys.modules)").decode().split())
 
 
 def test_importing_chainrule_loads_little() -> None:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import random
-import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scripts import printed_by
 
 import chainrule as cr
 from chainrule import visualize
@@ -597,8 +597,7 @@ def test_folds_as_a_mermaid_flowchart() -> None:
     assert text.count("-->") == len(visualize.diagram(residual()).edges) + text.count("((")
 
 
-PRINTED = """\
-import sys; sys.path.insert(0, {folder!r})
+PRINTED = """
 import test_fold as t
 for name in ("moons", "moons, fused", "residual", "recurrent", "two results", "chain"):
     print(t.visualize.draw(t.GRAPHS[name]()).source)
@@ -607,12 +606,7 @@ for name in ("moons", "moons, fused", "residual", "recurrent", "two results", "c
 
 @pytest.mark.slow
 def test_same_bytes_in_every_process() -> None:
-    command = [sys.executable, "-c", PRINTED.format(folder=os.path.dirname(__file__))]
-    printed = {
-        subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True).stdout
-        for seed in ("1", "2")
-    }
-    assert len(printed) == 1
+    assert len({printed_by(PRINTED, Path(__file__).parent, seed) for seed in ("1", "2")}) == 1
 
 
 def samples(count: int) -> Any:

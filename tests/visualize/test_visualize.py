@@ -1,6 +1,6 @@
 """Drawings: the plain description, the DOT text byte for byte, and pictures made by the real programs.
 
-`python tests/visualize/test_visualize.py` writes the golden files anew; look at the difference before you keep it.
+`PYTHONPATH=tests python tests/visualize/test_visualize.py` writes the golden files anew; look at the difference before you keep it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from scripts import printed_by
 
 import chainrule as cr
 from chainrule import visualize
@@ -73,10 +74,11 @@ def test_dot_text_is_golden(name: str) -> None:
 
 @pytest.mark.parametrize("seed", ["1", "2"])
 def test_same_bytes_in_every_process(seed: str) -> None:
-    command = [sys.executable, __file__, "--print"]
-    printed = subprocess.run(
-        command, env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True
-    ).stdout
+    printed = printed_by(
+        "import test_visualize as t; [t.sys.stdout.buffer.write(f().source.encode()) for f in t.DRAWINGS.values()]",
+        Path(__file__).parent,
+        seed,
+    )
     assert printed == b"".join((GOLDEN / f"{name}.dot").read_bytes() for name in DRAWINGS)
 
 
@@ -471,7 +473,4 @@ def test_a_deep_graph_is_described_without_recursion() -> None:
 
 if __name__ == "__main__":
     for name, build in DRAWINGS.items():
-        if "--print" in sys.argv:
-            sys.stdout.buffer.write(build().source.encode())
-        else:
-            (GOLDEN / f"{name}.dot").write_text(build().source, encoding="utf-8", newline="")
+        (GOLDEN / f"{name}.dot").write_text(build().source, encoding="utf-8", newline="")
