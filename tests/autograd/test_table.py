@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from inspect import isfunction
 from itertools import product
@@ -118,27 +119,78 @@ def test_a_number_has_the_same_node_however_it_was_made(name: str, points: tuple
 
 
 View = Callable[[Any], Any]
-VIEWS: dict[str, tuple[View, View]] = {
+VIEWS: dict[str, tuple[View, View]] = {  # what is spread so, and laid in memory anew, is given back in another order
     "transposed": (lambda x: x.T, lambda x: cr.transpose(x)),
+    "moved axis": (lambda x: np.moveaxis(x, 0, -1), lambda x: cr.moveaxis(x, -1, 0)),
     "strided": (lambda x: np.repeat(x, 2, axis=-1), lambda x: x[..., ::2]),
     "reversed": (lambda x: x[::-1], lambda x: x[::-1]),
+    "reversed rows": (lambda x: x[..., ::-1], lambda x: cr.flip(x, -1)),
 }
 
 
+def on_other_memory(f: Callable[..., Any], back: View) -> Callable[..., Any]:
+    return lambda *xs: f(*[back(x) if x.shape else x for x in xs])
+
+
 @every
-def test_views_of_any_strides(name: str) -> None:
+@pytest.mark.parametrize("view", VIEWS)
+def test_views_of_any_strides(name: str, view: str) -> None:
     """The same results and gradients where the data lies in memory in another order."""
+    spread, back = VIEWS[view]
     for i, sample in enumerate(SAMPLES[name]):
         if not any(np.ndim(x) for x in sample.args):
             continue
         exact, expected = gradients(sample.f, sample.args)
-        for view, (spread, back) in VIEWS.items():
-            args = [spread(x).copy(order="K") if np.ndim(x) else x for x in sample.args]
-            y, found = gradients(lambda *xs, back=back: sample.f(*[back(x) if x.shape else x for x in xs]), args)
-            assert_allclose(y.data, exact.data, rtol=1e-13, atol=1e-14, err_msg=f"sample {i}, {view}")
-            for g, e in zip(found, expected, strict=True):
-                g = back(g) if np.ndim(g) else g
-                assert_allclose(g, e, rtol=1e-12, atol=1e-13, err_msg=f"sample {i}, {view}")
+        args = [np.array(spread(x), order="C") if np.ndim(x) else x for x in sample.args]
+        f = on_other_memory(sample.f, back)
+        y, found = gradients(f, args)
+        assert_allclose(y.data, exact.data, rtol=1e-13, atol=1e-14, err_msg=f"sample {i}")
+        for g, e in zip(found, expected, strict=True):
+            g = back(g) if np.ndim(g) else g
+            assert_allclose(g, e, rtol=1e-12, atol=1e-13, err_msg=f"sample {i}")
+
+
+@every
+def test_fortran_s_order(name: str) -> None:
+    """Second derivatives, forward mode and compiled code, too, are those of the same numbers in C's order."""
+    for i, sample in enumerate(SAMPLES[name]):
+        if not any(np.ndim(x) > 1 for x in sample.args):
+            continue
+        orders = [[np.array(x, order=order) if np.ndim(x) else x for x in sample.args] for order in ("C", "F")]
+        expected, found = (answers(sample.f, args) for args in orders)
+        for e, y in zip(expected, found, strict=True):
+            assert_allclose(y, e, rtol=1e-12, atol=1e-13, err_msg=f"sample {i}")
+
+
+def answers(f: Callable[..., Any], args: list[Any]) -> list[Any]:
+    """Value, gradient, products with the second derivative, tangents; value and gradient compiled."""
+    nodes = [node(x) for x in args]
+    y = f(*nodes)
+    seed = like(y.data, np.random.default_rng(0))
+    first = cr.gradients(y, nodes, seed=seed, create_graph=True)
+    total = cr.Value(0.0) + sum(cr.sum(g * g) for g in first)
+    found = [y.data, *[g.data for g in first], *cr.gradients(total, nodes)]
+    found.append(cr.jvp(f, args, [np.cos(np.arange(np.size(x))).reshape(np.shape(x)) for x in args])[1])
+    with contextlib.suppress(TypeError):  # what asks for numbers is not compiled
+        fast = cr.compile(f)(*nodes)
+        found += [fast.data, *cr.gradients(fast, nodes, seed=seed)]
+    return found
+
+
+@every
+def test_one_number_behind_all_elements_and_arrays_that_are_read_only(name: str) -> None:
+    for i, sample in enumerate(SAMPLES[name]):
+        if not any(np.ndim(x) for x in sample.args):
+            continue
+        spread = [np.broadcast_to(x[:1], x.shape) if np.ndim(x) else x for x in sample.args]
+        with np.errstate(all="ignore"):
+            exact, expected = gradients(sample.f, [np.array(x) if np.ndim(x) else x for x in spread])
+            given = [cr.broadcast_to(cr.Tensor(x[:1]), x.shape) if np.ndim(x) else cr.Value(x) for x in spread]
+            y = sample.f(*given)
+            found = cr.gradients(y, given, seed=like(y.data, np.random.default_rng(0)))
+        assert_allclose(y.data, exact.data, rtol=1e-12, atol=1e-13, err_msg=f"sample {i}")
+        for g, e in zip(found, expected, strict=True):
+            assert_allclose(g, e, rtol=1e-12, atol=1e-13, err_msg=f"sample {i}")
 
 
 SPECIAL = (0.0, -0.0, 1.0, -1.0, 0.5, 3.0, -8.0, 1000.0, -1000.0, 1e308, -1e308, 5e-324, np.inf, -np.inf, np.nan)
