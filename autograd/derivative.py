@@ -52,7 +52,7 @@ def gradients(output: Any, inputs: Any, seed: Any = None, create_graph: bool = F
     if output.op is UNRECORDED:
         raise constant_root("gradients", output)
     with enable_grad():
-        seed = seed_of(output, seed if create_graph or not isinstance(seed, Node) else seed._data)
+        seed = seed_of(output, seed if create_graph or not isinstance(seed, Node) else seed._raw)
         found = pull_back(output, wanted, seed, create_graph)
         results = [as_node(g) for g in found] if create_graph else found
     return results[0] if single else results
@@ -86,7 +86,7 @@ def apart(found: list[Any]) -> list[Any]:
 
 
 def zeros(x: Node) -> Any:
-    return 0.0 if isinstance(x, Value) else np.zeros_like(x._data)
+    return 0.0 if isinstance(x, Value) else np.zeros_like(x._raw)
 
 
 def as_node(g: Any) -> Node:
@@ -123,7 +123,7 @@ def rebuilt(tree: Any, parts: Iterator[Any]) -> Any:
 def variable(x: Any, name: str) -> Node:
     """A fresh variable for one argument: connected to it where it is a node itself."""
     if isinstance(x, Node):
-        node: Node = born(x._data, ALIAS, (x,), {})
+        node: Node = born(x._raw, ALIAS, (x,), {})
         return node
     if isinstance(x, np.generic):
         return Tensor(x)
@@ -185,7 +185,7 @@ class Traced:
     def answer(self, y: Any) -> Any:
         """A result as the caller may see it: a node only if it depends on a variable of theirs."""
         if isinstance(y, Node) and not self.live:
-            return y._data
+            return y._raw
         return y
 
     def pull_back(self, output: Any, seed: Any) -> list[Any]:
@@ -296,7 +296,7 @@ def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) 
             pairing = pairing + sum(mul(g, t))
         live = traced.live or any(isinstance(t, Node) for t in directions)
         pushed = pull_back(pairing, [probe], pairing.seed(), live)[0] if isinstance(pairing, Node) else zeros(y)
-    return traced.answer(y), pushed if live or not isinstance(pushed, Node) else pushed._data
+    return traced.answer(y), pushed if live or not isinstance(pushed, Node) else pushed._raw
 
 
 def jacobian(f: Callable[..., Any], argnums: int = 0) -> Callable[..., Any]:
@@ -334,7 +334,7 @@ def unit(y: Node, i: int) -> Any:
     """The cotangent that picks out element i."""
     if isinstance(y, Value):
         return 1.0
-    seed = np.zeros_like(y._data)
+    seed = np.zeros_like(y._raw)
     seed.flat[i] = 1.0
     return seed
 

@@ -27,9 +27,9 @@ ALWAYS = "always"  # of what an operation whose rules are exact returns: it fits
 class Node:
     """A variable: data, and the operation and arguments it was made from. `Value` and `Tensor` are its two kinds."""
 
-    __slots__ = ("__weakref__", "_data", "args", "birth", "call", "grad", "name", "op", "params")
+    __slots__ = ("__weakref__", "_raw", "args", "birth", "call", "grad", "name", "op", "params")
 
-    _data: Any
+    _raw: Any
     args: tuple[Any, ...]  # what the operation was given: nodes and plain data
     params: Mapping[str, Any]  # keyword arguments: how, not what
     op: Op | None  # None for a leaf
@@ -41,7 +41,7 @@ class Node:
     @property
     def inputs(self) -> tuple[Any, ...]:
         """What the operation was given, as plain data."""
-        return tuple([arg._data if isinstance(arg, Node) else arg for arg in self.args])
+        return tuple([arg._raw if isinstance(arg, Node) else arg for arg in self.args])
 
     @abstractmethod
     def fit(self, g: Any) -> Any:
@@ -59,7 +59,7 @@ class Node:
         """Start life as a variable that was made from nothing."""
         if name is not None and not isinstance(name, str):
             raise TypeError(f"name must be a string or None, got {name!r}")
-        self._data, self.name = data, name
+        self._raw, self.name = data, name
         self.op, self.args, self.params = None, (), NO_PARAMS
         self.grad = self.call = None
         self.birth = next_birth()
@@ -135,7 +135,7 @@ def cotangents(
             finished[node] = g
         op: Any = node.op
         args, birth = node.args, node.birth
-        y = node if create_graph else node._data
+        y = node if create_graph else node._raw
         if dead or op.alive is not None:
             pulled: Sequence[Any] = op.pull_shaded(node, g, y, dead, pending)
         else:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -40,12 +40,31 @@ def rounded(x: Any, decimals: int = 0) -> Any:
     return round(x, decimals) if decimals else e.rint(x)
 
 
+def product(a: Any, b: Any, out: None = None) -> Any:
+    """NumPy's spelling of `dot`, whose third argument is no bias."""
+    if out is not None:
+        raise TypeError("numpy.dot on a Value or Tensor: out= has no derivative; assign what is returned instead")
+    return linalg.dot(a, b)
+
+
+def float_power(a: Any, b: Any) -> Any:
+    """NumPy's power in double precision at least."""
+    return e.pow(doubled(a), doubled(b))
+
+
+def doubled(x: Any) -> Any:
+    dtype = np.result_type(x.dtype if hasattr(x, "dtype") else float, float)
+    if isinstance(x, Node):
+        return shape.astype(x, dtype) if getattr(x, "dtype", dtype) != dtype else x
+    return np.asarray(x, dtype=dtype) if np.ndim(x) else x
+
+
 def plain(x: Any) -> Any:
     """The data of a node, also inside lists and tuples; anything else as it is."""
     if isinstance(x, Node):
         if watched:
             tell_of_reading(x)
-        return x._data
+        return x._raw
     if type(x) in (list, tuple):
         return type(x)(plain(part) for part in x)
     return x
@@ -107,6 +126,17 @@ class Operators(Node):
             )
         return np.array(plain(self), dtype=dtype, copy=copy)
 
+    @property
+    def _data(self) -> NoReturn:
+        """numpy.ma takes its operands apart by this name, and would drop their gradients."""
+        raise TypeError(
+            f"numpy.ma would compute with {self!r} without a gradient, as a masked array's mask has none. Use x.filled(…), "
+            "or cr.where with the mask; or `.data` to compute without a gradient."
+        )
+
+    def __dir__(self) -> Iterable[str]:
+        return [name for name in super().__dir__() if name != "_data"]  # so that looking around raises nothing
+
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if method == "__call__" and not kwargs:
             if ufunc in UFUNCS:
@@ -128,7 +158,7 @@ class Operators(Node):
                     raise TypeError(f"numpy.{func.__name__} on a Value or Tensor: {error}") from error
                 raise
         if func in OF_SHAPE:
-            return func(*[x._data if isinstance(x, Node) else x for x in args], **kwargs)
+            return func(*[x._raw if isinstance(x, Node) else x for x in args], **kwargs)
         if func in QUESTIONS:
             return func(*plain(tuple(args)), **{key: plain(x) for key, x in kwargs.items()})
         raise TypeError(f"numpy.{func.__name__} {no_row({})}")
@@ -145,7 +175,7 @@ def no_row(kwargs: Mapping[str, Any]) -> str:
 
 ALIASES = {
     "add": e.add, "subtract": e.sub, "multiply": e.mul, "divide": e.div, "floor_divide": e.floordiv,
-    "remainder": e.mod, "power": e.pow, "float_power": e.pow, "negative": e.neg, "absolute": e.abs, "fabs": e.abs,
+    "remainder": e.mod, "power": e.pow, "float_power": float_power, "negative": e.neg, "absolute": e.abs, "fabs": e.abs,
     "positive": Operators.__pos__, "rint": e.rint, "matmul": linalg.matmul,
 }  # fmt: skip
 
@@ -169,10 +199,10 @@ FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
             "concatenate", "stack", "split", "flip", "roll", "pad", "tile", "repeat", "take", "take_along_axis",
             "diagonal", "diag", "tril", "triu", "sort",
         ],
-        linalg: ["dot", "inner", "outer", "tensordot", "einsum"],
+        linalg: ["inner", "outer", "tensordot", "einsum"],
     }.items()
     for name in names
-} | {np.linalg.norm: reduction.norm, np.amax: reduction.max, np.amin: reduction.min, np.round: rounded, np.around: rounded}  # fmt: skip
+} | {np.dot: product, np.linalg.norm: reduction.norm, np.amax: reduction.max, np.amin: reduction.min, np.round: rounded, np.around: rounded}  # fmt: skip
 
 # Functions that ask for shape and type only, and functions whose answer has no gradient: they may see the plain data.
 OF_SHAPE = {

@@ -102,7 +102,7 @@ class Op:
                 mask = under if mask is None else table["logical_or"](mask, under)
             shaded.append(d if mask is None else table["where"](mask, 0.0, d))
             if mask is not None:
-                mask = table["masked_throughout"](mask, shape=np.shape(arg._data))
+                mask = table["masked_throughout"](mask, shape=np.shape(arg._raw))
             if arg not in pending and not any(arg is other for other in met):
                 if mask is not None:
                     dead[arg] = mask
@@ -116,7 +116,7 @@ class Op:
 
 def shown(args: Sequence[Any], y: Any) -> Sequence[Any]:
     """The arguments as a rule is to see them: the nodes themselves if the result is shown as one, else their data."""
-    return args if isinstance(y, Node) else [arg._data if isinstance(arg, Node) else arg for arg in args]
+    return args if isinstance(y, Node) else [arg._raw if isinstance(arg, Node) else arg for arg in args]
 
 
 def same(g: Any, y: Any, *inputs: Any) -> Any:
@@ -139,7 +139,7 @@ def born(data: Any, op: Op, args: tuple[Any, ...], params: Mapping[str, Any]) ->
         if not recording.get():
             op, args = UNRECORDED, ()
     node = new(kind)
-    node._data = data
+    node._raw = data
     node.op = op
     node.args = args
     node.params = params
@@ -191,7 +191,7 @@ def unary(
         return for_number(x) if type(x) in NUMBERS else for_array(x)
 
     def pull(args: tuple[Any], g: Any, y: Any, params: Any) -> Sequence[Any]:
-        x = args[0] if isinstance(y, Node) else args[0]._data
+        x = args[0] if isinstance(y, Node) else args[0]._raw
         try:
             return (pull_x(g, y, x),)
         except ZeroDivisionError:
@@ -201,7 +201,7 @@ def unary(
 
     def function(x: Any, /) -> Any:
         if isinstance(x, Node):
-            raw = x._data
+            raw = x._raw
         else:
             raw = x = x if type(x) in NUMBERS else constant(x, name)
         try:
@@ -213,7 +213,7 @@ def unary(
         if suspended or type(data) is not float:
             return born(data, op, (x,), NO_PARAMS)
         node = new(kinds[float])  # what `born` does for a number; its call would cost 4 % of a scalar expression
-        node._data = data
+        node._raw = data
         node.op = op
         node.args = (x,)
         node.params = NO_PARAMS
@@ -247,8 +247,8 @@ def binary(
         a, b = args
         left, right = isinstance(a, Node), isinstance(b, Node)
         if not isinstance(y, Node):
-            a = a._data if left else a
-            b = b._data if right else b
+            a = a._raw if left else a
+            b = b._raw if right else b
         try:
             return pull_a(g, y, a, b) if left else None, pull_b(g, y, a, b) if right else None
         except ZeroDivisionError:
@@ -262,11 +262,11 @@ def binary(
 
     def function(a: Any, b: Any, /) -> Any:
         if isinstance(a, Node):
-            x = a._data
+            x = a._raw
         else:
             x = a = a if type(a) in NUMBERS else constant(a, name)
         if isinstance(b, Node):
-            y = b._data
+            y = b._raw
         else:
             y = b = b if type(b) in NUMBERS else constant(b, name)
         try:
@@ -278,7 +278,7 @@ def binary(
         if suspended or type(data) is not float:
             return born(data, op, (a, b), NO_PARAMS)
         node = new(kinds[float])  # as in `unary`
-        node._data = data
+        node._raw = data
         node.op = op
         node.args = (a, b)
         node.params = NO_PARAMS
@@ -329,7 +329,7 @@ def primitive(
         node = converted = False
         for arg in args:
             if isinstance(arg, Node):
-                inputs.append(arg._data)
+                inputs.append(arg._raw)
                 node = True
             else:
                 x = constant(arg, name)
@@ -398,7 +398,7 @@ def renewed(params: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def applied(op: Op, args: tuple[Any, ...], params: Mapping[str, Any]) -> Any:
     """An operation on nodes or plain data."""
-    data = computed(op, [arg._data if isinstance(arg, Node) else arg for arg in args], params)
+    data = computed(op, [arg._raw if isinstance(arg, Node) else arg for arg in args], params)
     return born(data, op, args, params) if any(isinstance(arg, Node) for arg in args) else data
 
 

@@ -65,7 +65,7 @@ class Recorder(Watcher):
 def named(node: Node) -> str:
     """A variable, short enough for a message."""
     name = f" {node.name!r}" if node.name else ""
-    shape = np.shape(node._data)
+    shape = np.shape(node._raw)
     return f"a {type(node).__name__}{name}" + (f" of shape {shape}" if shape else "")
 
 

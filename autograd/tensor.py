@@ -59,16 +59,16 @@ class Tensor(Operators):
         backward."""
         if watched:
             tell_of_reading(self)
-        array: NDArray[Any] = self._data
+        array: NDArray[Any] = self._raw
         return array
 
     @data.setter
     def data(self, data: ArrayLike) -> None:
         self.require_leaf("given new data")
-        array = data if data is self._data else as_array(data, self.dtype)
+        array = data if data is self._raw else as_array(data, self.dtype)
         if array.shape != self.shape:
             raise ValueError(f"data: a Tensor of shape {self.shape} cannot take data of shape {array.shape}")
-        self._data = array
+        self._raw = array
         self.touch()
 
     # fmt: off
@@ -82,12 +82,12 @@ class Tensor(Operators):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        s: tuple[int, ...] = self._data.shape
+        s: tuple[int, ...] = self._raw.shape
         return s
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        d: np.dtype[Any] = self._data.dtype
+        d: np.dtype[Any] = self._raw.dtype
         return d
 
     @property
@@ -96,7 +96,7 @@ class Tensor(Operators):
 
     @property
     def size(self) -> int:
-        return int(self._data.size)
+        return int(self._raw.size)
 
     @property
     def T(self) -> Tensor:
@@ -134,7 +134,7 @@ class Tensor(Operators):
         return copy
 
     def fit(self, g: Any) -> Any:
-        data = self._data
+        data = self._raw
         if type(g) is np.ndarray and g.shape == data.shape and g.dtype == data.dtype:
             return g
         if not hasattr(g, "shape") or not hasattr(g, "dtype"):
@@ -147,14 +147,14 @@ class Tensor(Operators):
 
     def seed(self, seed: Any = None) -> Any:
         if seed is None:
-            if isinstance(self._data, np.generic):
-                return type(self._data)(1)
-            if self._data.size != 1:
+            if isinstance(self._raw, np.generic):
+                return type(self._raw)(1)
+            if self._raw.size != 1:
                 raise ValueError(
                     f"backward from a Tensor of shape {self.shape} needs a seed of that shape "
                     "(the gradient of the final number with respect to it); or reduce it first, as with .sum()"
                 )
-            return np.ones_like(self._data)
+            return np.ones_like(self._raw)
         if isinstance(seed, Node):
             raise TypeError(f"backward: the seed must be plain data, got {describe(seed)}; use its .data")
         seed = np.array(constant(seed, "backward: the seed"), dtype=self.dtype)
@@ -192,7 +192,7 @@ class Tensor(Operators):
 
     def __repr__(self) -> str:
         prefix = "Tensor("
-        body = np.array2string(np.asarray(self._data), separator=", ", prefix=prefix)
+        body = np.array2string(np.asarray(self._raw), separator=", ", prefix=prefix)
         dtype = f", dtype={self.dtype}" if self.dtype != float else ""
         name = f", name={self.name!r}" if self.name is not None else ""
         empty = f", shape={self.shape}" if self.size == 0 else ""

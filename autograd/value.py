@@ -56,13 +56,13 @@ class Value(Operators):
         """The number. Assigning a new one is an update: a graph built on the old one will not be differentiated."""
         if watched:
             tell_of_reading(self)
-        number: float = self._data
+        number: float = self._raw
         return number
 
     @data.setter
     def data(self, data: float) -> None:
         self.require_leaf("given new data")
-        self._data = as_number(data)
+        self._raw = as_number(data)
         self.touch()
 
     @property
@@ -96,7 +96,7 @@ class Value(Operators):
 
     def __repr__(self) -> str:
         name = f", name={self.name!r}" if self.name is not None else ""
-        return f"Value({self._data!r}{name})"
+        return f"Value({self._raw!r}{name})"
 
     def __format__(self, spec: str) -> str:
         return format(self.data, spec) if spec else repr(self)

@@ -334,8 +334,8 @@ def dead_units(model: Module, *inputs: Any) -> DeadUnitsReport:
     layers = module_names(model)
     rows = []
     for node in reversed(ancestry(output)):
-        if node.op is not None and node.op.name == "relu" and np.ndim(node._data):
-            silent = np.all(np.asarray(node._data) == 0.0, axis=tuple(range(np.ndim(node._data) - 1)))
+        if node.op is not None and node.op.name == "relu" and np.ndim(node._raw):
+            silent = np.all(np.asarray(node._raw) == 0.0, axis=tuple(range(np.ndim(node._raw) - 1)))
             rows.append(DeadUnits(fed_by(node, names, layers), silent.size, tuple(np.flatnonzero(silent).tolist())))
     return DeadUnitsReport(tuple(rows))
 

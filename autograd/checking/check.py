@@ -355,9 +355,9 @@ class ByElement:
     def by_complex_step(self, node: Node, index: tuple[int, ...]) -> float:
         if self.graph is None or node not in self.graph.twins:
             return math.nan
-        v = np.zeros(np.shape(node._data))
+        v = np.zeros(np.shape(node._raw))
         v[index] = 1.0
-        return float(self.graph.probe({node: v}, float(np.asarray(node._data)[index]), True).by_complex_step()[0])
+        return float(self.graph.probe({node: v}, float(np.asarray(node._raw)[index]), True).by_complex_step()[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -397,7 +397,7 @@ def contracted(y: Any, seed: int) -> float:
 
 def chosen(nodes: Sequence[Node], sample: int | None, seed: int) -> list[Place]:
     """All elements, or so many at random, in order."""
-    shapes = [np.shape(node._data) for node in nodes]
+    shapes = [np.shape(node._raw) for node in nodes]
     ends = np.cumsum([math.prod(shape) for shape in shapes], dtype=int)
     count = int(ends[-1]) if nodes else 0
     picked = np.arange(count)

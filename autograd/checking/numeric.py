@@ -363,21 +363,21 @@ def substituted(nodes: Sequence[Node], data: Sequence[Array]) -> Iterator[None]:
 
     Their births stay as they are: what was computed from them before is still right after.
     """
-    own = [node._data for node in nodes]
+    own = [node._raw for node in nodes]
     try:
         for node, array in zip(nodes, data, strict=True):
-            node._data = float(array) if isinstance(node, Value) else array
+            node._raw = float(array) if isinstance(node, Value) else array
         note_change()
         yield
     finally:
         for node, original in zip(nodes, own, strict=True):
-            node._data = original
+            node._raw = original
         note_change()
 
 
 def variables(args: Any, name: str) -> list[Node]:
     """Fresh variables with the data of all numbers, arrays, Values and Tensors in the arguments."""
-    return [variable(x._data if isinstance(x, Node) else x, name) for x in leaves(args)]
+    return [variable(x._raw if isinstance(x, Node) else x, name) for x in leaves(args)]
 
 
 def variable(x: Any, name: str) -> Node:
@@ -390,12 +390,12 @@ def variable(x: Any, name: str) -> Node:
 
 def widened(nodes: Sequence[Node]) -> list[Array]:
     """Copies of the nodes' data as float64, on which the same function is computed with less rounding."""
-    return [np.array(node._data, dtype=np.float64) for node in nodes]
+    return [np.array(node._raw, dtype=np.float64) for node in nodes]
 
 
 def probe(f: Callable[[], float], node: Node, index: tuple[int, ...], eps: float = EPS, noise: float = 0.0) -> Probe:
     """`f()` as one element moves of a node that it uses, whose data is float64."""
-    here = np.array(node._data, dtype=np.float64)
+    here = np.array(node._raw, dtype=np.float64)
 
     def along(x: float) -> float:
         moved = here.copy()
@@ -440,7 +440,7 @@ def numeric_gradient(f: Callable[..., Any], *args: Any) -> Any:
 
 def gradient_of(f: Callable[[], float], node: Node, eps: float) -> Any:
     """The derivative with respect to every element of a node: a number for a Value, else an array."""
-    slopes = np.zeros(np.shape(node._data))
+    slopes = np.zeros(np.shape(node._raw))
     for index in np.ndindex(slopes.shape):
         slopes[index] = probe(f, node, index, eps).slopes().item().value
     return float(slopes) if isinstance(node, Value) else slopes
@@ -448,7 +448,7 @@ def gradient_of(f: Callable[[], float], node: Node, eps: float) -> Any:
 
 def data_of(y: Any, name: str) -> Any:
     """What a function returned, as a plain number or array."""
-    return constant(y._data if isinstance(y, Node) else y, f"{name}: the result of the function")
+    return constant(y._raw if isinstance(y, Node) else y, f"{name}: the result of the function")
 
 
 def single_number(y: Any) -> float:
@@ -463,5 +463,5 @@ def single_number(y: Any) -> float:
 
 def precision(y: Any) -> np.finfo[Any]:
     """What is known of the floating-point type of a result: float64 for numbers and integers."""
-    dtype = np.result_type(y._data if isinstance(y, Node) else y)
+    dtype = np.result_type(y._raw if isinstance(y, Node) else y)
     return np.finfo(dtype if dtype.kind == "f" and dtype.itemsize < 8 else float)

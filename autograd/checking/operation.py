@@ -82,7 +82,7 @@ def like(x: Any, data: Any) -> Any:
 def sharp(x: Any) -> Any:
     """An argument at float64: a variable of its own for a node."""
     if isinstance(x, Node):
-        return variable_like(x, np.array(x._data, dtype=float))
+        return variable_like(x, np.array(x._raw, dtype=float))
     return x.astype(float) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x
 
 
@@ -93,12 +93,12 @@ def variable_like(node: Node, data: Any) -> Node:
 def holding(node: Node, data: Any) -> Node:
     """A variable like a node with other data, of complex numbers too."""
     variable = variable_like(node, 0.0)
-    variable._data = data
+    variable._raw = data
     return variable
 
 
 def data_of(args: Sequence[Any]) -> tuple[Any, ...]:
-    return tuple([arg._data if isinstance(arg, Node) else arg for arg in args])
+    return tuple([arg._raw if isinstance(arg, Node) else arg for arg in args])
 
 
 def twin(node: Node, args: tuple[Any, ...]) -> Node:
@@ -119,7 +119,7 @@ def pulled(node: Node, weights: Array) -> dict[int, Any]:
     g = node.seed(weights)
     if isinstance(g, np.ndarray):
         g.flags.writeable = False  # other rules are given it too
-    found = fitted(node, g, node._data)
+    found = fitted(node, g, node._raw)
     return {i: None if d is None else np.asarray(d, dtype=float) for i, d in found.items()}
 
 
@@ -137,7 +137,7 @@ def shaken(root: Node, rng: np.random.Generator) -> Node:
         twins[node] = node
         if node.args:
             again = twin(node, tuple([twins.get(arg, arg) if isinstance(arg, Node) else arg for arg in node.args]))
-            again._data = like(again._data, again._data * (1.0 + EPS * rng.choice(SIXTEENTHS, np.shape(again._data))))
+            again._raw = like(again._raw, again._raw * (1.0 + EPS * rng.choice(SIXTEENTHS, np.shape(again._raw))))
             twins[node] = again
     return twins[root]
 
@@ -146,7 +146,7 @@ def rounding_in(root: Any, rng: np.random.Generator) -> Any:
     """How far rounding of all that it was computed from may have moved a result; 0 where that cannot be seen."""
     if not isinstance(root, Node):
         return 0.0
-    moved = [np.nan_to_num(np.abs(shaken(root, rng)._data - root._data), posinf=np.inf) for _ in range(SHAKEN)]
+    moved = [np.nan_to_num(np.abs(shaken(root, rng)._raw - root._raw), posinf=np.inf) for _ in range(SHAKEN)]
     return SLACK * np.max(moved, axis=0)
 
 
@@ -159,7 +159,7 @@ def of_node(node: Node) -> Operation:
         tuple([i for i, arg in enumerate(result.args) if isinstance(arg, Node)]),
         lambda xs: computed(op, xs, renewed(node.params)),
         lambda weights: pulled(result, weights),
-        np.shape(result._data),
+        np.shape(result._raw),
         float(precision(result).eps),
         op.elementwise,
         lambda weights: fitted(result, variable_like(result, weights), result),
@@ -171,7 +171,7 @@ def of_rule(node: Node, place: int, cotangent: Array) -> Operation | None:
     op: Any = node.op
     result = sharp_twin(node)
     args = result.args
-    if np.asarray(result._data).dtype != np.float64:
+    if np.asarray(result._raw).dtype != np.float64:
         return None
     g = variable_like(result, cotangent)
     d = op.pull(args, g, result, result.params)[place]
@@ -181,7 +181,7 @@ def of_rule(node: Node, place: int, cotangent: Array) -> Operation | None:
     def forward(inputs: Sequence[Any]) -> Any:
         g_data, *xs = inputs
         params = renewed(node.params)
-        y = like(result._data, computed(op, xs, params))
+        y = like(result._raw, computed(op, xs, params))
         moved = tuple([holding(arg, x) if isinstance(arg, Node) else arg for arg, x in zip(args, xs)])  # noqa: B905
         return op.pull(moved, g_data, y, params)[place]
 
@@ -197,10 +197,10 @@ def of_rule(node: Node, place: int, cotangent: Array) -> Operation | None:
         return {i: found.get(x) for i, x in enumerate((g, *args)) if isinstance(x, Node)}
 
     inside = d if isinstance(d, Node) else None
-    shape = np.shape(d._data if isinstance(d, Node) else d)
+    shape = np.shape(d._raw if isinstance(d, Node) else d)
     places = (0, *[i + 1 for i, arg in enumerate(args) if isinstance(arg, Node)])
-    elementwise = op.elementwise and shape == np.shape(result._data)
-    return Operation((g._data, *data_of(args)), places, forward, pull, shape, EPS, elementwise, traced, inside)
+    elementwise = op.elementwise and shape == np.shape(result._raw)
+    return Operation((g._raw, *data_of(args)), places, forward, pull, shape, EPS, elementwise, traced, inside)
 
 
 def kind_of(node: Node) -> Hashable:
@@ -208,7 +208,7 @@ def kind_of(node: Node) -> Hashable:
     op = node.op
     if op is None or not (op.exact and op.elementwise) or node.params:
         return None
-    if any(type(x) not in NUMBERS for x in (node._data, *node.inputs)):
+    if any(type(x) not in NUMBERS for x in (node._raw, *node.inputs)):
         return None
     return op.forward, op.pull, tuple([isinstance(arg, Node) for arg in node.args])
 
@@ -227,4 +227,4 @@ def stacked(nodes: Sequence[Node]) -> Operation:
 def numbers_pulled(node: Node, g: float) -> list[float]:
     """What the rules make of a cotangent on numbers, for each argument."""
     op: Any = node.op
-    return [0.0 if d is None else float(d) for d in op.pull(node.args, g, node._data, node.params)]
+    return [0.0 if d is None else float(d) for d in op.pull(node.args, g, node._raw, node.params)]

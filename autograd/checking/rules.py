@@ -72,7 +72,7 @@ def checked(
     for found in Trial(of_node(node), row, inputs, dead, sample, rng).rows(g):
         yield at_own_precision(node, found, rng)
     for place in inputs if order == 2 else ():
-        rule = of_rule(node, place, rng.choice(SIXTEENTHS, np.shape(node._data)))
+        rule = of_rule(node, place, rng.choice(SIXTEENTHS, np.shape(node._raw)))
         if rule is not None:
             shifted = {0: "g", **{i + 1: name for i, name in inputs.items()}}
             about = replace(row, order=2, note=f"the rule of argument {place}, differentiated")
@@ -119,7 +119,7 @@ def stale(node: Node) -> str:
         return f"{changed[0].name or 'an argument'} was given new data after this was computed from it"
     op: Any = node.op
     once, again = (np.asarray(computed(op, node.inputs, renewed(node.params))) for _ in range(2))
-    recorded = np.asarray(node._data)
+    recorded = np.asarray(node._raw)
     if not np.array_equal(once, again, equal_nan=True) or same_numbers(once, recorded, float(precision(node).eps)):
         return ""
     return "computed again, it is not what was recorded: data was written to in place"
@@ -139,14 +139,14 @@ def at_own_precision(node: Node, row: Row, rng: np.random.Generator) -> Row:
     if row.verdict not in ACCEPTED or row.argument is None:
         return row
     arg: Any = node.args[row.argument]
-    if any(np.asarray(x._data).dtype.kind != "f" for x in (arg, node)):
+    if any(np.asarray(x._raw).dtype.kind != "f" for x in (arg, node)):
         return row
-    weights = rng.choice(SIXTEENTHS, np.shape(node._data))
+    weights = rng.choice(SIXTEENTHS, np.shape(node._raw))
     mine, exact = (pulled(x, weights)[row.argument] for x in (node, sharp_twin(node)))
     if mine is None or np.array_equal(mine, exact, equal_nan=True):
         return row
     if not np.array_equal(np.isfinite(mine), np.isfinite(exact)):
-        return replace(row, verdict=NOT_FINITE, note=f"in {np.asarray(node._data).dtype}, not in float64")
+        return replace(row, verdict=NOT_FINITE, note=f"in {np.asarray(node._raw).dtype}, not in float64")
     coarse = max((precision(x) for x in (node, arg)), key=lambda info: float(info.eps))
     rounded = [pulled(jittered(node, float(coarse.eps), rng), weights)[row.argument] for _ in range(RANDOM)]
     lost = math.sqrt(coarse.eps) * largest(exact) + float(coarse.tiny) + max(largest(x - exact) for x in rounded)
@@ -161,7 +161,7 @@ def jittered(node: Node, eps: float, rng: np.random.Generator) -> Node:
     result = sharp_twin(node)
     for x in (result, *result.args):
         if isinstance(x, Node):
-            x._data = like(x._data, x._data * (1.0 + eps * rng.choice(SIXTEENTHS, np.shape(x._data))))
+            x._raw = like(x._raw, x._raw * (1.0 + eps * rng.choice(SIXTEENTHS, np.shape(x._raw))))
     return result
 
 

@@ -47,10 +47,10 @@ class Whole:
             args = tuple([self.twins[arg] if isinstance(arg, Node) else sharp(arg) for arg in node.args])
             self.twins[node] = twin(node, args) if args else sharp(node)
             if aside and node.op is None:
-                self.twins[node]._data = moved_aside(self.twins[node]._data, self.rng)
+                self.twins[node]._raw = moved_aside(self.twins[node]._raw, self.rng)
         self.leaves = [node for node in self.nodes if node.op is None]
         self.root = self.twins[original]
-        self.weights = weights_of(np.shape(self.root._data), seed)
+        self.weights = weights_of(np.shape(self.root._raw), seed)
         self.asked: frozenset[Node] = frozenset()
         self.found: list[Node] = []
         self.trouble = ""
@@ -72,13 +72,13 @@ class Whole:
         downstream = self.downstream(frozenset(twins))
 
         def at(t: Any) -> Any:
-            return self.value({x: like(x._data, x._data + t[0] * v_x) for x, v_x in twins.items()}, downstream)
+            return self.value({x: like(x._raw, x._raw + t[0] * v_x) for x, v_x in twins.items()}, downstream)
 
         return Probe(np.array([x]), at, float(precision(self.root).eps), self.noise, alone)
 
     def along(self, group: Sequence[Node], own: dict[Node, Any] | None, row: Row) -> Row:
         """The derivative along one direction of some variables, and if `own` is given, by the original graph too."""
-        xs = {i: np.asarray(self.twins[node]._data) for i, node in enumerate(group)}
+        xs = {i: np.asarray(self.twins[node]._raw) for i, node in enumerate(group)}
         v, x = next(directions(xs, self.rng, kinds=(True,)))
         if alone := len(group) == 1 and xs[0].ndim == 0:
             v, x = {0: np.ones(())}, float(xs[0])
@@ -86,7 +86,7 @@ class Whole:
 
     def element(self, node: Node, index: tuple[int, ...], own: dict[Node, Any] | None, row: Row) -> Row:
         """The derivative by one element of a variable."""
-        x = np.asarray(self.twins[node]._data)
+        x = np.asarray(self.twins[node]._raw)
         v = np.zeros(x.shape)
         v[index] = 1.0
         return replace(self.compared({node: v}, float(x[index]), True, own, row), index=index)
@@ -137,12 +137,12 @@ class Whole:
         """The result where some variables hold other data; NaN outside the domain."""
         for node in downstream:
             op: Any = node.op
-            inputs = [data.get(x, x._data) if isinstance(x, Node) else x for x in node.args]
+            inputs = [data.get(x, x._raw) if isinstance(x, Node) else x for x in node.args]
             try:
                 data[node] = computed(op, inputs, renewed(node.params))
             except CALLED_OFF:
                 return np.array([math.nan])
-        return np.array([np.sum(data.get(self.root, self.root._data) * self.weights)])
+        return np.array([np.sum(data.get(self.root, self.root._raw) * self.weights)])
 
 
 def end_to_end(
@@ -227,8 +227,8 @@ def weights_of(shape: tuple[int, ...], seed: int) -> Any:
 
 def rounding_effect(node: Node, g: Any) -> float:
     """How far rounding of one intermediate result may have moved the value."""
-    if type(g) is float and type(node._data) is float:
-        effect = abs(g * node._data)
+    if type(g) is float and type(node._raw) is float:
+        effect = abs(g * node._raw)
         return EPS * effect if math.isfinite(effect) else 0.0
-    effects = np.nan_to_num(g * node._data, nan=0.0, posinf=0.0, neginf=0.0)  # g is 0 in a branch not taken, so 0 * inf
+    effects = np.nan_to_num(g * node._raw, nan=0.0, posinf=0.0, neginf=0.0)  # g is 0 in a branch not taken, so 0 * inf
     return float(precision(node).eps) * float(norm(effects))

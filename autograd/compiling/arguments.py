@@ -48,7 +48,7 @@ class Arguments:
                 self.take_other(x)
 
     def take_node(self, x: Node) -> None:
-        data = x._data
+        data = x._raw
         self.parts.append(x)
         if type(data) is float:
             self.key.append(Node)

@@ -72,7 +72,7 @@ def program_of(name: str, inputs: Sequence[Node], outputs: Sequence[Any]) -> Pro
     """The operations that lead from the inputs to the outputs, oldest first. What depends on no input is a constant."""
     places = {node: Place(i) for i, node in enumerate(inputs)}
     steps: list[Step] = []
-    kinds = [kind_of(node._data) for node in inputs]
+    kinds = [kind_of(node._raw) for node in inputs]
     nodes = [x for x in outputs if isinstance(x, Node)]
     for node in reversed(ancestry(*nodes)):
         if node in places or (node.op is not None and not node.args):
@@ -84,12 +84,12 @@ def program_of(name: str, inputs: Sequence[Node], outputs: Sequence[Any]) -> Pro
             )
         steps.append(Step(node.op, tuple([part(arg, places) for arg in node.args]), renewed(node.params)))
         places[node] = Place(len(kinds))
-        kinds.append(kind_of(node._data))
+        kinds.append(kind_of(node._raw))
     return Program(len(inputs), tuple(steps), tuple([part(x, places) for x in outputs]), tuple(kinds))
 
 
 def part(x: Any, places: Mapping[Node, Place]) -> Part:
-    return places.get(x, x._data) if isinstance(x, Node) else x
+    return places.get(x, x._raw) if isinstance(x, Node) else x
 
 
 def kind_of(data: Any) -> Kind:

@@ -49,7 +49,7 @@ class Recording:
     def run(self, parts: list[Any]) -> Any:
         """What the function returns for other parts of the same kind."""
         args = (*parts, *self.parameters)
-        found = self.code.forward(*[x._data if isinstance(x, Node) else x for x in args])
+        found = self.code.forward(*[x._raw if isinstance(x, Node) else x for x in args])
         if not self.nodes:
             return rebuilt(self.tree, iter(apart(list(found))))
         outputs, saved = found
@@ -57,7 +57,7 @@ class Recording:
         for place, op in self.nodes:
             # As `born` makes it, which would have to find out what a NumPy number becomes.
             node = new(self.kinds[place])
-            node._data, node.params = outputs[place], params
+            node._raw, node.params = outputs[place], params
             node.op, node.args = (UNRECORDED, ()) if suspended and not recording.get() else (op, args)
             node.grad = node.name = node.call = None
             node.birth = next_birth()
@@ -121,7 +121,7 @@ class Passes:
     def pull(self, args: Sequence[Any], g: Any, y: Any, params: Mapping[str, Any]) -> Sequence[Any]:
         if isinstance(y, Node):
             return replay(self.program, [*args, g])[1:]
-        inputs = [x._data if isinstance(x, Node) else x for x in args]
+        inputs = [x._raw if isinstance(x, Node) else x for x in args]
         try:
             found: Sequence[Any] = self.backward(g, *inputs, *params["_kept"]["saved"])
         except FAILURES:  # numbers that overflow: by IEEE 754, step by step
@@ -186,7 +186,7 @@ def ones_like(data: Any) -> Any:
 
 
 def raw(x: Any) -> Any:
-    return x._data if isinstance(x, Node) else x
+    return x._raw if isinstance(x, Node) else x
 
 
 def locked(x: Any) -> Any:

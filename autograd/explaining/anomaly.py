@@ -146,15 +146,15 @@ def made_backward(node: Node, g: Any, arg: Node, total: Any) -> AnomalyError:
         about = f"for argument {position + 1}"
     lines = [what, f"{about} of {len(node.args)}", called(node), *given(node, plain(total))]
     place = place_of(op, plain(total))
-    for name, data in ("result", node._data), ("cotangent", plain(g)):
-        lines.append(f"{name}: {shown(data, place, np.shape(node._data))}")
+    for name, data in ("result", node._raw), ("cotangent", plain(g)):
+        lines.append(f"{name}: {shown(data, place, np.shape(node._raw))}")
     return AnomalyError("\n  ".join(lines), node, True, position, line_of(node))
 
 
 def culprit(node: Node, g: Any, arg: Node) -> int | None:
     """The position of `arg` whose rule made a bad cotangent; None if each rule did well and their sum did not."""
     op: Any = node.op
-    pulled = op.pull(node.args, g, node if isinstance(g, Node) else node._data, node.params)
+    pulled = op.pull(node.args, g, node if isinstance(g, Node) else node._raw, node.params)
     bad = (i for i, (x, d) in enumerate(zip(node.args, pulled, strict=True)) if x is arg and not finite(plain(d)))
     return next(bad, None)
 
@@ -168,7 +168,7 @@ def called(node: Node) -> str:
 def given(node: Node, bad: Any) -> list[str]:
     """What the operation was made from, one line an argument; of arrays, where the bad element is, if that is known."""
     op: Any = node.op
-    place = place_of(op, bad) if np.shape(bad) == np.shape(node._data) else None
+    place = place_of(op, bad) if np.shape(bad) == np.shape(node._raw) else None
     lines = []
     for i, arg in enumerate(node.args[:SHOWN], start=1):
         name = f" {arg.name}" if isinstance(arg, Node) and arg.name else ""
@@ -209,7 +209,7 @@ def shown(data: Any, place: tuple[int, ...] | None, shape: tuple[int, ...]) -> s
 
 
 def plain(x: Any) -> Any:
-    return x._data if isinstance(x, Node) else x
+    return x._raw if isinstance(x, Node) else x
 
 
 def finite(x: Any) -> bool:

@@ -288,7 +288,7 @@ def in_dict(arg: Any, copies: Mapping[Node, Node]) -> bool:
 def copied(node: Node, leaf: bool = False, name: str | None = None) -> Node:
     """A node of the same data and birth; as a leaf it was made from nothing."""
     copy = new(type(node))
-    copy._data, copy.birth, copy.name, copy.grad = node._data, node.birth, name, None
+    copy._raw, copy.birth, copy.name, copy.grad = node._raw, node.birth, name, None
     copy.op, copy.args, copy.params = (None, (), NO_PARAMS) if leaf else (node.op, node.args, node.params)
     return copy
 
@@ -390,7 +390,7 @@ class Writing:
     def derivative(self, notation: Notation) -> str | None:
         """The derivative by the argument alone: the rule, shown the cotangent 1; None where that is a matrix."""
         op: Any = self.result.op
-        if op.elementwise or size(self.result._data) == 1 == size(self.args[self.position]._data):
+        if op.elementwise or size(self.result._raw) == 1 == size(self.args[self.position]._raw):
             return self.recorded(1.0, notation, fit=False)
         return None
 
@@ -424,7 +424,7 @@ class Writing:
 
     def values(self) -> dict[str, Amount]:
         """What the names in the formulas stand for."""
-        return {x.name or "": amount(x._data) for x in (*self.args, self.y) if isinstance(x, Node)}
+        return {x.name or "": amount(x._raw) for x in (*self.args, self.y) if isinstance(x, Node)}
 
 
 def named(array: Any, name: str) -> Node:
@@ -439,10 +439,10 @@ def slope_of(result: Node, position: int) -> float | None:
     """The derivative of a number by a number."""
     arg = result.args[position]
     op: Any = result.op
-    if size(result._data) != 1 or size(arg._data) != 1:
+    if size(result._raw) != 1 or size(arg._raw) != 1:
         return None
     with np.errstate(all="ignore"):
-        d = op.pull(result.args, result.seed(), result._data, result.params)[position]
+        d = op.pull(result.args, result.seed(), result._raw, result.params)[position]
     return None if d is None else float(np.sum(arg.fit(d)))
 
 

@@ -176,7 +176,7 @@ def operation(node: Node, parts: list[Written], notation: Notation) -> Written:
     if name == "mul" and parts[0][0] == f"{notation.minus}1":
         name, parts = "neg", parts[1:]
     template = notation.templates.get(name)
-    if template is None or (name == "transpose" and np.ndim(node._data) != 2):
+    if template is None or (name == "transpose" and np.ndim(node._raw) != 2):
         arguments = [text for text, _ in parts] + [notation_of_params(k, v, notation) for k, v in kept(node.params)]
         return notation.call(name, arguments), ATOM
     tight, pattern, needs = template
@@ -212,7 +212,7 @@ def after_plus(written: Written, notation: Notation) -> str:
 
 def simplified(name: str, parts: list[Written], args: tuple[Any, ...]) -> Written | None:
     """What is left where an operation, a 1 or a 0 has no effect."""
-    if name == "item" or (name == "sum" and np.ndim(args[0]._data if isinstance(args[0], Node) else args[0]) == 0):
+    if name == "item" or (name == "sum" and np.ndim(args[0]._raw if isinstance(args[0], Node) else args[0]) == 0):
         return parts[0]
     texts = [None if isinstance(arg, Node) else text for (text, _), arg in zip(parts, args, strict=True)]
     if name == "mul" and "1" in texts:

@@ -8,7 +8,7 @@ Conventions where the textbook derivative does not exist or has no single value:
     maximum, minimum: a tie shares the gradient evenly         clip: a border still belongs to the inside
     where:  the branch not taken gets nothing, even where its own derivative is infinite, as far as the branch is made
             of element-wise operations
-    x ** n: d/dx is 0 at n = 0; d/dn is 0 at x = 0             hypot: 0 at (0, 0)
+    x ** n: d/dx is 0 at n = 0; d/dn is 0 at x = 0             hypot, arctan2: 0 at (0, 0)
 
 The conventions are those of first derivatives; at such a point a second derivative is that of the convention, no more.
 """
@@ -112,6 +112,13 @@ def masked_throughout_of(mask: Any, shape: tuple[int, ...]) -> Any:
     return np.reshape(np.all(mask, axis=axes), shape)
 
 
+def turn(a: Any, b: Any) -> Any:
+    """a / (a² + b²), without overflow: how fast a point of these coordinates turns around the origin."""
+    distance = hypot(a, b)
+    distance = distance + is_zero(distance)
+    return a / distance / distance
+
+
 def zero(g: Any, y: Any, *inputs: Any, **params: Any) -> Any:
     """The rule of what is constant almost everywhere."""
     return zeros_like(g)
@@ -120,6 +127,7 @@ def zero(g: Any, y: Any, *inputs: Any, **params: Any) -> Any:
 # A mask is a row, not a comparison inside a rule: wherever a rule is replayed on other data, it is computed anew.
 cos: Unary
 cosh: Unary
+is_zero: Unary
 hypot: Binary
 pow: Binary
 
@@ -192,7 +200,7 @@ mod        = binary("mod",       operator.mod,         lambda g, y, a, b: g,    
 maximum    = binary("maximum",   (lambda a, b: a if a >= b or a != a else b, np.maximum), lambda g, y, a, b: g * share(a, b), lambda g, y, a, b: g * share(b, a), "The larger of a and b.", symbol="max")
 minimum    = binary("minimum",   (lambda a, b: a if a <= b or a != a else b, np.minimum), lambda g, y, a, b: g * share(b, a), lambda g, y, a, b: g * share(a, b), "The smaller of a and b.", symbol="min")
 hypot      = binary("hypot",     (math.hypot, np.hypot),       lambda g, y, a, b: g * (a / (y + is_zero(y))), lambda g, y, a, b: g * (b / (y + is_zero(y))), "sqrt(a² + b²), without overflow.")
-arctan2    = binary("arctan2",   (math.atan2, np.arctan2), lambda g, y, a, b: g * (b / hypot(a, b) / hypot(a, b)), lambda g, y, a, b: -g * (a / hypot(a, b) / hypot(a, b)), "The angle of the point (b, a), in radians.")
+arctan2    = binary("arctan2",   (math.atan2, np.arctan2), lambda g, y, a, b: g * turn(b, a), lambda g, y, a, b: -g * turn(a, b), "The angle of the point (b, a), in radians.")
 logaddexp  = binary("logaddexp", (logaddexp_of, np.logaddexp), lambda g, y, a, b: g * sigmoid(a - b), lambda g, y, a, b: g * sigmoid(b - a), "log(exp(a) + exp(b)), without overflow.")
 pow        = binary("pow",       (math.pow, operator.pow), lambda g, y, a, b: g * b * pow(a, less_one(a, b)), lambda g, y, a, b: g * y * log(a + is_zero(a)), "a ** b.", symbol="**")
 

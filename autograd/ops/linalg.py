@@ -69,7 +69,9 @@ def parsed(subscripts: str) -> tuple[list[str], str]:
     return left.split(","), out
 
 
-def linear_of(x: Any, weight: Any, bias: Any) -> Any:
+def linear_of(x: Any, weight: Any, bias: Any = None) -> Any:
+    if bias is None:
+        raise TypeError("a bias is missing; the product without one is x @ weight.T")
     if getattr(weight, "ndim", 0) != 2:
         raise ValueError(f"weight must be a matrix of shape (n_out, n_in), got shape {shape_of(weight)}")
     if getattr(x, "ndim", 0) == 0:

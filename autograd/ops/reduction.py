@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ..primitive import Row, primitive
-from .elementwise import abs, exp, is_zero, pow, where
+from .elementwise import abs, equal, exp, is_zero, pow, where
 from .shape import broadcast_to, diagonal, flip, moveaxis, ravel, reshape, roll, shape_of
 
 Axis: TypeAlias = int | tuple[int, ...] | None
@@ -121,7 +121,9 @@ def var_rule(g: Any, y: Any, x: Any, axis: Axis, keepdims: bool, ddof: float) ->
 
 
 def std_rule(g: Any, y: Any, x: Any, axis: Axis, keepdims: bool, ddof: float) -> Any:
-    return var_rule(g / (y + is_zero(y)), y, x, axis, keepdims, ddof) * 0.5
+    constant = equal(max_(x, axis=axis, keepdims=keepdims), min_(x, axis=axis, keepdims=keepdims))
+    slope = where(constant, 0.0, g / (y + is_zero(y)))  # where rounding leaves of equal elements a y that is not 0
+    return var_rule(slope, y, x, axis, keepdims, ddof) * 0.5
 
 
 def inverse(n: float) -> float:
@@ -129,6 +131,8 @@ def inverse(n: float) -> float:
 
 
 cumsum_: Row
+max_: Row
+min_: Row
 softmax_: Row
 ties: Row
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..graph import Node
-from ..plain import NUMBERS
+from ..plain import NUMBERS, describe
 from ..primitive import Row, primitive, same, shown
 
 
@@ -61,7 +61,7 @@ def scatter_of(x: Any, index: Any, shape: tuple[int, ...]) -> Any:
 
 def holds_integers(x: Any) -> bool:
     """Whether this is a variable of integers: there are such only where a function is recorded."""
-    return isinstance(x, Node) and isinstance(x._data, np.ndarray) and x._data.dtype.kind in "iu"
+    return isinstance(x, Node) and isinstance(x._raw, np.ndarray) and x._raw.dtype.kind in "iu"
 
 
 HERE = type("Here", (), {"__repr__": lambda self: "HERE"})()  # in an index: what is an argument of its own comes here
@@ -164,10 +164,11 @@ def ravel(x: Any) -> Any:
     return reshape(x, (-1,))
 
 
-def transpose(x: Any, axes: Sequence[int] | None = None) -> Any:
+def transpose(x: Any, axes: int | Sequence[int] | None = None) -> Any:
     """The axes in another order, by default reversed."""
     n = ndim_of(x)
-    return transpose_(x, axes=tuple(range(n)[::-1] if axes is None else [normalized(a, n, "transpose") for a in axes]))
+    order = range(n)[::-1] if axes is None else [normalized(a, n, "transpose") for a in several(axes)]
+    return transpose_(x, axes=tuple(order))
 
 
 def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
@@ -281,8 +282,11 @@ def tile(x: Any, reps: int | Sequence[int]) -> Any:
 
 def repeat(x: Any, repeats: int | Sequence[int], axis: int | None = None) -> Any:
     """Each element repeated in place; `repeats` is one number or one for each position along `axis`."""
-    if axis is None:
+    if isinstance(repeats, Node) or np.asarray(repeats).dtype.kind not in "iub":
+        raise TypeError(f"repeat: repeats must be integers, got {describe(repeats)}")
+    if axis is None or (axis in (0, -1) and shape_of(x) == ()):  # NumPy takes a number for a line of one
         x, axis = ravel(x), 0
+    axis = normalized(axis, ndim_of(x), "repeat")
     return take(x, np.repeat(np.arange(shape_of(x)[axis]), repeats), axis)
 
 

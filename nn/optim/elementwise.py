@@ -57,7 +57,7 @@ class Elementwise(Optimizer):
         self.require_known_groups()
         for p in self.moved:  # all are looked at before anything moves
             g = p.grad
-            if type(g) is not np.ndarray or type(p) is not Tensor or g.shape != p._data.shape:
+            if type(g) is not np.ndarray or type(p) is not Tensor or g.shape != p._raw.shape:
                 require_fit(p)
         try:
             for group, memories in zip(self.param_groups, self.memories, strict=True):
@@ -67,7 +67,7 @@ class Elementwise(Optimizer):
                         memory.remember(slots)
                 at_step: AtStep = {}
                 for memory in memories:
-                    if not memory.is_small or type(memory.tensor._data) is not np.ndarray:
+                    if not memory.is_small or type(memory.tensor._raw) is not np.ndarray:
                         memory.advance(self, group, at_step)
                         continue
                     tensor, steps = memory.tensor, memory.steps  # in a step of a small network every call counts
@@ -76,7 +76,7 @@ class Elementwise(Optimizer):
                         steps[0] = t = steps[0] + 1
                         c = at_step.get(t) or at_step.setdefault(t, self.coefficients(group, t))
                         a, b = memory.scratch or memory.work_in(self)
-                        self.update(tensor._data, g, memory.arrays, a, b, c)
+                        self.update(tensor._raw, g, memory.arrays, a, b, c)
                         tensor.birth = next_birth()
         finally:
             note_change()
@@ -162,11 +162,11 @@ class OfTensor(Memory):
     def __init__(self, tensor: Tensor, slots: Slots) -> None:
         self.tensor, self.parameters = tensor, [tensor]
         self.scratch: tuple[Array, Array] | None = None
-        self.is_small = isinstance(tensor._data, np.ndarray) and tensor._data.size <= BLOCK
+        self.is_small = isinstance(tensor._raw, np.ndarray) and tensor._raw.size <= BLOCK
         super().__init__(slots)
 
     def filled(self, number: float) -> Any:
-        data = self.tensor._data
+        data = self.tensor._raw
         return np.full_like(np.empty(data.shape, data.dtype) if isinstance(data, np.ndarray) else data, number)
 
     def own(self, i: int, array: Any) -> Any:
@@ -174,7 +174,7 @@ class OfTensor(Memory):
 
     def advance(self, rule: Elementwise, group: Group, at_step: AtStep) -> None:
         tensor = self.tensor
-        data, g = tensor._data, tensor.grad
+        data, g = tensor._raw, tensor.grad
         if g is None:
             return
         self.steps[0] = t = self.steps[0] + 1
@@ -193,7 +193,7 @@ class OfTensor(Memory):
         tensor.birth = next_birth()
 
     def work_in(self, rule: Elementwise) -> tuple[Array, Array]:
-        self.scratch = rule.scratch_for(self.tensor._data)
+        self.scratch = rule.scratch_for(self.tensor._raw)
         return self.scratch
 
 
@@ -222,13 +222,13 @@ class OfValues(Memory):
         for t, rows in moving.items():
             c = at_step.get(t) or at_step.setdefault(t, rule.coefficients(group, t))
             values = [self.parameters[i] for i in rows]
-            p, g = np.array([value._data for value in values]), np.array([float(value.grad) for value in values])
+            p, g = np.array([value._raw for value in values]), np.array([float(value.grad) for value in values])
             state = [x[rows] for x in self.arrays]
             rule.update(p, g, state, np.empty_like(p), np.empty_like(p), c)
             for x, moved in zip(self.arrays, state, strict=True):
                 x[rows] = moved
             for value, number in zip(values, p.tolist(), strict=True):
-                value._data, value.birth = number, next_birth()
+                value._raw, value.birth = number, next_birth()
 
 
 def require_fit(p: Parameter) -> None:

@@ -142,7 +142,7 @@ def write(params: list[Any], x: NDArray[Any]) -> None:
         if isinstance(p, Value):
             p.data = part.item()
         else:
-            p._data[...] = part
+            p._raw[...] = part
             p.touch()
 
 

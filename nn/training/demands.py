@@ -29,7 +29,7 @@ def require_descendable(total: Any) -> None:
     """A loss must be a number to descend, or an error says why it is none."""
     if not isinstance(total, Node):
         raise TypeError(f"fit: loss must return a node to differentiate, got {describe(total)}")
-    if np.shape(total._data) != ():
+    if np.shape(total._raw) != ():
         require_number("loss", total)
     if not total.args:
         raise ValueError("fit: loss returned a constant: it depends on no parameter, or was computed under no_grad()")

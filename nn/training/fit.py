@@ -388,7 +388,7 @@ class Training:
                 require_number("penalty", penalty)
                 total = loss + penalty
             require_descendable(total)
-            if not math.isfinite(total._data):
+            if not math.isfinite(total._raw):
                 raise not_finite("the loss", total.item())
             total.backward()
             if not done:

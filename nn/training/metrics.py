@@ -66,7 +66,7 @@ def confusion_matrix(prediction: Any, target: Any, classes: int | None = None) -
 
 
 def plain(x: Any) -> NDArray[Any]:
-    return np.asarray(x._data if isinstance(x, Node) else x)
+    return np.asarray(x._raw if isinstance(x, Node) else x)
 
 
 def compared(name: str, prediction: Any, target: Any) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -125,9 +125,9 @@ class Seen:
     def add(self, target: Any, prediction: Any, loss: Any, penalty: Any, norm: float) -> None:
         """One batch; of nodes the data is kept, the graph is not."""
         self.batches += 1
-        scores = prediction._data if isinstance(prediction, Node) else None
-        loss = loss._data if isinstance(loss, Node) else loss
-        penalty = penalty._data if isinstance(penalty, Node) else penalty
+        scores = prediction._raw if isinstance(prediction, Node) else None
+        loss = loss._raw if isinstance(loss, Node) else loss
+        penalty = penalty._raw if isinstance(penalty, Node) else penalty
         self.aside.append((target, scores, loss, penalty, norm))
         if len(self.aside) >= self.enough:
             self.look()

@@ -60,7 +60,7 @@ def test_forward_the_first_operation_is_named(operation: str, f: Callable[[], An
     assert (error.operation, error.backward, error.position) == (operation, False, None)
     assert error.node.op is not None
     assert error.node.op.name == operation
-    assert not np.all(np.isfinite(error.node._data))
+    assert not np.all(np.isfinite(error.node._raw))
 
 
 BACKWARD: list[tuple[str, Callable[[], Any], str, int | None]] = [

@@ -295,3 +295,23 @@ def test_a_number_accumulates_as_a_line_of_one(accumulate: Any, axis: int | None
     y = cr.sum(accumulate(x, axis=axis))
     y.backward()
     assert (y.data, x.grad) == (1.5, 1.0)
+
+
+def test_the_angle_does_not_turn_at_the_origin() -> None:
+    assert cr.grad(cr.arctan2, (0, 1))(0.0, 0.0) == (0.0, 0.0)
+    x = np.array([0.0, 3.0, 1e200, -1e-200])
+    found = cr.grad(lambda a, b: cr.sum(cr.arctan2(a, b)), (0, 1))(x, np.array([0.0, 4.0, 1e200, 1e-200]))
+    assert_allclose(found, [[0.0, 0.16, 5e-201, 5e199], [0.0, -0.12, -5e-201, 5e199]], rtol=1e-12)
+
+
+@pytest.mark.parametrize("keepdims", [False, True])
+@pytest.mark.parametrize("axis", [None, 0, 1])
+def test_equal_elements_do_not_deviate(axis: int | None, keepdims: bool) -> None:
+    """Their mean is rounded, and so their standard deviation may be a little more than 0."""
+    x = np.array([[0.1, 0.1, 0.1], [0.1, 0.1, 0.1]])
+    assert np.std(x[0]) > 0.0
+    assert_array_equal(cr.grad(lambda x: cr.sum(cr.std(x, axis, keepdims=keepdims)))(x), np.zeros((2, 3)))
+    x[0, 0] = 0.2  # of the first row, and of the first column, all is as it was
+    g = cr.grad(lambda x: cr.sum(cr.std(x, 1)))(x)
+    assert_allclose(g[0], [2**0.5 / 3, -(2**0.5) / 6, -(2**0.5) / 6], rtol=1e-12)
+    assert_array_equal(g[1], np.zeros(3))

@@ -62,8 +62,8 @@ def planted(root: Any, name: str, spoil: Spoiler, place: int = 0) -> tuple[int, 
             continue
         places = [k for k, arg in enumerate(n.args) if isinstance(arg, cr.Node)]
         k = places[place % len(places)]
-        g = n.seed(np.random.default_rng(1).uniform(0.5, 1.5, np.shape(n._data)))
-        d = n.op.pull(n.args, g, n._data, n.params)[k]
+        g = n.seed(np.random.default_rng(1).uniform(0.5, 1.5, np.shape(n._raw)))
+        d = n.op.pull(n.args, g, n._raw, n.params)[k]
         if d is None:
             continue
         before, after = (np.asarray(n.args[k].fit(x)) for x in (d, spoil(d, g)))

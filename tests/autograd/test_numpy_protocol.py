@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import operator
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -439,3 +441,76 @@ def test_shape_and_dtype_of_gradients() -> None:
             assert all(
                 n.grad.dtype == dtype and n.grad.shape == n.shape for n in (y, *y.args) if isinstance(n, cr.Tensor)
             )
+
+
+MASKED = np.ma.array([1.0, 2.0, 3.0], mask=[0, 1, 0])
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: MASKED * x,
+        lambda x: MASKED - x,
+        lambda x: MASKED**x,
+        lambda x: x / MASKED,
+        lambda x: np.ma.exp(x),
+        lambda x: np.ma.sqrt(x),
+        lambda x: np.ma.median(x),
+        lambda x: np.ma.maximum(x, 1.0),
+        lambda x: np.ma.sum(x),
+        lambda x: np.ma.average(x),
+        lambda x: np.ma.dot(x, x),
+        lambda x: np.ma.masked_invalid(x),
+        lambda x: np.ma.where(MASKED > 1.0, x, 0.0),
+        lambda x: np.ma.filled(x, 0.0),
+    ],
+)
+@pytest.mark.parametrize("x", [cr.Tensor([1.0, 2.0, 2.5]), cr.Tensor([1.0, 2.0, 2.5]) * 1.0, cr.Value(2.0)])
+def test_masked_arrays_never_drop_a_gradient(f: Callable[[Any], Any], x: Any) -> None:
+    """The right value, or the error that `x * masked` gives."""
+    said = ""
+    try:
+        y = f(x)
+    except TypeError as error:
+        y, said = None, str(error)
+    assert isinstance(y, cr.Node) or re.search("mask|would silently drop its gradient", said)
+
+
+def test_looking_around_raises_nothing() -> None:
+    for x in (cr.Value(1.0), cr.Tensor(np.ones((2, 2)))):
+        assert "_data" not in dir(x)
+        assert {"data", "grad", "exp"} <= dict(inspect.getmembers(x)).keys()
+
+
+def test_the_third_argument_of_numpy_s_dot_is_no_bias() -> None:
+    a = cr.Tensor(np.eye(2))
+    with pytest.raises(TypeError, match=r"numpy.dot .*out="):
+        np.dot(a, np.eye(2), np.zeros((2, 2)))
+    assert_array_equal(np.dot(a, np.ones(2)).data, [1.0, 1.0])
+
+
+@pytest.mark.parametrize("x", [cr.Tensor(np.arange(3, dtype=np.float32)), cr.Tensor(np.arange(3.0))])
+@pytest.mark.parametrize("b", [2, 2.0, np.float32(2.0), np.arange(3, dtype=np.float16)])
+def test_float_power_is_in_double_precision(x: cr.Tensor, b: Any) -> None:
+    y = np.float_power(x, b)
+    assert y.dtype == np.float64
+    assert_array_equal(y.data, np.float_power(x.data, b))
+    assert cr.gradients(y, x, seed=np.ones(3)).dtype == x.dtype
+
+
+def test_axes_and_repeats_as_numpy_takes_them() -> None:
+    v = cr.Tensor([1.0, 2.0, 3.0])
+    assert_array_equal(np.transpose(v, 0).data, np.transpose(v.data, 0))
+    for axis in (0, -1, None):
+        assert_array_equal(np.repeat(cr.Value(2.0), 3, axis=axis).data, np.repeat(2.0, 3, axis=axis))
+    assert_array_equal(np.repeat(v, True).data, np.repeat(v.data, True))
+    for wrong in (0.5, [1.0, 2.0, 3.0], cr.Value(2.0)):
+        with pytest.raises(TypeError, match="repeats must be integers"):
+            cr.repeat(v, wrong)
+    with pytest.raises((ValueError, IndexError), match=r"repeat.*axis 1"):
+        np.repeat(v, 2, axis=1)
+
+
+def test_linear_without_a_bias_says_what_to_write() -> None:
+    with pytest.raises(TypeError, match=r"linear: .*a bias is missing; .* x @ weight\.T"):
+        cr.linear(cr.Tensor(np.ones((2, 3))), np.ones((4, 3)))  # type: ignore[call-arg]

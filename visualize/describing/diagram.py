@@ -175,12 +175,12 @@ def local_derivatives(node: Node) -> Sequence[float | None]:
     args = node.args
     if (
         node.op is None
-        or size(node._data) != 1
-        or not any(isinstance(arg, Node) and size(arg._data) == 1 for arg in args)
+        or size(node._raw) != 1
+        or not any(isinstance(arg, Node) and size(arg._raw) == 1 for arg in args)
     ):
         return [None] * len(args)
     try:
-        pulled = node.op.pull(args, node.seed(), node._data, node.params)
+        pulled = node.op.pull(args, node.seed(), node._raw, node.params)
     except Exception:  # a rule of the user's own that raises is to be seen, too
         return [None] * len(args)
     return [single(arg, d) for arg, d in zip(args, pulled, strict=True)]
@@ -188,15 +188,15 @@ def local_derivatives(node: Node) -> Sequence[float | None]:
 
 def single(arg: Any, d: Any) -> float | None:
     """A derivative with respect to `arg`, if that is a variable of one element."""
-    if type(d) is float and isinstance(arg, Node) and type(arg._data) is float:
+    if type(d) is float and isinstance(arg, Node) and type(arg._raw) is float:
         return d
-    if d is None or not isinstance(arg, Node) or size(arg._data) != 1:
+    if d is None or not isinstance(arg, Node) or size(arg._raw) != 1:
         return None
     return float(np.sum(arg.fit(d)))
 
 
 def described(node: Node, number: int, name: str, changed: bool, before_backward: bool) -> DiagramNode:
-    data = quantity(node._data)
+    data = quantity(node._raw)
     grad = None if node.grad is None else quantity(node.grad)
     old = grad is not None and (changed or before_backward)
     if node.op is None or not node.args:
@@ -252,7 +252,7 @@ class Folded:
         return DiagramNode(
             number,
             self.names.of(out[0]) if len(out) == 1 else "",
-            together([x._data if isinstance(x, Node) else x for x in out]),
+            together([x._raw if isinstance(x, Node) else x for x in out]),
             together(grads) if grads else None,
             constant=not nodes,
             changed=any(id(node) in self.changed for node in nodes),
@@ -286,9 +286,9 @@ class Folded:
             part.serial,
             len(nodes),
             tuple(sorted(operations.items(), key=lambda item: (-item[1], item[0]))),
-            sum(size(parameter._data) for parameter in parameters),
+            sum(size(parameter._raw) for parameter in parameters),
             math.sqrt(sum(grads)) if grads else None,
-            sum(not (finite(node._data) and (node.grad is None or finite(node.grad))) for node in nodes),
+            sum(not (finite(node._raw) and (node.grad is None or finite(node.grad))) for node in nodes),
         )
 
     def edges(self, target: int, part: Part) -> Iterator[DiagramEdge]:

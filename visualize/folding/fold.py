@@ -84,7 +84,7 @@ class Folding:
 
     def signature(self, i: int) -> int:
         node = self.wiring.nodes[i]
-        data = node._data
+        data = node._raw
         return self.code((node.op and node.op.name, None if type(data) is float else data.shape))
 
     def signatures_of_calls(self) -> list[int]:

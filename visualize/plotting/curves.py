@@ -74,7 +74,7 @@ def written(text: object) -> str:
 def plain_array(what: str, x: Any) -> Array:
     """The numbers of a Value, a Tensor, an array or nested lists, as an array of float64."""
     try:
-        return np.asarray(x._data if isinstance(x, Node) else x, dtype=np.float64)
+        return np.asarray(x._raw if isinstance(x, Node) else x, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{what}: expected real numbers, got {describe(x)}") from error
 

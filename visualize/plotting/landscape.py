@@ -74,7 +74,7 @@ def plot_decision_boundary(
 
 def points_of(x: Any, labels: Any) -> tuple[Array, Any]:
     points = plain_array("plot_decision_boundary", x)
-    classes = np.asarray(labels._data if isinstance(labels, Node) else labels)
+    classes = np.asarray(labels._raw if isinstance(labels, Node) else labels)
     if points.ndim != 2 or points.shape[1] != 2 or not len(points):
         raise ValueError(f"plot_decision_boundary: expected (n, 2) points in the plane, got shape {points.shape}")
     if classes.shape not in ((len(points),), (len(points), 1)):
@@ -134,7 +134,7 @@ def bare(y: Any) -> Any:
     return (
         np.array([bare(x) for x in y])
         if isinstance(y, list | tuple)
-        else np.asarray(y._data if isinstance(y, Node) else y)
+        else np.asarray(y._raw if isinstance(y, Node) else y)
     )
 
 
@@ -348,7 +348,7 @@ class Space:
         """The loss with the parameters moved there, for as long as it takes."""
         parts = np.split(vector, self.ends[:-1])
         data = [
-            part.reshape(shape).astype(np.asarray(node._data).dtype)
+            part.reshape(shape).astype(np.asarray(node._raw).dtype)
             for part, shape, node in zip(parts, self.shapes, self.nodes, strict=True)
         ]
         with substituted(self.nodes, data):

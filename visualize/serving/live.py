@@ -424,7 +424,7 @@ class LivePage(Served):
 
 
 def one_number(loss: Any) -> float:
-    x = loss._data if isinstance(loss, Node) else loss
+    x = loss._raw if isinstance(loss, Node) else loss
     if type(x) is float:
         return x
     if not isinstance(x, NUMBERS):

@@ -142,7 +142,7 @@ def joint(norms: Sequence[float | None], group: Group) -> float | None:
 def part(
     group: Group, parameters: Sequence[Node], grads: Sequence[float | None], image_shape: tuple[int, int] | None
 ) -> Part:
-    arrays = [np.asarray(parameters[i]._data) for i in group.members]
+    arrays = [np.asarray(parameters[i]._raw) for i in group.members]
     one = len(arrays) == 1
     return Part(
         name=shortened(group.name, LONGEST),

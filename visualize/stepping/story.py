@@ -240,14 +240,14 @@ class Telling:
 
     def forward(self, node: Node, written: Formula | None) -> Step:
         parts = [self.called(node) if written is None else written.filled(self.names_at(node))]
-        if written is not None and all(size(x) == 1 for x in (*arrays(node.inputs), node._data)):
+        if written is not None and all(size(x) == 1 for x in (*arrays(node.inputs), node._raw)):
             parts.append(written.filled(self.numbers_at(node)))
         return Step(
             "forward",
             self.of(node),
             written,
             (),
-            f"{self.names[self.of(node)]} = {equation([*parts, brief(quantity(node._data))])}",
+            f"{self.names[self.of(node)]} = {equation([*parts, brief(quantity(node._raw))])}",
         )
 
     def called(self, node: Node) -> str:
@@ -331,7 +331,7 @@ class Telling:
 
     def numbers_at(self, node: Node) -> Callable[[str], str]:
         """What stands in each place."""
-        return lambda c: brief(quantity(node._data if c == RESULT else node.inputs[ord(c) - FIRST]))
+        return lambda c: brief(quantity(node._raw if c == RESULT else node.inputs[ord(c) - FIRST]))
 
 
 @final
@@ -360,7 +360,7 @@ class Writing:
             size(x) == 1 if isinstance(arg, Node) else False
             for x, arg in zip(self.result.inputs, self.args, strict=True)
         ]
-        if size(self.result._data) != 1 or not any(single):
+        if size(self.result._raw) != 1 or not any(single):
             return [None] * len(self.args)
         return [
             written(d) if one and d is not None else None for one, d in zip(single, self.recorded(1.0), strict=True)
