@@ -99,7 +99,9 @@ class Watcher:
         """Look at a fresh result, and return the operation that its node is to remember."""
 
     @abstractmethod
-    def walk(self, root: Node, seed: Any, wanted: Container[Node] | None, create_graph: bool) -> dict[Node, Any]:
+    def walk(
+        self, root: Node, seed: Any, wanted: Container[Node] | None, create_graph: bool, since: int
+    ) -> dict[Node, Any]:
         """Watch `cotangents` at work: give it a dict of one's own for the cotangents that are pending."""
 
     def read(self, node: Node) -> None:

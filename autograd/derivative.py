@@ -53,7 +53,10 @@ def gradients(output: Any, inputs: Any, seed: Any = None, create_graph: bool = F
         raise constant_root("gradients", output)
     with enable_grad():
         seed = seed_of(output, seed if create_graph or not isinstance(seed, Node) else seed._raw)
-        found = pull_back(output, wanted, seed, create_graph)
+        since = min(
+            (x.birth if x.args else 0 for x in wanted), default=0
+        )  # a leaf may have been changed, and is young then
+        found = pull_back(output, wanted, seed, create_graph, since)
         results = [as_node(g) for g in found] if create_graph else found
     return results[0] if single else results
 
@@ -67,10 +70,10 @@ def seed_of(output: Node, seed: Any) -> Any:
     return output.fit(seed)
 
 
-def pull_back(output: Node, inputs: Sequence[Node], seed: Any, create_graph: bool) -> list[Any]:
-    """The cotangents of the inputs; zeros for those that the output does not depend on."""
+def pull_back(output: Node, inputs: Sequence[Node], seed: Any, create_graph: bool, since: int) -> list[Any]:
+    """The cotangents of the inputs, none of which was born before `since`; zeros where the output does not depend on one."""
     wanted = set(inputs)
-    found = cotangents(output, seed, wanted, create_graph=create_graph)
+    found = cotangents(output, seed, wanted, create_graph=create_graph, since=since)
     return apart([found[x] if x in found else zeros(x) for x in inputs])
 
 
@@ -160,15 +163,16 @@ class Traced:
         filled = list(args)
         with enable_grad():
             self.inputs = [variable(x, name) for tree in self.trees for x in leaves(tree)]
+            # Before the function runs, which may change them: it is to be found out then that they are younger.
+            self.since = min((x.birth for x in self.inputs), default=0)
             parts = iter(self.inputs)
             for i, tree in zip(places, self.trees, strict=True):
                 filled[i] = rebuilt(tree, parts)
             output = f(*filled, **kwargs)
         self.output = output if isinstance(output, Node) else constant(output, f"{name}: the function's result")
         # Live: the output depends on a variable that was there before, passed in or closed over.
-        before = min((x.birth for x in self.inputs), default=0)
         graph = ancestry(output) if isinstance(output, Node) else []
-        self.live = any(x.args for x in self.inputs) or any(x.birth < before and x.op is None for x in graph)
+        self.live = any(x.args for x in self.inputs) or any(x.birth < self.since and x.op is None for x in graph)
 
     def scalar(self) -> Any:
         """The output, if it is one number."""
@@ -192,7 +196,7 @@ class Traced:
         if not isinstance(output, Node):
             return [zeros(x) for x in self.inputs]
         with enable_grad():
-            return pull_back(output, self.inputs, seed, self.live or isinstance(seed, Node))
+            return pull_back(output, self.inputs, seed, self.live or isinstance(seed, Node), self.since)
 
     def arranged(self, found: Iterable[Any]) -> Any:
         """Derivatives in the containers of the arguments they belong to."""
@@ -290,12 +294,14 @@ def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) 
             raise ValueError(f"jvp: a tangent of shape {shape_of(t)} for an argument of shape {shape_of(x)}")
     with enable_grad():
         probe = born(zeros(y), CONSTANT, (), {})
-        pulled = pull_back(y, traced.inputs, probe, create_graph=True)
+        pulled = pull_back(y, traced.inputs, probe, True, traced.since)
         pairing: Any = 0.0
         for g, t in zip(pulled, directions, strict=True):
             pairing = pairing + sum(mul(g, t))
         live = traced.live or any(isinstance(t, Node) for t in directions)
-        pushed = pull_back(pairing, [probe], pairing.seed(), live)[0] if isinstance(pairing, Node) else zeros(y)
+        pushed = (
+            pull_back(pairing, [probe], pairing.seed(), live, probe.birth)[0] if isinstance(pairing, Node) else zeros(y)
+        )
     return traced.answer(y), pushed if live or not isinstance(pushed, Node) else pushed._raw
 
 

@@ -108,6 +108,7 @@ def cotangents(
     wanted: Container[Node] | None = None,
     *,
     create_graph: bool = False,
+    since: int = 0,
     pending: dict[Node, Any] | None = None,
 ) -> dict[Node, Any]:
     """The ancestors of `root` that it depends on, each with its finished cotangent, consumers before producers.
@@ -117,14 +118,15 @@ def cotangents(
     Leaves wait for nobody and nobody for them: they come last, in the order in which the walk reached them.
     With `create_graph` the rules are shown the nodes themselves instead of their data, and so the cotangents are
     nodes that can be differentiated again: that is all there is to higher orders.
+    Nothing born before `since`, when the oldest that is wanted was born, can lead to it: the walk stops there.
     `pending` is an empty dict to keep the unfinished cotangents in, for one who watches.
     """
     if pending is None:
         if suspended and (watcher := watching.get()) is not None:
-            return watcher.walk(root, seed, wanted, create_graph)
+            return watcher.walk(root, seed, wanted, create_graph, since)
         pending = {}
     pending[root] = seed
-    waiting = [(-root.birth, root)] if root.op is not None else []
+    waiting = [(-root.birth, root)] if root.op is not None and root.birth > since else []
     dead: dict[Node, Any] = {}
     finished: dict[Node, Any] = {}
     pop = pending.pop
@@ -158,7 +160,7 @@ def cotangents(
                 pending[arg] = pending[arg] + d
             else:
                 pending[arg] = d
-                if arg.op is not None:
+                if arg.op is not None and arg.birth > since:
                     heappush(waiting, (-arg.birth, arg))
     finished.update(pending if wanted is None else {leaf: g for leaf, g in pending.items() if leaf in wanted})
     return finished

@@ -35,7 +35,9 @@ class Recorder(Watcher):
             )
         return op
 
-    def walk(self, root: Node, seed: Any, wanted: Container[Node] | None, create_graph: bool) -> dict[Node, Any]:
+    def walk(
+        self, root: Node, seed: Any, wanted: Container[Node] | None, create_graph: bool, since: int
+    ) -> dict[Node, Any]:
         if wanted is None:
             raise TypeError(
                 f"{self.name}: backward() inside a compiled function would store gradients but once, while it is recorded. "
@@ -46,7 +48,7 @@ class Recorder(Watcher):
                 f"{self.name}: gradients as plain data would be frozen as they are now; ask for them with "
                 "create_graph=True, or by cr.grad"
             )
-        return cotangents(root, seed, wanted, create_graph=create_graph, pending={})
+        return cotangents(root, seed, wanted, create_graph=create_graph, since=since, pending={})
 
     def read(self, node: Node) -> None:
         raise TypeError(

@@ -113,7 +113,9 @@ class LineWatcher(Watcher):
             op = self.outer.made(data, op, args, params)
         return op if isinstance(op, LocatedOp) else LocatedOp(op, users_line())
 
-    def walk(self, root: Node, seed: Any, wanted: Container[Node] | None, create_graph: bool) -> dict[Node, Any]:
+    def walk(
+        self, root: Node, seed: Any, wanted: Container[Node] | None, create_graph: bool, since: int
+    ) -> dict[Node, Any]:
         if self.outer is not None:
-            return self.outer.walk(root, seed, wanted, create_graph)
-        return cotangents(root, seed, wanted, create_graph=create_graph, pending={})
+            return self.outer.walk(root, seed, wanted, create_graph, since)
+        return cotangents(root, seed, wanted, create_graph=create_graph, since=since, pending={})

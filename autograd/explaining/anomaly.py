@@ -94,11 +94,13 @@ class AnomalyWatcher(Watcher):
             raise made_forward(data, located, args, params)
         return located
 
-    def walk(self, root: Node, seed: Any, wanted: Container[Node] | None, create_graph: bool) -> dict[Node, Any]:
+    def walk(
+        self, root: Node, seed: Any, wanted: Container[Node] | None, create_graph: bool, since: int
+    ) -> dict[Node, Any]:
         before, self.walking = self.walking, True
         try:
             pending = WatchedCotangents()
-            return cotangents(root, seed, wanted, create_graph=create_graph, pending=pending)
+            return cotangents(root, seed, wanted, create_graph=create_graph, since=since, pending=pending)
         finally:
             self.walking = before
 

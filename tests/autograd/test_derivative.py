@@ -526,3 +526,74 @@ def test_no_grad_decorates_a_function() -> None:
 
     assert double(cr.Value(1.0)).args == ()
     assert (2.0 * cr.Value(1.0)).args != ()
+
+
+def counted_row(calls: list[str]) -> Callable[[Any], Any]:
+    """An operation that notes when its rule runs."""
+
+    def rule(g: Any, y: Any, x: Any) -> Any:
+        calls.append("rule")
+        return g * 2.0 * x
+
+    return cr.custom("square", lambda x: x * x, rule)
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_the_walk_stops_at_the_oldest_result_that_is_asked_for(create_graph: bool) -> None:
+    calls: list[str] = []
+    square = counted_row(calls)
+    x = cr.Value(1.1)
+    h = square(square(x))
+    k = cr.sin(h)
+    y = h * k + k
+    found = [
+        float(g.item() if isinstance(g, cr.Node) else g) for g in cr.gradients(y, [k, h], create_graph=create_graph)
+    ]
+    assert found == pytest.approx([h.data + 1.0, k.data + (h.data + 1.0) * math.cos(h.data)])
+    assert cr.gradients(h, h) == 1.0
+    assert cr.gradients(h, y) == 0.0  # younger: nothing leads there
+    assert calls == []
+    cr.gradients(y, [h, x])  # a leaf is older than all
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("block", [cr.record_lines, cr.detect_anomaly, cr.enable_grad])
+def test_what_a_function_closes_over_is_not_walked(block: Any) -> None:
+    calls: list[str] = []
+    with block():
+        w = cr.Value(0.7)
+        h = counted_row(calls)(w)
+        slope = cr.grad(lambda v: v * v * h)(2.0)
+        assert (slope.data, calls) == (4.0 * h.data, [])
+        assert cr.jvp(lambda v: v * v * h, (2.0,), (1.0,))[1].data == 4.0 * h.data
+        assert calls == []
+        assert cr.gradients(slope, w) == pytest.approx(4.0 * 2.0 * 0.7)  # and it still depends on w
+        assert len(calls) == 1
+
+
+def test_a_variable_that_is_changed_while_a_function_runs_is_still_an_error() -> None:
+    def changes_its_argument(x: Any) -> Any:
+        y = x * x
+        x.data = 5.0
+        return y
+
+    with pytest.raises(RuntimeError, match="was changed after <op mul>"):
+        cr.grad(changes_its_argument)(2.0)
+    x = cr.Value(2.0)
+    h = x * x
+    y = h * x
+    x.data = 3.0
+    for wanted in (h, x, [h, x]):
+        with pytest.raises(RuntimeError, match="was changed after <op mul>"):
+            cr.gradients(y, wanted)
+
+
+def test_an_implicit_derivative_by_its_own_result() -> None:
+    """The root of x² = a, whose rule asks for the slope at the root itself, to the second derivative."""
+
+    def rule(g: Any, y: Any, a: Any) -> Any:
+        return g / cr.grad(lambda x: x * x - a)(y)
+
+    root = cr.custom("root", lambda a: a**0.5, rule)
+    assert cr.grad(root)(4.0) == 0.25
+    assert cr.grad(cr.grad(root))(4.0) == pytest.approx(-1.0 / 32.0)
