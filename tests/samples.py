@@ -336,6 +336,7 @@ def by_name() -> dict[str, list[Sample]]:
         + [S(lambda x, d=d: cr.std(x, axis=-1, ddof=d), A(2, 3)) for d in (0, 1, 0.5)],
         "norm_ord": [S(lambda x, o=o, a=a: cr.norm(x, ord=o, axis=a), A(2, 3)) for o in (1, 2, 3, 2.5, math.inf, -math.inf) for a in (0, -1)]
         + [S(lambda x: cr.norm(x, "fro", axis=(0, 1), keepdims=True), A(2, 3)), S(lambda x: cr.norm(x, 3, keepdims=True), A(4))],
+        "p_norm": [S(lambda x, p=p: cr.norm(x, p), A(5)) for p in (3, 1.5, 0.5, -1, -2.5)] + [S(lambda x: cr.norm(x, 3, 0), A(2, 3))],
         "ties": [S(lambda x: row["ties"](x, np.max(x.data), axis=None), A(4)), S(lambda x: row["ties"](x, np.max(x.data, 0), axis=0), A(2, 3))],
         "softmax": [*along_samples(cr.softmax), S(lambda x: cr.softmax(x, axis=(0, 1)), A(2, 3)), S(cr.softmax, np.array(0.3))],
         "log_softmax": [*along_samples(cr.log_softmax), S(lambda x: cr.log_softmax(x, axis=(0, -1)), A(2, 3)), S(cr.log_softmax, np.array(0.3))],

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ..primitive import Row, primitive
-from .elementwise import abs, equal, exp, is_zero, pow, where
+from .elementwise import abs, equal, exp, is_zero, logical_or, pow, sign, where
 from .shape import broadcast_to, diagonal, flip, moveaxis, ravel, reshape, roll, shape_of
 
 Axis: TypeAlias = int | tuple[int, ...] | None
@@ -78,6 +78,25 @@ def norm_of(x: Any, axis: Axis, keepdims: bool) -> Any:
     scale = np.where((high > 0) & np.isfinite(high), high, np.ones_like(high))  # so that 1e200 does not overflow
     y = scale * np.sqrt(np.sum(np.square(x / scale), axis=axis, keepdims=True))
     return y if keepdims else np.squeeze(y, axis=axis)
+
+
+def p_norm_of(x: Any, ord: float, axis: Axis, keepdims: bool) -> Any:
+    """Scaled by the element that counts most, so that no power overflows, and no sum of powers underflows."""
+    size = np.abs(x)
+    most = np.max if ord > 0 else np.min
+    high = most(size, axis=axis, keepdims=True) if size_along(x, axis) else np.sum(size, axis=axis, keepdims=True)
+    scale = np.where((high > 0) & np.isfinite(high), high, np.ones_like(high))
+    with np.errstate(divide="ignore"):  # the power of 0 is infinite where ord < 0, and the norm is 0
+        y = scale * np.sum((size / scale) ** ord, axis=axis, keepdims=True) ** (1.0 / ord)
+    return y if keepdims else np.squeeze(y, axis=axis)
+
+
+def p_norm_rule(g: Any, y: Any, x: Any, ord: float, axis: Axis, keepdims: bool) -> Any:
+    """(|x| / y) ** (ord - 1) with the sign of x; 0 for an element that is 0, and for all where the norm is 0."""
+    whole = spread(y, x, axis)
+    nothing = logical_or(is_zero(x), is_zero(whole))
+    ratio = where(nothing, 1.0, abs(x) / (whole + is_zero(whole)))
+    return spread(g, x, axis) * where(nothing, 0.0, sign(x) * pow(ratio, ord - 1.0))
 
 
 def recurrence_of(a: Any, b: Any) -> Any:
@@ -146,6 +165,7 @@ prod_        = primitive("prod",        np.prod,        prod_rule, symbol="Π")
 var_         = primitive("var",         np.var,         var_rule)
 std_         = primitive("std",         np.std,         std_rule)
 norm_        = primitive("norm",        norm_of,        lambda g, y, x, axis, keepdims: spread(g, x, axis) * (x / spread(y + is_zero(y), x, axis)), symbol="‖x‖")
+p_norm       = primitive("p_norm",      p_norm_of,      p_norm_rule, symbol="‖x‖ₚ")
 logsumexp_   = primitive("logsumexp",   logsumexp_of,   lambda g, y, x, axis, keepdims: spread(g, x, axis) * softmax_(x, axis=axis))
 softmax_     = primitive("softmax",     softmax_of,     lambda g, y, x, axis: y * (g - sum_(g * y, axis=axis, keepdims=True)))
 log_softmax_ = primitive("log_softmax", log_softmax_of, lambda g, y, x, axis: g - exp(y) * sum_(g, axis=axis, keepdims=True))
@@ -232,8 +252,9 @@ def cumprod(x: Any, axis: int | None = None) -> Any:
 def norm(x: Any, ord: float | str | None = None, axis: Axis = None, *, keepdims: bool = False) -> Any:
     """The norm of vectors along `axis` (by default of all elements), as `numpy.linalg.norm` defines `ord`.
 
-    `None`, "fro" and, of vectors, 2 give the Euclidean norm, whose slope at 0 is taken as 0; 1, inf, -inf and other
-    numbers the p-norms of vectors. Matrix norms that need singular values are not here: `ValueError`.
+    `None`, "fro" and, of vectors, 2 give the Euclidean norm; 1, inf, -inf and other numbers the p-norms of vectors. The
+    slope by an element that is 0 is taken as 0, of the Euclidean norm where all are; that of second derivatives, too: the
+    square of a norm has the second derivative 0 there, not 2. Matrix norms that need singular values are not here: `ValueError`.
 
     >>> import chainrule as cr
     >>> float(cr.norm([3.0, 4.0]))
@@ -251,8 +272,7 @@ def norm(x: Any, ord: float | str | None = None, axis: Axis = None, *, keepdims:
         return min(size, axis, keepdims=keepdims)
     if ord == 1:
         return sum(size, axis, keepdims=keepdims)
-    total = sum(pow(size, ord), axis, keepdims=keepdims)
-    return where(is_zero(total), 0.0, pow(total + is_zero(total), 1.0 / ord))
+    return p_norm(x, ord=ord, axis=axis, keepdims=keepdims)
 
 
 def trace(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:

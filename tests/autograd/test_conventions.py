@@ -315,3 +315,22 @@ def test_equal_elements_do_not_deviate(axis: int | None, keepdims: bool) -> None
     g = cr.grad(lambda x: cr.sum(cr.std(x, 1)))(x)
     assert_allclose(g[0], [2**0.5 / 3, -(2**0.5) / 6, -(2**0.5) / 6], rtol=1e-12)
     assert_array_equal(g[1], np.zeros(3))
+
+
+@pytest.mark.parametrize("p", [20, 3.0, 1.5, 0.5, -1, -3.0])
+@pytest.mark.parametrize("scale", [1.0, 1e-3, 1e30])
+def test_p_norms_neither_overflow_nor_underflow(p: float, scale: float) -> None:
+    x = np.array([0.9, -0.3, 0.6], np.float32)
+    value, g = cr.value_and_grad(lambda x: cr.norm(x, p))(x * np.float32(scale))
+    exact = np.sum(np.abs(x.astype(float)) ** p) ** (1.0 / p)
+    assert_allclose(value, scale * exact, rtol=1e-5)
+    assert_allclose(g, np.sign(x) * (np.abs(x) / exact) ** (p - 1.0), rtol=1e-4)
+    assert value.dtype == g.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("p", "slopes"), [(3, [0.0, 0.0, 1.0]), (1.5, [0.0, 0.0, 1.0]), (0.5, [0.0, 0.0, 1.0]), (-1, [0.0] * 3)]
+)
+def test_the_slope_of_a_p_norm_by_an_element_that_is_0(p: float, slopes: list[float]) -> None:
+    assert_array_equal(cr.grad(lambda x: cr.norm(x, p))(np.array([0.0, -0.0, 2.0])), slopes)
+    assert_array_equal(cr.grad(lambda x: cr.norm(x, p))(np.zeros(3)), np.zeros(3))
