@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
+Watching = TypeVar("Watching", bound="Watcher")
 
 births = count(1)
 next_birth: Callable[[], int] = births.__next__
@@ -123,12 +124,17 @@ def push(watcher: Watcher) -> None:
     suspended.append(None)
 
 
-def pop() -> Watcher | None:
-    """End the watch of who was pushed last, and return it."""
+def pop(kind: type[Watching]) -> Watching:
+    """End the watch of who was pushed last, and return it; an error if that is not of the kind that was pushed."""
     suspended.pop()
     watched.pop()
     watcher = watching.get()
-    watching.set(watcher.outer if watcher is not None else None)
+    if not isinstance(watcher, kind):
+        raise RuntimeError(
+            "a block of record_lines() or detect_anomaly() was left in another order than it was entered, as by a generator "
+            "that was closed inside another block; leave the inner one first"
+        )
+    watching.set(watcher.outer)
     return watcher
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from .graph import Node
 
 NUMBERS = frozenset({float, int, bool})
+FAILURES = (ArithmeticError, ValueError, TypeError, IndexError)  # what computing with them may raise
 
 
 def ieee(f: Callable[..., Any], *xs: Any, **params: Any) -> Any:
@@ -57,6 +58,3 @@ def describe(x: Any) -> str:
     """What was given, short enough for an error message."""
     text = repr(x)
     return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(x).__name__})"
-
-
-FAILURES = (ArithmeticError, ValueError, TypeError, IndexError)

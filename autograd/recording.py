@@ -79,7 +79,7 @@ def recorded(name: str, data: Container[Node]) -> Iterator[None]:
         with enable_grad():
             yield
     finally:
-        pop()
+        pop(Recorder)
 
 
 def recorder() -> Recorder | None:

@@ -101,7 +101,7 @@ class record_lines(ContextDecorator):
         return self
 
     def __exit__(self, *exception: object) -> None:
-        pop()
+        pop(LineWatcher)
 
 
 @final

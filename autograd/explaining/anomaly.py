@@ -74,9 +74,7 @@ class detect_anomaly(ContextDecorator):
         return self
 
     def __exit__(self, *exception: object) -> None:
-        watcher = pop()
-        assert isinstance(watcher, AnomalyWatcher)
-        watcher.silence.__exit__(None, None, None)
+        pop(AnomalyWatcher).silence.__exit__(None, None, None)
 
 
 @final
@@ -85,6 +83,7 @@ class AnomalyWatcher(Watcher):
 
     def __init__(self, forward: bool) -> None:
         self.forward = forward
+        # Here and not on the block, which a decorated function shares with every thread that calls it.
         self.silence = np.errstate(divide="ignore", over="ignore", invalid="ignore")
         self.walking = False  # the rules are at work: what they make is judged when it is added to the pending
 

@@ -11,6 +11,7 @@ from .rules import SGD as SGD
 from .rules import Adagrad as Adagrad
 from .rules import Adam as Adam
 from .rules import AdamW as AdamW
+from .rules import AdaptiveMoments as AdaptiveMoments
 from .rules import RMSprop as RMSprop
 from .schedules import CosineAnnealingLR as CosineAnnealingLR
 from .schedules import ExponentialLR as ExponentialLR
