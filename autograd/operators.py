@@ -53,10 +53,11 @@ def float_power(a: Any, b: Any) -> Any:
 
 
 def doubled(x: Any) -> Any:
-    dtype = np.result_type(x.dtype if hasattr(x, "dtype") else float, float)
-    if isinstance(x, Node):
-        return shape.astype(x, dtype) if getattr(x, "dtype", dtype) != dtype else x
-    return np.asarray(x, dtype=dtype) if np.ndim(x) else x
+    """The same in double precision; an array of another library stays one."""
+    dtype = np.result_type(getattr(x, "dtype", float), float)
+    if getattr(x, "dtype", dtype) == dtype:
+        return x
+    return shape.astype(x, dtype) if isinstance(x, Node) else x.astype(dtype)
 
 
 def plain(x: Any) -> Any:

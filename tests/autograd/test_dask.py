@@ -82,3 +82,11 @@ def test_backward_accumulates() -> None:
     (x * x).sum().backward()
     (x * x).sum().backward()
     assert_allclose(np.asarray(x.grad), 4 * X)
+
+
+def test_a_plain_operand_is_not_computed_to_change_its_precision() -> None:
+    b = da.full((2, 3), 2.0, dtype=np.float32, chunks=1)
+    y = np.float_power(cr.Tensor(da.ones((2, 3), dtype=np.float32, chunks=1)), b)
+    assert isinstance(y.data, da.Array)
+    assert all(isinstance(arg._raw if isinstance(arg, cr.Node) else arg, da.Array) for arg in y.args)
+    assert y.dtype == np.float64
