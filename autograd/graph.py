@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Container, Mapping, Sequence
+from contextlib import AbstractContextManager
 from heapq import heappop, heappush
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from .primitive import Op
 
 NO_PARAMS: Mapping[str, Any] = {}
+ELEMENT, BRANCH = "element", "branch"  # what an operation may select
 ALWAYS = "always"  # of what an operation whose rules are exact returns: it fits whatever the cotangent is
 
 
@@ -119,51 +121,98 @@ def cotangents(
     With `create_graph` the rules are shown the nodes themselves instead of their data, and so the cotangents are
     nodes that can be differentiated again: that is all there is to higher orders.
     Nothing born before `since`, when the oldest that is wanted was born, can lead to it: the walk stops there.
-    `pending` is an empty dict to keep the unfinished cotangents in, for one who watches.
+    `pending` is an empty dict to keep the unfinished cotangents in, for one who watches: then what each rule returns is
+    looked at for a zero that turned into NaN; else only what comes out at the end, and if that has NaN, all is done again.
     """
+    careful = True
     if pending is None:
         if suspended and (watcher := watching.get()) is not None:
             return watcher.walk(root, seed, wanted, create_graph, since)
-        pending = {}
+        pending, careful = {}, False
     pending[root] = seed
     waiting = [(-root.birth, root)] if root.op is not None and root.birth > since else []
-    dead: dict[Node, Any] = {}
+    selection: Selection | None = None  # the operations met that select
     finished: dict[Node, Any] = {}
     pop = pending.pop
-    while waiting:
-        node = heappop(waiting)[1]
-        g = pop(node)
-        if wanted is None or node in wanted:
-            finished[node] = g
-        op: Any = node.op
-        args, birth = node.args, node.birth
-        y = node if create_graph else node._raw
-        if dead or op.alive is not None:
-            pulled: Sequence[Any] = op.pull_shaded(node, g, y, dead, pending)
-        else:
-            pull = op.pull  # a slot, not a method: looked up by itself it is found faster
-            pulled = pull(args, g, y, node.params)
-        exact = op.exact and (type(g) is float or op.exact is ALWAYS)  # there is nothing to fit
-        i = 0
-        for arg in args:
-            d = pulled[i]  # zip would cost 8 % of a scalar expression
-            i += 1
-            if not isinstance(arg, Node):
-                continue
-            if arg.birth > birth:
-                raise changed(arg, node)
-            if d is None:
-                continue
-            if not exact:
-                d = arg.fit(d)
-            if arg in pending:
-                pending[arg] = pending[arg] + d
+    try:
+        while waiting:
+            node = heappop(waiting)[1]
+            g = pop(node)
+            if wanted is None or node in wanted:
+                finished[node] = g
+            op: Any = node.op
+            args, birth = node.args, node.birth
+            y = node if create_graph else node._raw
+            exact = op.exact  # there is nothing to fit
+            if exact is True and (create_graph or type(g) is not float):
+                exact = False
+            if op.selects is not None:
+                selection = Selection() if selection is None else selection
+                selection.append(node)
+                if op.selects is BRANCH:
+                    selection.branches = True
+                if exact is True and g != g:
+                    selection.dropped = True
+            if selection is None or (exact is True and not careful):
+                pull = op.pull  # a slot, not a method: looked up by itself it is found faster
+                pulled: Sequence[Any] = pull(args, g, y, node.params)
             else:
-                pending[arg] = d
-                if arg.op is not None and arg.birth > since:
-                    heappush(waiting, (-arg.birth, arg))
+                pulled = op.pull_behind(node, g, y, selection, careful)
+            i = 0
+            for arg in args:
+                d = pulled[i]  # zip would cost 8 % of a scalar expression
+                i += 1
+                if not isinstance(arg, Node):
+                    continue
+                if arg.birth > birth:
+                    raise changed(arg, node)
+                if d is None:
+                    continue
+                if not exact:
+                    d = arg.fit(d)
+                if arg in pending:
+                    pending[arg] = pending[arg] + d
+                else:
+                    pending[arg] = d
+                    if arg.op is not None and arg.birth > since:
+                        heappush(waiting, (-arg.birth, arg))
+    finally:
+        if selection is not None and selection.silence is not None:
+            selection.silence.__exit__(None, None, None)
     finished.update(pending if wanted is None else {leaf: g for leaf, g in pending.items() if leaf in wanted})
+    if selection is not None and not careful and op.let_through(selection, pending if wanted is None else finished):
+        return cotangents(root, seed, wanted, create_graph=create_graph, since=since, pending={})
     return finished
+
+
+class Selection(list[Node]):
+    """The operations that a walk has met that select: what they have not chosen has the cotangent 0.
+
+    And behind them 0 stays 0, also where the derivative is infinite or NaN: a strong zero. `sqrt(relu(x))` at -1, or the
+    branch that `where` does not take, are no reason for NaN. Elsewhere 0 * inf is what IEEE 754 makes of it.
+
+    To look at all that every rule returns would cost too much. So NaN is let through at first, and looked for where it
+    would leave the walk: in the results, and where an operation that selects drops what it has not chosen.
+    """
+
+    branches = dropped = False  # whether one of these selects a branch; whether NaN may have been dropped
+    behind: dict[bool, tuple[set[Node], int]]  # what is known to lie behind them, and behind the branches
+    silence: AbstractContextManager[Any] | None = None  # of warnings until the walk ends, once arrays may have got NaN
+
+    def leads_to(self, node: Node, branch: bool = False) -> bool:
+        """Whether a node lies behind one of these; `branch`: behind one that selects a branch."""
+        if not hasattr(self, "behind"):
+            self.behind = {False: (set(), 0), True: (set(), 0)}
+        found, n = self.behind[branch]
+        if n < len(self):
+            self.behind[branch] = found, len(self)
+            stack = [made for made in self[n:] if not branch or (made.op is not None and made.op.selects == BRANCH)]
+            while stack:
+                for arg in stack.pop().args:
+                    if isinstance(arg, Node) and arg not in found:
+                        found.add(arg)
+                        stack.append(arg)
+        return node in found
 
 
 def changed(arg: Node, node: Node) -> RuntimeError:

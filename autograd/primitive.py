@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 
-from .context import births, next_birth, recording, suspended, watched, watching
-from .graph import NO_PARAMS, Node
-from .plain import FAILURES, NUMBERS, constant, describe, ieee
+from .context import births, next_birth, recording, records, suspended, watched, watching
+from .graph import NO_PARAMS, Node, Selection
+from .plain import FAILURES, NUMBERS, constant, describe, has_nan, ieee
 
 if TYPE_CHECKING:
     from .typing import Binary, Unary
@@ -34,7 +34,19 @@ new: Callable[[type[Node]], Node] = object.__new__
 class Op:
     """What an operation is: how to compute it and how to pull a cotangent back through it."""
 
-    __slots__ = ("alive", "elementwise", "exact", "forward", "forwards", "listed", "name", "pull", "rules", "symbol")
+    __slots__ = (
+        "elementwise",
+        "exact",
+        "forward",
+        "forwards",
+        "listed",
+        "name",
+        "pull",
+        "rules",
+        "selects",
+        "strong",
+        "symbol",
+    )
 
     def __init__(
         self,
@@ -44,7 +56,7 @@ class Op:
         pull: Callable[..., Sequence[Any]],
         symbol: str | None = None,
         elementwise: bool = False,
-        alive: Callable[..., Sequence[Any]] | None = None,
+        selects: str | None = None,
         exact: bool | str = False,
         forwards: tuple[Callable[..., Any], Callable[..., Any]] | None = None,
     ) -> None:
@@ -54,7 +66,9 @@ class Op:
         self.pull = pull
         self.elementwise = elementwise
         self.exact = exact  # what its rules return is known to fit: where cotangents are Python floats, or always
-        self.alive = alive  # (*inputs) -> for each argument, where it was taken (None: everywhere)
+        self.selects = selects  # whether it chooses among its arguments: elements, or branches; see `Selection`
+        # (g, d, place, xs, params) -> d, the cotangent of the argument at that place, but 0 as far as g is; see `pull_behind`
+        self.strong: Callable[..., Any] = strong_elements if elementwise else strong_whole
         self.forwards = forwards  # what `forward` chooses from: one for numbers, one for arrays
         self.listed = False  # whether it comes with the library
 
@@ -79,44 +93,53 @@ class Op:
         kind = next((k for k in (IndexError, ValueError, TypeError) if isinstance(error, k)), RuntimeError)
         raise kind(f"{self.name}: cannot be computed from {given}: {error}") from error
 
-    def pull_shaded(self, node: Node, g: Any, y: Any, dead: dict[Node, Any], pending: Mapping[Node, Any]) -> list[Any]:
-        """Pull back, zero what comes through a branch not taken, and note where the arguments are dead.
+    def pull_behind(self, node: Node, g: Any, y: Any, selection: Selection, careful: bool) -> Sequence[Any]:
+        """Pull back behind a selection.
 
-        Below `where(x > 0, log(x), 0)` the cotangent of log is 0 at x = 0, but log'(0) is infinite, and 0 * inf would
-        poison the gradient. A product with an honest zero stays what IEEE makes of it: only positions that *no* path
-        has taken are cut, so each argument is dead where all its consumers are.
+        If `careful`, what is NaN becomes 0 where the cotangent it comes from was 0: element by element, or in another
+        operation, but then only behind a branch, row by row. A recorded rule will run on other data: it is to look for
+        itself. If not, NaN goes its way.
         """
-        with np.errstate(all="ignore"):  # what is computed at dead positions is thrown away
-            pulled = self.pull(node.args, g, y, node.params)
-        over = dead.pop(node, None)
-        alive = self.alive(*shown(node.args, y)) if self.alive is not None else (None,) * len(node.args)
-        shaded: list[Any] = []
-        met: list[Node] = []
-        for arg, d, taken in zip(node.args, pulled, alive, strict=True):
-            if d is None or not isinstance(arg, Node):
-                shaded.append(None)
+        apt = self.selects is None and (self.elementwise or selection.branches)  # to make NaN out of 0
+        if apt and selection.silence is None:
+            selection.silence = np.errstate(divide="ignore", invalid="ignore")  # what was not chosen makes no warnings
+            selection.silence.__enter__()
+        elif self.selects is not None and selection.silence is not None and not careful and has_nan(g):
+            selection.dropped = True  # or may have been, as the rule drops what it does not choose
+        pulled = self.pull(node.args, g, y, node.params)
+        if not apt or not careful or not (self.elementwise or selection.leads_to(node, branch=True)):
+            return pulled
+        recorded = bool(watched) and records()
+        for i, d in enumerate(pulled):
+            if d is None or d is g or not (recorded or has_nan(d)):
                 continue
-            mask = None if taken is None else table["logical_not"](taken)
-            if over is not None:
-                under = over if self.elementwise else table["all"](over)  # a sum is dead only as a whole
-                mask = under if mask is None else table["logical_or"](mask, under)
-            shaded.append(d if mask is None else table["where"](mask, 0.0, d))
-            if mask is not None:
-                mask = table["masked_throughout"](mask, shape=np.shape(arg._raw))
-            if arg not in pending and not any(arg is other for other in met):
-                if mask is not None:
-                    dead[arg] = mask
-            elif arg in dead:
-                previous = dead.pop(arg)
-                if mask is not None:
-                    dead[arg] = table["logical_and"](previous, mask)
-            met.append(arg)
-        return shaded
+            if self.elementwise and not selection.leads_to(node):
+                break
+            if type(pulled) is not list:
+                pulled = list(pulled)
+            pulled[i] = self.strong(g, d, i, shown(node.args, y), node.params)
+        return pulled
+
+    @staticmethod
+    def let_through(selection: Selection, ends: Mapping[Node, Any]) -> bool:
+        """Whether NaN has come out of a walk, or been dropped on the way, that may have been 0."""
+        for g in ends.values():
+            if g != g if type(g) is float else selection.silence is not None and has_nan(g):
+                return True
+        return selection.dropped
 
 
 def shown(args: Sequence[Any], y: Any) -> Sequence[Any]:
     """The arguments as a rule is to see them: the nodes themselves if the result is shown as one, else their data."""
     return args if isinstance(y, Node) else [arg._raw if isinstance(arg, Node) else arg for arg in args]
+
+
+def strong_elements(g: Any, d: Any, place: int, xs: Sequence[Any], params: Mapping[str, Any]) -> Any:
+    return table["strong_zero"](g, d)
+
+
+def strong_whole(g: Any, d: Any, place: int, xs: Sequence[Any], params: Mapping[str, Any]) -> Any:
+    return table["strong_zero"](table["any"](g, axis=None, keepdims=False), d)
 
 
 def same(g: Any, y: Any, *inputs: Any) -> Any:
@@ -166,6 +189,12 @@ def settle(data: Any, op: Op, args: tuple[Any, ...]) -> tuple[type[Node], Any, t
 
 
 UNRECORDED = Op("constant", lambda: None, (), lambda *_: ())
+
+
+def op_of(row: Callable[..., Any]) -> Op:
+    """The operation behind a row's function."""
+    op: Op = row.op  # type: ignore[attr-defined]
+    return op
 
 
 def finish(function: Function, op: Op, doc: str, listed: bool) -> Function:
@@ -296,7 +325,6 @@ def primitive(
     doc: str = "",
     symbol: str | None = None,
     elementwise: bool = False,
-    alive: Callable[..., Sequence[Any]] | None = None,
     pull: Callable[..., Sequence[Any]] | None = None,
     exact: bool = False,
     listed: bool = True,
@@ -319,7 +347,7 @@ def primitive(
         except ZeroDivisionError:
             return [ieee(rule, g, y, *xs, **params) for rule in pulls]
 
-    op = Op(name, forward, rules, pull or pull_each, symbol, elementwise, alive, exact)
+    op = Op(name, forward, rules, pull or pull_each, symbol, elementwise, exact=exact)
     count = None if pull else len(rules)
 
     def function(*args: Any, **params: Any) -> Any:

@@ -49,9 +49,9 @@ class LocatedOp(Op):
 
     def __init__(self, op: Op, line: Line | None) -> None:
         super().__init__(
-            op.name, op.forward, op.rules, op.pull, op.symbol, op.elementwise, op.alive, op.exact, op.forwards
+            op.name, op.forward, op.rules, op.pull, op.symbol, op.elementwise, op.selects, op.exact, op.forwards
         )
-        self.line, self.listed = line, op.listed
+        self.line, self.listed, self.strong = line, op.listed, op.strong
 
 
 def line_of(node: Node) -> Line | None:

@@ -16,7 +16,7 @@ import numpy as np
 
 import chainrule as cr
 from chainrule.autograd.ops.shape import HERE
-from chainrule.autograd.primitive import table
+from chainrule.autograd.primitive import Op, table
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ BINARY: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 # Rows that answer a question: they have no slope anywhere.
 QUESTIONS = {
     "less", "less_equal", "greater", "greater_equal", "equal", "not_equal", "isnan", "isinf", "isfinite",
-    "logical_not", "logical_and", "logical_or", "all", "masked_throughout",
+    "logical_not", "logical_and", "logical_or", "any",
 }  # fmt: skip
 
 
@@ -232,8 +232,19 @@ def by_name() -> dict[str, list[Sample]]:
         **{name: unary_samples(function(name), points) for name, points in UNARY.items()},
         **{name: binary_samples(function(name), *points) for name, points in BINARY.items()},
         **products(),
-        "all": [S(lambda x: x * row["all"](x), A(3)), S(lambda x: x * row["all"](x * 0.0), A(3))],
-        "masked_throughout": [S(lambda x: x * row["masked_throughout"](row["step"](x), shape=s), A(2, 3)) for s in ((2, 3), (3,), (2, 1), ())],
+        "any": [S(lambda x: x * row["any"](x, axis=None, keepdims=False), A(3)), S(lambda x: x * row["any"](x * 0.0, axis=0, keepdims=True), A(3))],
+        "select": [
+            *(S(lambda g, p=p: row["select"](g, p), x) for x, p in ((0.3, 1.0), (0.3, 0.0), (0.3, 0.5), (x3[0], K([1.0, 0.0, 0.5])), (x3, C[0, :3]))),
+            S(lambda g: row["select"](g, g > 0), x3[1]),
+        ],
+        "gate": [*(S(lambda g, y=y: row["gate"](g, y), x) for x, y in ((0.3, 1.0), (0.3, 0.0), (x3[0], K([1.0, 0.0, 0.5]))))],
+        "strong_product": [
+            S(lambda d, a, b: row["strong_product"](np.ones((2, 2)), d, a, b, op=row["matmul"].op, place=0, params={}), x3, x3, x3.T),
+        ],
+        "strong_zero": [
+            *(S(lambda d, g=g: row["strong_zero"](g, d), x) for x, g in ((0.3, 0.0), (0.3, 1.0), (x3[0], K([0.0, 1.0, 0.5])), (x3, 0.0), (x3[1], 1.0))),
+            S(lambda x: row["strong_zero"](x, x * x), x3[0]),
+        ],
         "inside": [S(lambda x: row["inside"](x, low=-1.0, high=0.5), np.array(ANYWHERE))],
         "clip": [
             *(S(lambda x, lo=lo, hi=hi: cr.clip(x, lo, hi), x)
@@ -366,3 +377,18 @@ def by_name() -> dict[str, list[Sample]]:
 
 SAMPLES = by_name()
 EACH = [(name, i, sample) for name, found in SAMPLES.items() for i, sample in enumerate(found)]
+
+
+class FalseZeros(Op):
+    """An operation whose every rule is right, but the walk behind a selection drops some of what it returns."""
+
+    __slots__ = ()
+
+    def pull_behind(self, node: Any, g: Any, y: Any, selection: Any, careful: Any) -> Any:
+        return [d * (node.data > 0) for d in self.pull(node.args, g, y, node.params)]
+
+
+def with_false_zeros(x: Any) -> Any:
+    y = cr.tanh(x)
+    y.op = FalseZeros("tanh", y.op.forward, y.op.rules, y.op.pull, elementwise=True)
+    return cr.where(True, y, 0.0)

@@ -16,6 +16,7 @@ from typing import Any, TypeAlias, final
 
 import numpy as np
 
+from ..ops.elementwise import FEW as CHOSEN
 from ..ops.linalg import is_int64
 from .program import Kind, Part, Place, Program, Step, kind_of
 
@@ -301,12 +302,21 @@ def spell_mul(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[Kind]
     return None
 
 
+def spell_gate(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[Kind], result: Kind) -> str | None:
+    """Of few, by choosing; more have to be multiplied, and looked at."""
+    g, y = kinds
+    if is_number(y) or g != y or result.dtype.kind != "f" or math.prod(result.shape) > CHOSEN:
+        return None
+    zero = w.shared(f"zero_{result.dtype.name}", lambda: np.zeros((), result.dtype))
+    return w.let("np.where({1}, {0}, {2})", *parts, zero, is_new=True)
+
+
 COMPARISONS = {"less": "<", "less_equal": "<=", "greater": ">", "greater_equal": ">=", "equal": "==", "not_equal": "!="}
 
 SPELLINGS: Mapping[str, Spelling] = {
     **{name: as_written(f"{{}} {sign} {{}}") for name, sign in COMPARISONS.items()},
     "relu": against_zero("np.maximum({}, {})"),
-    "step": against_zero("{} > {}"),
+    "gate": spell_gate,
     "square": as_written("{0} * {0}"),
     "reciprocal": as_written("1.0 / {}"),
     "sum": spell_reduction("add"),
@@ -396,8 +406,9 @@ def emit(program: Program, names: Sequence[str], inputs: int, results: int) -> C
         asked.update(name for line in lines for name in line.uses)
         backs.append((in_place(lines, found[own]), tuple_of(texts[own])))
     saved = [line.name for line in ahead if line.name in asked]
-    # What is computed at places that are masked afterwards is thrown away: no warnings of that.
-    quiet = '@np.errstate(all="ignore")\n' if any(step.op.alive is not None for step in program.steps) else ""
+    # What is computed where nothing was chosen is thrown away: no warnings of that.
+    strong = any(step.op.listed and step.op.name == "strong_zero" for step in program.steps)
+    quiet = '@np.errstate(divide="ignore", invalid="ignore")\n' if strong else ""
     returned = f"[{', '.join(texts[:results])}], {tuple_of(saved)}" if seeds else tuple_of(texts[:results])
     functions = {"forward": function("forward", given, in_place(ahead, saved + found[:results]), returned)}
     for i, (g, (lines, result)) in enumerate(zip(seeds, backs, strict=True)):

@@ -163,7 +163,9 @@ def number(x: float) -> str:
 def operation(node: Node, parts: list[Written], notation: Notation) -> Written:
     if node.op is None:
         return notation.name(node.name or "x"), ATOM
-    name = node.op.name
+    name = "mul" if node.op.name == "select" else node.op.name  # by a part
+    if name == "gate":
+        name, parts = "mul", [parts[0], (notation.call("step", [parts[1][0]]), ATOM)]
     if name == "getitem":
         return f"{bracketed(parts[0], ATOM, notation)}[{index_text(node.params['index'])}]", ATOM
     simple = simplified(name, parts, node.args)

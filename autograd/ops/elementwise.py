@@ -6,8 +6,8 @@ Conventions where the textbook derivative does not exist or has no single value:
 
     relu'(0) = 0, |x|'(0) = 0; sign, floor, ceil, round and // have derivative 0 everywhere
     maximum, minimum: a tie shares the gradient evenly         clip: a border still belongs to the inside
-    where:  the branch not taken gets nothing, even where its own derivative is infinite, as far as the branch is made
-            of element-wise operations
+    relu, leaky_relu, maximum, minimum, clip, where, max, min: what was not chosen gets exactly 0, even where its cotangent is
+            infinite; and that 0 stays 0 on its way further back, even where a derivative is infinite or NaN (a strong zero)
     x ** n: d/dx is 0 at n = 0; d/dn is 0 at x = 0             hypot, arctan2: 0 at (0, 0)
 
 The conventions are those of first derivatives; at such a point a second derivative is that of the convention, no more.
@@ -22,13 +22,14 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import Node
-from ..plain import NUMBERS
-from ..primitive import Forward, binary, primitive, same, unary
+from ..graph import BRANCH, ELEMENT, Node
+from ..plain import NUMBERS, has_nan
+from ..primitive import Forward, binary, op_of, primitive, same, unary
 from ..typing import Binary, Unary
 
 LN2, LN10 = math.log(2.0), math.log(10.0)
 INF = math.inf
+FEW = 1024  # elements that NumPy is faster to choose among than to multiply
 
 
 def both(name: str) -> Forward:
@@ -102,14 +103,26 @@ def clip_of(x: Any, low: Any, high: Any) -> Any:
     return float(clipped) if type(x) in NUMBERS and isinstance(clipped, np.generic) else clipped
 
 
-def masked_throughout_of(mask: Any, shape: tuple[int, ...]) -> Any:
-    """The positions of an argument of this shape that are masked wherever broadcasting has taken them."""
-    if np.shape(mask) == shape:
-        return mask
-    mask = np.broadcast_to(mask, np.broadcast_shapes(np.shape(mask), shape))
-    new = np.ndim(mask) - len(shape)
-    axes = (*range(new), *(new + i for i, n in enumerate(shape) if n == 1))
-    return np.reshape(np.all(mask, axis=axes), shape)
+def gate_of(g: Any, y: Any) -> Any:
+    if not isinstance(y, np.ndarray) or y.size <= FEW:
+        return np.where(y, g, 0.0)
+    kept = g * (y != 0)  # so many that NumPy multiplies them faster than it chooses
+    return np.where(y, g, 0.0) if has_nan(kept) else kept
+
+
+def select_of_arrays(g: Any, part: Any) -> Any:
+    product = g * part
+    return np.where(np.equal(part, 0), np.zeros_like(product), product) if has_nan(product) else product
+
+
+def strong_zero_of(g: Any, d: Any) -> Any:
+    if isinstance(g, np.generic | float) and g:  # a whole cotangent that is not 0
+        return d
+    return np.where(np.equal(g, 0) & np.not_equal(d, d), np.zeros_like(d), d) if has_nan(d) else d
+
+
+def relu_rule(g: Any, y: Any, x: Any) -> Any:
+    return (g if y else 0.0) if type(y) is float and type(g) is float else gate(g, y)
 
 
 def turn(a: Any, b: Any) -> Any:
@@ -126,6 +139,8 @@ def zero(g: Any, y: Any, *inputs: Any, **params: Any) -> Any:
 
 # A mask is a row, not a comparison inside a rule: wherever a rule is replayed on other data, it is computed anew.
 cos: Unary
+gate: Binary
+select: Binary
 cosh: Unary
 is_zero: Unary
 hypot: Binary
@@ -134,7 +149,7 @@ pow: Binary
 # fmt: off
 zeros_like = unary("zeros_like", (lambda x: 0.0, np.zeros_like),         zero,  "Zeros of the shape and dtype of x.")
 is_zero    = unary("is_zero",    mask(lambda x: x == 0),                       None,  "1 where x is 0, else 0.")
-step       = unary("step",       (lambda x: float(x > 0), lambda x: x > 0),    None,  "Whether x > 0: a factor of 1 or 0.")
+step       = unary("step",       (lambda x: float(not x <= 0), lambda x: ~(x <= 0)), None, "1 where x > 0, or NaN; else 0.")
 sign       = unary("sign",       (sign_of, np.sign),                     zero,  "The sign of x: -1, 0 or 1.")
 floor      = unary("floor",      (lambda x: float(np.floor(x)), np.floor), zero, "The largest integer not above x.")
 ceil       = unary("ceil",       (lambda x: float(np.ceil(x)), np.ceil), zero,  "The smallest integer not below x.")
@@ -152,9 +167,11 @@ isfinite   = unary("isfinite",   (lambda x: float(math.isfinite(x)), np.isfinite
 logical_not = unary("logical_not", (lambda x: float(not x), np.logical_not),           None,  "Whether x is false, or 0.", symbol="¬")
 logical_and = binary("logical_and", (lambda a, b: float(bool(a and b)), np.logical_and), None, None, "Whether neither a nor b is false, or 0.", symbol="∧")
 logical_or = binary("logical_or", (lambda a, b: float(bool(a or b)), np.logical_or), None, None, "Whether a or b is true, or not 0.", symbol="∨")
-all_       = primitive("all",    np.all,                                       None, doc="Whether all elements of x are true.")
-masked_throughout = primitive("masked_throughout", masked_throughout_of,       None, doc="Which elements of an argument of this shape are masked wherever broadcasting has taken them.")
+any_       = primitive("any",    np.any,                                       None, doc="Whether any element of x along axis is true, or not 0.")
 inside     = primitive("inside", inside_of,                                    None, doc="1 where low <= x <= high, else 0.", elementwise=True)
+select     = binary("select",    (lambda g, part: g * part if part else 0.0, select_of_arrays), lambda h, y, g, part: select(h, part), None, "A part of g, from 0 to 1; where it is 0, so is the result, whatever g is.")
+gate       = binary("gate",      (lambda g, y: g if y else 0.0, gate_of), lambda h, z, g, y: gate(h, y), None, "g where y is not 0, else 0, whatever g is.")
+strong_zero = binary("strong_zero", (lambda g, d: 0.0 if d != d and g == 0 else d, strong_zero_of), None, lambda h, y, g, d: select(h, logical_or(g, equal(d, d))), "d, but 0 where g is 0 and d is NaN.")
 
 neg        = unary("neg",        operator.neg,         lambda g, y, x: -g,                     "-x.", symbol="−")
 square     = unary("square",     lambda x: x * x,      lambda g, y, x: 2.0 * g * x,            "x * x.", symbol="x²")
@@ -189,7 +206,7 @@ sigmoid    = unary("sigmoid",    (sigmoid_of, sigmoid_of_array), lambda g, y, x:
 softplus   = unary("softplus",   (lambda x: logaddexp_of(x, 0.0), lambda x: np.logaddexp(x, 0.0)), lambda g, y, x: g * sigmoid(x), "log(1 + exp(x)), without overflow.")
 silu       = unary("silu",       lambda x: x * sigmoid(x),         lambda g, y, x: g * silu_slope(x),        "x * sigmoid(x), also known as swish.")
 gelu       = unary("gelu",       lambda x: x * normal_cdf(x),      lambda g, y, x: g * (normal_cdf(x) + x * normal_pdf(x)), "x * Φ(x), with Φ the normal distribution function (Hendrycks & Gimpel 2016).")
-relu       = unary("relu",       (lambda x: 0.0 if x <= 0 else x, lambda x: np.maximum(x, 0.0)), lambda g, y, x: g * step(x), "max(x, 0), with slope 0 at 0.", symbol="ReLU")
+relu       = unary("relu",       (lambda x: 0.0 if x <= 0 else x, lambda x: np.maximum(x, 0.0)), relu_rule, "max(x, 0), with slope 0 at 0.", symbol="ReLU")
 
 add        = binary("add",       operator.add,         same,                                   same,                                "a + b.", symbol="+")
 sub        = binary("sub",       operator.sub,         lambda g, y, a, b: g,                   lambda g, y, a, b: -g,               "a - b.", symbol="−")
@@ -197,19 +214,23 @@ mul        = binary("mul",       operator.mul,         lambda g, y, a, b: g * b,
 div        = binary("div",       operator.truediv,     lambda g, y, a, b: g / b,               lambda g, y, a, b: -g * y / b,       "a / b.", symbol="÷")
 floordiv   = binary("floordiv",  operator.floordiv,    zero,                                   zero,                                "a // b, the quotient rounded down.", symbol="//")
 mod        = binary("mod",       operator.mod,         lambda g, y, a, b: g,                   lambda g, y, a, b: -g * floordiv(a, b), "a % b, the remainder with the sign of b.", symbol="%")
-maximum    = binary("maximum",   (lambda a, b: a if a >= b or a != a else b, np.maximum), lambda g, y, a, b: g * share(a, b), lambda g, y, a, b: g * share(b, a), "The larger of a and b.", symbol="max")
-minimum    = binary("minimum",   (lambda a, b: a if a <= b or a != a else b, np.minimum), lambda g, y, a, b: g * share(b, a), lambda g, y, a, b: g * share(a, b), "The smaller of a and b.", symbol="min")
+maximum    = binary("maximum",   (lambda a, b: a if a >= b or a != a else b, np.maximum), lambda g, y, a, b: select(g, share(a, b)), lambda g, y, a, b: select(g, share(b, a)), "The larger of a and b.", symbol="max")
+minimum    = binary("minimum",   (lambda a, b: a if a <= b or a != a else b, np.minimum), lambda g, y, a, b: select(g, share(b, a)), lambda g, y, a, b: select(g, share(a, b)), "The smaller of a and b.", symbol="min")
 hypot      = binary("hypot",     (math.hypot, np.hypot),       lambda g, y, a, b: g * (a / (y + is_zero(y))), lambda g, y, a, b: g * (b / (y + is_zero(y))), "sqrt(a² + b²), without overflow.")
 arctan2    = binary("arctan2",   (math.atan2, np.arctan2), lambda g, y, a, b: g * turn(b, a), lambda g, y, a, b: -g * turn(a, b), "The angle of the point (b, a), in radians.")
 logaddexp  = binary("logaddexp", (logaddexp_of, np.logaddexp), lambda g, y, a, b: g * sigmoid(a - b), lambda g, y, a, b: g * sigmoid(b - a), "log(exp(a) + exp(b)), without overflow.")
 pow        = binary("pow",       (math.pow, operator.pow), lambda g, y, a, b: g * b * pow(a, less_one(a, b)), lambda g, y, a, b: g * y * log(a + is_zero(a)), "a ** b.", symbol="**")
 
-clip_      = primitive("clip",       clip_of,          lambda g, y, x, low, high: g * inside(x, low=low, high=high), elementwise=True)
-leaky_     = primitive("leaky_relu", lambda x, slope: maximum(x, 0.0) + slope * minimum(x, 0.0), lambda g, y, x, slope: where(step(x), g, slope * g), elementwise=True)
+clip_      = primitive("clip",       clip_of,          lambda g, y, x, low, high: select(g, inside(x, low=low, high=high)), elementwise=True)
+leaky_     = primitive("leaky_relu", lambda x, slope: maximum(x, 0.0) + slope * minimum(x, 0.0), lambda g, y, x, slope: where(step(x), g, slope * g if slope else 0.0), elementwise=True)
 elu_       = primitive("elu",        lambda x, alpha: where(x > 0, x, alpha * expm1(minimum(x, 0.0))), lambda g, y, x, alpha: where(step(x), g, g * (y + alpha)), elementwise=True)
-where_     = primitive("where",      where_of, None,   lambda g, y, c, a, b: where(c, g, 0.0), lambda g, y, c, a, b: where(c, 0.0, g), elementwise=True,
-                       alive=lambda c, a, b: (None, c, logical_not(c)))
+where_     = primitive("where",      where_of, None,   lambda g, y, c, a, b: where(c, g, 0.0), lambda g, y, c, a, b: where(c, 0.0, g), elementwise=True)
 # fmt: on
+
+for row in relu, leaky_, gate:
+    op_of(row).selects = ELEMENT
+for row in where_, maximum, minimum, clip_, select, strong_zero:
+    op_of(row).selects = BRANCH
 
 round = rint
 
@@ -241,8 +262,9 @@ def where(condition: Any, a: Any, b: Any, /) -> Any:
     """`a` where the condition holds, else `b`, element by element.
 
     The branch not taken receives no gradient at all, even where its own derivative is infinite or undefined, so the
-    usual guard against a singularity is safe here (elsewhere it yields NaN). That holds back through element-wise
-    operations; past one that moves elements about, 0 * inf is NaN again:
+    usual guard against a singularity is safe here (elsewhere it yields NaN), through whatever operations the branch is
+    made of. In a sum of products, as `@` is, what is infinite counts for nothing where it was not chosen; where it has a
+    share in something chosen, it stays what IEEE 754 makes of it:
 
     >>> import chainrule as cr
     >>> x = cr.Tensor([0.0, 4.0])

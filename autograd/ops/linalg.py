@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from builtins import sum as add_up
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import repeat
 from typing import Any
 
 import numpy as np
 
-from ..graph import Node
-from ..primitive import primitive, shown
-from .elementwise import mul
+from ..context import records, watched
+from ..graph import BRANCH, Node
+from ..plain import has_nan
+from ..primitive import kinds, op_of, primitive, shown, strong_whole
+from .elementwise import equal, mul, where
 from .reduction import softmax, sum
 from .shape import (
     broadcast_to,
@@ -174,6 +177,54 @@ def softmax_error_rule(g: Any, y: Any, logits: Any, labels: Any) -> Any:
     return p * (g - sum(g * p, axis=-1, keepdims=True))
 
 
+def pulled_alone(op: Any, g: Any, place: int, xs: Sequence[Any], params: Mapping[str, Any]) -> Any:
+    """The cotangent of one operand of a product. It is a node if that is shown as one."""
+    args = list(xs)
+    if not isinstance(args[place], Node):
+        args[place] = object.__new__(kinds[np.ndarray])  # what makes the rule compute it
+        args[place]._raw = xs[place]
+    return op.pull(args, g, next((x for x in (g, *xs) if isinstance(x, Node)), None), params)[place]
+
+
+def repaired(op: Any, g: Any, d: Any, place: int, xs: Sequence[Any], params: Mapping[str, Any]) -> Any:
+    """The cotangent d of an operand of a product, without what is infinite or NaN in a row that counts for nothing.
+
+    That is left out of the sums where the cotangent is 0. What it has a share in elsewhere stays what IEEE 754 makes of it.
+    """
+    data = [x._raw if isinstance(x, Node) else x for x in xs]
+    finite = [np.isfinite(x) for x in data]
+    counting = np.not_equal(g._raw if isinstance(g, Node) else g, 0).astype(float)
+    terms, finite_terms = (
+        pulled_alone(op, counting, place, parts, params)
+        for parts in ([np.ones(np.shape(x)) for x in data], [x.astype(float) for x in finite])
+    )
+    cleaned = [where(is_finite, x, 0.0) for is_finite, x in zip(finite, xs, strict=True)]
+    return where(np.not_equal(terms, finite_terms), d, pulled_alone(op, g, place, cleaned, params))
+
+
+def strong_product_of(g: Any, d: Any, *xs: Any, op: Any, place: int, params: Mapping[str, Any]) -> Any:
+    return repaired(op, g, d, place, xs, params) if has_nan(d) else d
+
+
+def strong_product_back(args: Sequence[Any], g: Any, y: Any, params: Mapping[str, Any]) -> list[Any]:
+    """What was left out cannot be told from here: NaN."""
+    _, d, *rest = shown(args, y)
+    return [None, where(equal(y, d), g, math.nan), *(None for _ in rest)]
+
+
+def strong_in(op: Any) -> Callable[..., Any]:
+    """What makes zeros strong in a product: a row where it is recorded, else operations that can be differentiated."""
+
+    def strong(g: Any, d: Any, place: int, xs: Sequence[Any], params: Mapping[str, Any]) -> Any:
+        if not all(isinstance(x._raw if isinstance(x, Node) else x, np.ndarray) for x in xs):
+            return strong_whole(g, d, place, xs, params)
+        if watched and records():
+            return strong_product(g, d, *xs, op=op, place=place, params=params)
+        return repaired(op, g, d, place, xs, params)
+
+    return strong
+
+
 # fmt: off
 matmul  = primitive("matmul",  np.matmul,  matmul_rule_a, matmul_rule_b, symbol="@",
                     doc="a @ b: the product of matrices, of vectors, or of batches of matrices, as in NumPy.")
@@ -182,11 +233,17 @@ linear  = primitive("linear",  linear_of,  pull=linear_back,
 dot_    = primitive("dot",     dot_of,     pull=dot_back, symbol="w·x+b", exact=True)
 einsum_ = primitive("einsum",  lambda *xs, subscripts: np.einsum(subscripts, *xs, optimize=len(xs) > 1), pull=einsum_back)
 class_labels = primitive("class_labels", labels_of, None, listed=False)
-class_labels.op.listed = True  # type: ignore[attr-defined]  # ours, but nothing to differentiate
+op_of(class_labels).listed = True  # ours, but nothing to differentiate
 cross_entropy_ = primitive("softmax_cross_entropy", cross_entropy_of, cross_entropy_rule, None, symbol="cross-entropy")
 softmax_error = primitive("softmax_error", softmax_error_of, softmax_error_rule, None,
                     doc="softmax(logits) less 1 at the label: the gradient of softmax_cross_entropy.")
+strong_product = primitive("strong_product", strong_product_of, pull=strong_product_back,
+                    doc="d, the cotangent of an operand of a product, without what is infinite or NaN where g is 0.")
 # fmt: on
+
+for row in matmul, linear, einsum_:
+    op_of(row).strong = strong_in(op_of(row))
+op_of(strong_product).selects = BRANCH
 
 
 def softmax_cross_entropy(logits: Any, labels: Any, reduction: str = "mean") -> Any:

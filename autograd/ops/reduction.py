@@ -7,12 +7,14 @@ Conventions: ties of max and min share the gradient evenly; `prod` and `cumprod`
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..primitive import Row, primitive
-from .elementwise import abs, equal, exp, is_zero, logical_or, pow, sign, where
+from ..graph import BRANCH
+from ..primitive import Row, op_of, primitive
+from .elementwise import abs, any_, equal, exp, is_zero, logical_or, pow, select, sign, strong_zero, where
 from .shape import broadcast_to, diagonal, flip, moveaxis, ravel, reshape, roll, shape_of
 
 Axis: TypeAlias = int | tuple[int, ...] | None
@@ -158,8 +160,8 @@ ties: Row
 # fmt: off
 sum_         = primitive("sum",         np.sum,         lambda g, y, x, axis, keepdims: spread(g, x, axis), symbol="Σ")
 mean_        = primitive("mean",        np.mean,        lambda g, y, x, axis, keepdims: spread(g * inverse(size_along(x, axis)), x, axis))
-max_         = primitive("max",         np.max,         lambda g, y, x, axis, keepdims: spread(g, x, axis) * ties(x, y, axis=axis))
-min_         = primitive("min",         np.min,         lambda g, y, x, axis, keepdims: spread(g, x, axis) * ties(x, y, axis=axis))
+max_         = primitive("max",         np.max,         lambda g, y, x, axis, keepdims: select(spread(g, x, axis), ties(x, y, axis=axis)))
+min_         = primitive("min",         np.min,         lambda g, y, x, axis, keepdims: select(spread(g, x, axis), ties(x, y, axis=axis)))
 ties         = primitive("ties",        ties_of,        None, None, doc="1 where x attains its extreme y, shared evenly.")
 prod_        = primitive("prod",        np.prod,        prod_rule, symbol="Π")
 var_         = primitive("var",         np.var,         var_rule)
@@ -175,6 +177,22 @@ recurrence   = primitive("recurrence",  recurrence_of,  lambda g, y, a, b: adjoi
                                                         lambda g, y, a, b: adjoint(g, a),
                          doc="y[i] = a[i] * y[i-1] + b[i] along the first axis: the linear recurrence behind cumprod.")
 # fmt: on
+
+op_of(max_).selects = op_of(min_).selects = BRANCH
+
+
+def strong_reduction(g: Any, d: Any, place: int, xs: Sequence[Any], params: Mapping[str, Any]) -> Any:
+    return strong_zero(spread(g, xs[0], params["axis"]), d)
+
+
+def strong_lines(g: Any, d: Any, place: int, xs: Sequence[Any], params: Mapping[str, Any]) -> Any:
+    return strong_zero(any_(g, axis=params["axis"], keepdims=True), d)
+
+
+for row in prod_, var_, std_, norm_, p_norm, logsumexp_:
+    op_of(row).strong = strong_reduction
+for row in softmax_, log_softmax_, cumprod_:
+    op_of(row).strong = strong_lines
 
 
 def sum(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:

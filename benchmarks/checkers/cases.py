@@ -113,7 +113,7 @@ def spoilt(op: Op, spoil: Spoiler) -> Op:
     def pull(args: Any, g: Any, y: Any, params: Any) -> Found:
         return spoil(list(op.pull(args, g, y, params)), partial(older, op, args, g, params))
 
-    return Op(f"{op.name} (spoilt)", op.forward, op.rules, pull, op.symbol, op.elementwise, op.alive)
+    return Op(f"{op.name} (spoilt)", op.forward, op.rules, pull, op.symbol, op.elementwise, op.selects)
 
 
 def older(op: Op, args: Sequence[Any], g: Any, params: Any) -> Found:
@@ -385,12 +385,21 @@ def unrolled(x: Any) -> Any:
     return cr.sum(h)
 
 
+class FalseZeros(Op):
+    """Every rule is right, but the walk behind a selection drops what some of them return."""
+
+    __slots__ = ()
+
+    def pull_behind(self, node: Any, g: Any, y: Any, selection: Any, careful: Any) -> Any:
+        return [d * (node.data > 0) for d in self.pull(node.args, g, y, node.params)]
+
+
 def false_mask(x: Any) -> Any:
     """The walk is told that nothing flows where something does."""
     y = cr.tanh(x)
     if y.args:
-        y.op = Op("tanh", y.op.forward, y.op.rules, y.op.pull, elementwise=True, alive=lambda x: [x > 0])
-    return cr.sum(y)
+        y.op = FalseZeros("tanh", y.op.forward, y.op.rules, y.op.pull, elementwise=True)
+    return cr.sum(cr.where(True, y, 0.0))
 
 
 def recomputed(seed: Callable[[Any], Any]) -> Callable[..., Any]:

@@ -251,6 +251,135 @@ def test_the_branch_not_taken_does_not_poison(name: str, make: Callable[[float],
     assert_allclose(np.ravel(g)[:-1], np.full(np.size(g) - 1, elsewhere), rtol=1e-13)
 
 
+X = np.array([[1.0, 2.0], [NAN, INF]])  # the second sample is missing
+THERE = np.array([True, False])
+
+# What was not chosen gets exactly 0, and it stays 0: f of arrays, at which point, and the gradients.
+NOT_CHOSEN: dict[str, tuple[Callable[..., Any], tuple[Any, ...], tuple[Any, ...]]] = {
+    "relu": (lambda x: cr.sqrt(cr.relu(x)), ([-1.0, 4.0],), ([0, 0.25],)),
+    "relu of a power": (lambda x: cr.relu(x) ** 0.5, ([-1.0, 4.0],), ([0, 0.25],)),
+    "behind relu": (lambda x: cr.relu(cr.sqrt(x) - 1.0), ([0.0, 4.0],), ([0, 0.25],)),
+    "leaky_relu": (lambda x: cr.sqrt(cr.leaky_relu(x, 0.0)), ([-1.0, 4.0],), ([0, 0.25],)),
+    "maximum": (lambda x: cr.sqrt(cr.maximum(x, 0.0)), ([-1.0, 4.0],), ([0, 0.25],)),
+    "behind maximum": (lambda x: cr.maximum(cr.sqrt(x), 1.0), ([0.0, 4.0],), ([0, 0.25],)),
+    "minimum": (lambda x: cr.sqrt(1.0 - cr.minimum(x, 1.0)), ([2.0, 0.75],), ([0, -1.0],)),
+    "behind minimum": (lambda x: cr.minimum(-cr.log(x), 2.0), ([0.0, 1.0],), ([0, -1.0],)),
+    "clip": (lambda x: cr.arccos(cr.clip(x, -1.0, 1.0)), ([1.5, 0.0],), ([0, -1.0],)),
+    "behind clip": (lambda x: cr.clip(cr.log(x), -5.0, 5.0), ([0.0, 4.0],), ([0, 0.25],)),
+    "max": (lambda x: cr.max(cr.sqrt(x)), ([0.0, 4.0],), ([0, 0.25],)),
+    "min": (lambda x: cr.min(cr.log(x) ** 2), ([0.0, 2.0],), ([0, math.log(2.0)],)),
+    "max of rows": (lambda x: cr.sqrt(cr.max(x, axis=1)), ([[-1.0, 0.25], [1.0, 4.0]],), ([[0, 1.0], [0, 0.25]],)),
+    "a factor that is infinite": (lambda x: cr.where(x > 0, x * cr.log(x), 0.0), ([0.0, 1.0],), ([0, 1.0],)),
+    "a factor that is NaN": (lambda x, z: cr.where(x > 0, z * cr.sqrt(x), 0.0), ([-1.0, 4.0], [1.0, 2.0]), ([0, 0.5], [0, 2.0])),
+    "reversed": (lambda x: cr.where(THERE, cr.flip(cr.sqrt(x), 0), 0.0), ([0.0, 4.0],), ([0, 0.25],)),
+    "reshaped": (lambda x: cr.where(np.array([[False], [True]]), cr.reshape(cr.sqrt(x), (2, 1)), 0.0), ([0.0, 4.0],), ([0, 0.25],)),
+    "indexed": (lambda x: cr.where(THERE, cr.sqrt(x)[np.array([1, 0])], 0.0), ([0.0, 4.0],), ([0, 0.25],)),
+    "concatenated": (lambda x: cr.where(np.array([False, True] * 2), cr.concatenate([cr.sqrt(x), cr.log(x)]), 0.0), ([0.0, 4.0],), ([0, 0.5],)),
+    "a product with infinity": (lambda x, a: cr.where(False, a @ cr.log(x), 1.0), ([0.0, 4.0], np.eye(2)), ([0, 0], np.zeros((2, 2)))),
+    "samples that are missing": (lambda w: cr.where(THERE, X @ w, 0.0), ([1.0, 2.0],), ([1, 2],)),
+    "linear": (lambda w, b: cr.where(THERE[:, None], cr.linear(X, w, b), 0.0), (np.ones((3, 2)), np.ones(3)), ([[1, 2]] * 3, [1] * 3)),
+    "batches": (lambda w: cr.where(THERE[:, None], np.stack([X, X]) @ w, 0.0), (np.ones((2, 1)),), ([[2], [4]],)),
+    "einsum": (lambda w, v: cr.where(THERE, cr.einsum("ij,jk,k->i", X, w, v), 0.0), (np.eye(2), [1.0, 1.0]), ([[1, 1], [2, 2]], [1, 2])),
+    "logsumexp of rows": (lambda b: cr.where(THERE, cr.logsumexp(X + b, axis=1), 0.0), ([2.0, 1.0],), ([0.5, 0.5],)),
+    "norm of rows": (lambda b: cr.where(THERE, cr.norm(X + b, axis=1), 0.0), ([2.0, 2.0],), ([0.6, 0.8],)),
+    "softmax of rows": (lambda b: cr.where(THERE, cr.softmax(X + b)[:, 0], 0.0), ([2.0, 1.0],), ([0.25, -0.25],)),
+    "prod of rows": (lambda b: cr.where(THERE, cr.prod(X + b, axis=1), 0.0), ([2.0, 2.0],), ([4, 3],)),
+    "var of rows": (lambda b: cr.where(THERE, cr.var(X + b, axis=1), 0.0), ([2.0, 2.0],), ([-0.5, 0.5],)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NOT_CHOSEN)
+def test_what_was_not_chosen_gets_nothing(name: str) -> None:
+    f, data, expected = NOT_CHOSEN[name]
+    xs = [cr.Tensor(x) for x in data]
+
+    def total(*xs: Any) -> Any:
+        return cr.sum(f(*xs))
+
+    with np.errstate(all="ignore"):
+        y = total(*xs)
+        compiled = cr.compile(total)
+        found = {
+            "eager": cr.gradients(y, xs),
+            "to be differentiated again": [g.data for g in cr.gradients(y, xs, create_graph=True)],
+            "compiled": cr.grad(compiled, range(len(xs)))(*map(np.array, data)),
+            "forward": [
+                [cr.jvp(total, tuple(map(np.array, data)), directions(data, i, j))[1] for j in range(np.size(x))]
+                for i, x in enumerate(data)
+            ],
+        }
+        for x in xs:
+            assert x.grad is None
+        y.backward()
+        found["backward"] = [x.grad for x in xs]
+        with cr.detect_anomaly(forward=False) if name.startswith("behind") else cr.enable_grad():
+            found["watched"] = cr.gradients(total(*xs), xs)
+    for way, gradients in found.items():
+        for g, e in zip(gradients, expected, strict=True):
+            assert_allclose(np.reshape(g, np.shape(e)), e, rtol=1e-14, err_msg=way)
+
+
+def directions(data: Any, i: int, j: int) -> tuple[Any, ...]:
+    """Zeros, but 1 at element j of array i."""
+    tangents = [np.zeros(np.shape(x)) for x in data]
+    tangents[i].reshape(-1)[j] = 1.0
+    return tuple(tangents)
+
+
+@pytest.mark.parametrize("make", [cr.Value, cr.Tensor])
+def test_nor_in_scalars(make: Callable[[float], Any]) -> None:
+    for name, (f, data, expected) in NOT_CHOSEN.items():
+        if name.startswith(("max", "behind", "relu", "leaky", "min", "clip", "a factor")) and " of rows" not in name:
+            for row, e in zip(zip(*data, strict=True), zip(*expected, strict=True), strict=True):
+                if name in ("max", "min"):
+                    continue
+                xs = list(map(make, row))
+                with np.errstate(all="ignore"):
+                    y = f(*xs)
+                    assert_allclose(cr.gradients(y, xs), e, rtol=1e-14, err_msg=name)
+                    assert_allclose(
+                        [g.data for g in cr.gradients(y, xs, create_graph=True)], e, rtol=1e-14, err_msg=name
+                    )
+
+
+def test_a_finite_derivative_is_not_cut() -> None:
+    def bare(x: Any, z: Any) -> Any:
+        return (x - 1.0) * cr.sqrt(z)
+
+    def behind(x: Any, z: Any) -> Any:
+        return cr.where(z > 0, (x - 1.0) * cr.sqrt(z), 0.0)
+
+    for f in bare, behind:
+        by_z = cr.grad(f, 1)
+        assert cr.grad(by_z, 0)(1.0, 4.0) == 0.25
+        assert cr.grad(cr.grad(f, 0), 1)(1.0, 4.0) == 0.25
+        assert cr.compile(cr.grad(by_z, 0))(1.0, 4.0) == 0.25
+        assert cr.jvp(lambda x, by_z=by_z: by_z(x, 4.0), (1.0,), (1.0,))[1] == 0.25
+
+
+def test_the_second_derivative_of_a_sum_over_chosen_samples() -> None:
+    def loss(w: Any) -> Any:
+        return cr.sum(cr.where(THERE, (X @ w - 1.0) ** 2, 0.0))
+
+    w = np.array([1.0, 2.0])
+    with np.errstate(all="ignore"):
+        assert_array_equal(cr.hessian(loss)(w), [[2.0, 4.0], [4.0, 8.0]])
+        assert_array_equal(cr.hvp(loss, w, np.array([1.0, 0.0])), [2.0, 4.0])
+
+
+def test_a_row_that_counts_stays_infinite() -> None:
+    w = cr.Tensor([1.0, 2.0])
+    with np.errstate(all="ignore"):
+        assert_array_equal(cr.gradients(cr.where(True, X @ w, 0.0).sum(), w), [NAN, INF])
+        assert cr.jvp(cr.sqrt, (0.0,), (1.0,)) == (0.0, INF)
+        assert cr.jvp(lambda x: cr.relu(cr.sqrt(x) + 1.0), (0.0,), (1.0,)) == (1.0, INF)
+
+
+def test_a_nan_in_the_data_is_chosen() -> None:
+    for f in cr.relu, lambda x: cr.leaky_relu(x, 0.5), cr.elu, lambda x: cr.maximum(x, 0.0):
+        assert math.isnan(cr.grad(lambda x, f=f: f(cr.tanh(x)))(NAN))
+
+
 def test_an_honest_infinity_stays() -> None:
     x = cr.Value(0.0)
     s = cr.sqrt(x)

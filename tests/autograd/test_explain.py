@@ -91,7 +91,7 @@ FORMULAS: list[tuple[Callable[..., Any], str, str]] = [
     (lambda x, z: cr.sqrt(x), "√(x)", "0.5 / y"),
     (lambda x, z: cr.log(x), "log(x)", "1 / x"),
     (lambda x, z: abs(x), "|x|", "sign(x)"),
-    (lambda x, z: cr.relu(x), "relu(x)", "step(x)"),
+    (lambda x, z: cr.relu(x), "relu(x)", "step(y)"),
     (lambda x, z: cr.clip(x, 0.0, 1.0), "clip(x, low=0, high=1)", "inside(x, low=0, high=1)"),
     (lambda x, z: cr.leaky_relu(x), "leaky_relu(x, slope=0.01)", "where(step(x), 1, 0.01)"),
     (lambda x, z: cr.dot([x, 2.0], [z, 3.0], 1.0), "x · z + 2 · 3 + 1", "z"),
