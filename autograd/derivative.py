@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 
-from .context import enable_grad
-from .graph import NO_PARAMS, Node, ancestry, constant_root, cotangents
+from .context import enable_grad, recording
+from .graph import NO_PARAMS, Node, constant_root, cotangents
 from .ops.elementwise import mul
 from .ops.reduction import sum
 from .ops.shape import reshape, shape_of, stack
@@ -51,7 +52,7 @@ def gradients(output: Any, inputs: Any, seed: Any = None, create_graph: bool = F
             raise TypeError(f"gradients: inputs must be Values or Tensors, got {describe(x)}")
     if output.op is UNRECORDED:
         raise constant_root("gradients", output)
-    with enable_grad():
+    with recorded_here():
         seed = seed_of(output, seed if create_graph or not isinstance(seed, Node) else seed._raw)
         since = min(
             (x.birth if x.args else 0 for x in wanted), default=0
@@ -59,6 +60,14 @@ def gradients(output: Any, inputs: Any, seed: Any = None, create_graph: bool = F
         found = pull_back(output, wanted, seed, create_graph, since)
         results = [as_node(g) for g in found] if create_graph else found
     return results[0] if single else results
+
+
+def recorded_here() -> AbstractContextManager[object]:
+    """A block in which operations are recorded; nothing at all if they are anyway."""
+    return AS_IT_IS if recording.get() else enable_grad()
+
+
+AS_IT_IS = nullcontext()
 
 
 def seed_of(output: Node, seed: Any) -> Any:
@@ -70,10 +79,17 @@ def seed_of(output: Node, seed: Any) -> Any:
     return output.fit(seed)
 
 
-def pull_back(output: Node, inputs: Sequence[Node], seed: Any, create_graph: bool, since: int) -> list[Any]:
+def pull_back(
+    output: Node,
+    inputs: Sequence[Node],
+    seed: Any,
+    create_graph: bool,
+    since: int,
+    pending: dict[Node, Any] | None = None,
+) -> list[Any]:
     """The cotangents of the inputs, none of which was born before `since`; zeros where the output does not depend on one."""
     wanted = set(inputs)
-    found = cotangents(output, seed, wanted, create_graph=create_graph, since=since)
+    found = cotangents(output, seed, wanted, create_graph=create_graph, since=since, pending=pending)
     return apart([found[x] if x in found else zeros(x) for x in inputs])
 
 
@@ -106,25 +122,25 @@ def as_node(g: Any) -> Node:
 # Containers: arguments may be numbers, arrays, nodes, and tuples, lists and dicts of them.
 
 
-def leaves(tree: Any) -> Iterator[Any]:
+CONTAINERS = dict, list, tuple
+
+
+def leaves(tree: Any) -> list[Any]:
     """The numbers and arrays in nested tuples, lists and dicts."""
-    if isinstance(tree, dict):
-        tree = [tree[key] for key in tree]
-    if isinstance(tree, list | tuple):
-        for part in tree:
-            yield from leaves(part)
-    else:
-        yield tree
+    if not isinstance(tree, CONTAINERS):
+        return [tree]
+    parts = tree.values() if isinstance(tree, dict) else tree
+    return [leaf for part in parts for leaf in leaves(part)]
 
 
 def rebuilt(tree: Any, parts: Iterator[Any]) -> Any:
     """The same containers around other numbers and arrays."""
+    if not isinstance(tree, CONTAINERS):
+        return next(parts)
     if isinstance(tree, dict):
         return {key: rebuilt(part, parts) for key, part in tree.items()}
-    if isinstance(tree, list | tuple):
-        built = [rebuilt(part, parts) for part in tree]
-        return type(tree)(*built) if hasattr(tree, "_fields") else type(tree)(built)
-    return next(parts)
+    built = [rebuilt(part, parts) for part in tree]
+    return type(tree)(*built) if hasattr(tree, "_fields") else type(tree)(built)
 
 
 def variable(x: Any, name: str) -> Node:
@@ -150,6 +166,28 @@ def places_of(argnums: int | Sequence[int], n: int, name: str) -> list[int]:
     return places
 
 
+def leads_back(output: Node, since: int, steps: int | None = None) -> bool | None:
+    """Whether a variable from before `since` has a share in a result; None: not found out in so many steps."""
+    stack = [output]
+    seen = set(stack)
+    while stack:
+        if steps is not None:
+            if not steps:
+                return None
+            steps -= 1
+        x = stack.pop()
+        if x.op is None and x.birth < since:
+            return True
+        for arg in x.args:
+            if isinstance(arg, Node) and arg not in seen:
+                seen.add(arg)
+                stack.append(arg)
+    return False
+
+
+FIRST = 8  # steps in which a model's parameters are found, if the function has one; else the walk finds out by the way
+
+
 class Traced:
     """A function run once on fresh variables: its output, and which variables the derivative is asked for."""
 
@@ -165,18 +203,25 @@ class Traced:
         self.name, self.single = name, isinstance(argnums, int)
         self.trees = [args[i] for i in places]
         filled = list(args)
-        with enable_grad():
+        with recorded_here():
             self.inputs = [variable(x, name) for tree in self.trees for x in leaves(tree)]
             # Before the function runs, which may change them: it is to be found out then that they are younger.
-            self.since = min((x.birth for x in self.inputs), default=0)
+            self.since = self.inputs[0].birth if self.inputs else 0
             parts = iter(self.inputs)
             for i, tree in zip(places, self.trees, strict=True):
                 filled[i] = rebuilt(tree, parts)
             output = f(*filled, **kwargs)
         self.output = output if isinstance(output, Node) else constant(output, f"{name}: the function's result")
-        # Live: the output depends on a variable that was there before, passed in or closed over.
-        graph = ancestry(output) if isinstance(output, Node) else []
-        self.live = any(x.args for x in self.inputs) or any(x.birth < self.since and x.op is None for x in graph)
+        self.found: bool | None = any(x.args for x in self.inputs)
+        if not self.found and isinstance(output, Node):
+            self.found = leads_back(output, self.since, FIRST)
+
+    @property
+    def live(self) -> bool:
+        """Whether the output depends on a variable that was there before, passed in or closed over."""
+        if self.found is None:
+            self.found = leads_back(self.output, self.since)
+        return bool(self.found)
 
     def scalar(self) -> Any:
         """The output, if it is one number."""
@@ -199,7 +244,14 @@ class Traced:
     def pull_back(self, output: Any, seed: Any) -> list[Any]:
         if not isinstance(output, Node):
             return [zeros(x) for x in self.inputs]
-        with enable_grad():
+        with recorded_here():
+            if self.found is None and not isinstance(seed, Node):
+                pending: dict[Node, Any] = {}
+                found = pull_back(output, self.inputs, seed, False, self.since, pending)
+                if pending and min(x.birth for x in pending) >= self.since:
+                    self.found = False  # the walk has met nothing that was there before
+                if not self.live:
+                    return found
             return pull_back(output, self.inputs, seed, self.live or isinstance(seed, Node), self.since)
 
     def arranged(self, found: Iterable[Any]) -> Any:
@@ -226,8 +278,8 @@ def value_and_grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> C
     def derivative(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
         traced = Traced("grad", f, argnums, args, kwargs)
         y = traced.scalar()
-        seed = y.seed() if isinstance(y, Node) else None
-        return traced.answer(y), traced.arranged(traced.pull_back(y, seed))
+        found = traced.pull_back(y, y.seed() if isinstance(y, Node) else None)
+        return traced.answer(y), traced.arranged(found)
 
     return named("value_and_grad", derivative, f)
 
@@ -269,7 +321,7 @@ def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tupl
     def pull(cotangent: Any) -> tuple[Any, ...]:
         if not isinstance(y, Node):
             return tuple(traced.arranged(traced.pull_back(y, None)))
-        with enable_grad():
+        with recorded_here():
             seed = seed_of(y, cotangent)
         return tuple(traced.arranged(traced.pull_back(y, seed)))
 
@@ -296,7 +348,7 @@ def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) 
     for x, t in zip(traced.inputs, directions, strict=True):
         if shape_of(t) != shape_of(x):
             raise ValueError(f"jvp: a tangent of shape {shape_of(t)} for an argument of shape {shape_of(x)}")
-    with enable_grad():
+    with recorded_here():
         probe = born(ones(y), CONSTANT, (), {})  # any but 0, which is nothing's cotangent but of what was not chosen
         pulled = pull_back(y, traced.inputs, probe, True, traced.since)
         pairing: Any = 0.0

@@ -112,6 +112,7 @@ def cotangents(
     create_graph: bool = False,
     since: int = 0,
     pending: dict[Node, Any] | None = None,
+    careful: bool = False,
 ) -> dict[Node, Any]:
     """The ancestors of `root` that it depends on, each with its finished cotangent, consumers before producers.
 
@@ -121,14 +122,13 @@ def cotangents(
     With `create_graph` the rules are shown the nodes themselves instead of their data, and so the cotangents are
     nodes that can be differentiated again: that is all there is to higher orders.
     Nothing born before `since`, when the oldest that is wanted was born, can lead to it: the walk stops there.
-    `pending` is an empty dict to keep the unfinished cotangents in, for one who watches: then what each rule returns is
-    looked at for a zero that turned into NaN; else only what comes out at the end, and if that has NaN, all is done again.
+    `pending` is an empty dict to keep the unfinished cotangents in; those of leaves, and of what is older, stay in it.
+    If `careful`, as for one who watches, what each rule returns is looked at for a zero that turned into NaN; else only
+    what comes out at the end, and if that has NaN, all is done again.
     """
-    careful = True
-    if pending is None:
-        if suspended and (watcher := watching.get()) is not None:
-            return watcher.walk(root, seed, wanted, create_graph, since)
-        pending, careful = {}, False
+    if not careful and suspended and (watcher := watching.get()) is not None:
+        return watcher.walk(root, seed, wanted, create_graph, since)
+    pending = {} if pending is None else pending
     pending[root] = seed
     waiting = [(-root.birth, root)] if root.op is not None and root.birth > since else []
     selection: Selection | None = None  # the operations met that select
@@ -181,7 +181,7 @@ def cotangents(
             selection.silence.__exit__(None, None, None)
     finished.update(pending if wanted is None else {leaf: g for leaf, g in pending.items() if leaf in wanted})
     if selection is not None and not careful and op.let_through(selection, pending if wanted is None else finished):
-        return cotangents(root, seed, wanted, create_graph=create_graph, since=since, pending={})
+        return cotangents(root, seed, wanted, create_graph=create_graph, since=since, careful=True)
     return finished
 
 

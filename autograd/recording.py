@@ -48,7 +48,7 @@ class Recorder(Watcher):
                 f"{self.name}: gradients as plain data would be frozen as they are now; ask for them with "
                 "create_graph=True, or by cr.grad"
             )
-        return cotangents(root, seed, wanted, create_graph=create_graph, since=since, pending={})
+        return cotangents(root, seed, wanted, create_graph=create_graph, since=since, careful=True)
 
     def read(self, node: Node) -> None:
         raise TypeError(

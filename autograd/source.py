@@ -118,4 +118,4 @@ class LineWatcher(Watcher):
     ) -> dict[Node, Any]:
         if self.outer is not None:
             return self.outer.walk(root, seed, wanted, create_graph, since)
-        return cotangents(root, seed, wanted, create_graph=create_graph, since=since, pending={})
+        return cotangents(root, seed, wanted, create_graph=create_graph, since=since, careful=True)

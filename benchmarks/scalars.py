@@ -92,7 +92,12 @@ def readme(rounds: int, repeats: int = 200) -> None:
 
         return run
 
-    slopes = cr.compile(cr.value_and_grad(expression, (0, 1)))
+    transformed = cr.value_and_grad(expression, (0, 1))
+    slopes = cr.compile(transformed)
+
+    def eager() -> None:
+        for _ in range(repeats):
+            transformed(-4.0, 2.0)
 
     def compiled() -> None:
         for _ in range(repeats):
@@ -100,6 +105,7 @@ def readme(rounds: int, repeats: int = 200) -> None:
 
     contenders = {
         "chainrule": many(cr.Value),
+        "chainrule, value_and_grad": eager,
         "chainrule, compiled": compiled,  # not built each time: that is the point
         "micrograd 0.1.0": many(micrograd.engine.Value),
     }

@@ -100,7 +100,7 @@ class AnomalyWatcher(Watcher):
         before, self.walking = self.walking, True
         try:
             pending = WatchedCotangents()
-            return cotangents(root, seed, wanted, create_graph=create_graph, since=since, pending=pending)
+            return cotangents(root, seed, wanted, create_graph=create_graph, since=since, pending=pending, careful=True)
         finally:
             self.walking = before
 

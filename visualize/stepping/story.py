@@ -177,7 +177,7 @@ def uses_of(root: Node, nodes: Sequence[Node], seed: Any) -> list[Pulled]:
         copy.birth = next(births)
         copy.args = tuple(arg if use is None else use for use, arg in zip(uses[node], node.args, strict=True))
     originals = {copy: node for node, copy in copies.items()}
-    found = cotangents(copies[root], seed, pending={})
+    found = cotangents(copies[root], seed, careful=True)
     return [
         Pulled(originals[copy], g, tuple(None if use is None else found.get(use) for use in uses[originals[copy]]))
         for copy, g in found.items()
