@@ -5,10 +5,14 @@ Each rule reads (g, y, *inputs): the cotangent of y, y itself, what y was made f
 Conventions where the textbook derivative does not exist or has no single value:
 
     relu'(0) = 0, |x|'(0) = 0; sign, floor, ceil, round and // have derivative 0 everywhere
-    maximum, minimum: a tie shares the gradient evenly         clip: a border still belongs to the inside
+    maximum, minimum: a tie shares the gradient evenly         clip: a border still belongs to the inside, and bounds get nothing
     relu, leaky_relu, maximum, minimum, clip, where, max, min: what was not chosen gets exactly 0, even where its cotangent is
             infinite; and that 0 stays 0 on its way further back, even where a derivative is infinite or NaN (a strong zero)
-    x ** n: d/dx is 0 at n = 0; d/dn is 0 at x = 0             hypot, arctan2: 0 at (0, 0)
+    x ** n: d/dx is 0 at n = 0; d/dn at x = 0 is 0, but -inf for n < 0                hypot, arctan2: 0 at (0, 0)
+    logaddexp, logsumexp: terms that are infinite alike share evenly
+
+The slopes of sigmoid and tanh are computed from their values, as everywhere: on the right of sigmoid, and in both tails of tanh,
+digits are lost as the value comes close to 1; half of them are left at x = 18 for sigmoid and |x| = 9 for tanh, none at 37 and 19.
 
 The conventions are those of first derivatives; at such a point a second derivative is that of the convention, no more.
 """
@@ -125,6 +129,13 @@ def relu_rule(g: Any, y: Any, x: Any) -> Any:
     return (g if y else 0.0) if type(y) is float and type(g) is float else gate(g, y)
 
 
+def gap_of(a: Any, b: Any) -> Any:
+    differ = np.not_equal(a, b)
+    if isinstance(differ, np.ndarray | np.bool):
+        return np.subtract(a, b, out=np.zeros(differ.shape, np.result_type(a, b)), where=differ)
+    return np.where(differ, a - b, 0.0)
+
+
 def turn(a: Any, b: Any) -> Any:
     """a / (a² + b²), without overflow: how fast a point of these coordinates turns around the origin."""
     distance = hypot(a, b)
@@ -212,14 +223,15 @@ add        = binary("add",       operator.add,         same,                    
 sub        = binary("sub",       operator.sub,         lambda g, y, a, b: g,                   lambda g, y, a, b: -g,               "a - b.", symbol="−")
 mul        = binary("mul",       operator.mul,         lambda g, y, a, b: g * b,               lambda g, y, a, b: g * a,            "a * b.", symbol="×")
 div        = binary("div",       operator.truediv,     lambda g, y, a, b: g / b,               lambda g, y, a, b: -g * y / b,       "a / b.", symbol="÷")
+gap        = binary("gap",       (lambda a, b: 0.0 if a == b else a - b, gap_of), lambda g, y, a, b: g, lambda g, y, a, b: -g, "a - b, but 0 where they are infinite alike.")
 floordiv   = binary("floordiv",  operator.floordiv,    zero,                                   zero,                                "a // b, the quotient rounded down.", symbol="//")
 mod        = binary("mod",       operator.mod,         lambda g, y, a, b: g,                   lambda g, y, a, b: -g * floordiv(a, b), "a % b, the remainder with the sign of b.", symbol="%")
 maximum    = binary("maximum",   (lambda a, b: a if a >= b or a != a else b, np.maximum), lambda g, y, a, b: select(g, share(a, b)), lambda g, y, a, b: select(g, share(b, a)), "The larger of a and b.", symbol="max")
 minimum    = binary("minimum",   (lambda a, b: a if a <= b or a != a else b, np.minimum), lambda g, y, a, b: select(g, share(b, a)), lambda g, y, a, b: select(g, share(a, b)), "The smaller of a and b.", symbol="min")
 hypot      = binary("hypot",     (math.hypot, np.hypot),       lambda g, y, a, b: g * (a / (y + is_zero(y))), lambda g, y, a, b: g * (b / (y + is_zero(y))), "sqrt(a² + b²), without overflow.")
 arctan2    = binary("arctan2",   (math.atan2, np.arctan2), lambda g, y, a, b: g * turn(b, a), lambda g, y, a, b: -g * turn(a, b), "The angle of the point (b, a), in radians.")
-logaddexp  = binary("logaddexp", (logaddexp_of, np.logaddexp), lambda g, y, a, b: g * sigmoid(a - b), lambda g, y, a, b: g * sigmoid(b - a), "log(exp(a) + exp(b)), without overflow.")
-pow        = binary("pow",       (math.pow, operator.pow), lambda g, y, a, b: g * b * pow(a, less_one(a, b)), lambda g, y, a, b: g * y * log(a + is_zero(a)), "a ** b.", symbol="**")
+logaddexp  = binary("logaddexp", (logaddexp_of, np.logaddexp), lambda g, y, a, b: g * sigmoid(gap(a, b)), lambda g, y, a, b: g * sigmoid(gap(b, a)), "log(exp(a) + exp(b)), without overflow.")
+pow        = binary("pow",       (math.pow, operator.pow), lambda g, y, a, b: g * b * pow(a, less_one(a, b)), lambda g, y, a, b: g * y * log_of_base(a, b), "a ** b.", symbol="**")
 
 clip_      = primitive("clip",       clip_of,          lambda g, y, x, low, high: select(g, inside(x, low=low, high=high)), elementwise=True)
 leaky_     = primitive("leaky_relu", lambda x, slope: maximum(x, 0.0) + slope * minimum(x, 0.0), lambda g, y, x, slope: where(step(x), g, slope * g if slope else 0.0), elementwise=True)
@@ -253,6 +265,14 @@ def less_one(a: Any, b: Any) -> Any:
     return b - 1.0 + (is_zero(a) * is_zero(b) if isinstance(b, Node) else is_zero(b))
 
 
+def log_of_base(a: Any, b: Any) -> Any:
+    """log(a); at a = 0 something finite and negative, so that times 0 ** b it makes the limit, but 0 where b is 0 too."""
+    zero = is_zero(a)
+    if type(zero) is float and not zero:
+        return log(a)
+    return log(a + zero * (0.5 + 0.5 * is_zero(b)))
+
+
 def silu_slope(x: Any) -> Any:
     s = sigmoid(x)
     return s + x * s * (1.0 - s)
@@ -278,15 +298,15 @@ def where(condition: Any, a: Any, b: Any, /) -> Any:
 def clip(x: Any, low: Any = None, high: Any = None) -> Any:
     """`x` limited to the range from `low` to `high`; either bound may be None.
 
-    At a border the slope is 1, as just inside. Bounds that are variables get gradients too.
+    At a border the slope is 1, as just inside. Bounds that are variables get gradients too, outside of them.
 
     >>> import chainrule as cr
     >>> cr.grad(lambda x: cr.clip(x, 0.0, 1.0))(2.0)
     0.0
     """
     if isinstance(low, Node) or isinstance(high, Node):
-        x = x if low is None else maximum(x, low)
-        return x if high is None else minimum(x, high)
+        x = x if low is None else where(greater_equal(x, low), x, maximum(x, low))
+        return x if high is None else where(less_equal(x, high), x, minimum(x, high))
     return clip_(x, low=low, high=high)
 
 

@@ -63,6 +63,14 @@ def softmax_of(x: Any, axis: Axis) -> Any:
     return e / np.sum(e, axis=axis, keepdims=True)
 
 
+def shares_of(x: Any, axis: Axis) -> Any:
+    high = peak(x, axis)
+    finite = np.isfinite(high)
+    with np.errstate(over="ignore"):
+        e = np.where(finite, np.exp(x - highest(x, axis)), np.equal(x, high))
+    return e / np.sum(e, axis=axis, keepdims=True)
+
+
 def log_softmax_of(x: Any, axis: Axis) -> Any:
     shifted = x - peak(x, axis)
     with np.errstate(divide="ignore"):  # the sum of nothing is 0
@@ -154,7 +162,7 @@ def inverse(n: float) -> float:
 cumsum_: Row
 max_: Row
 min_: Row
-softmax_: Row
+shares: Row
 ties: Row
 
 # fmt: off
@@ -168,8 +176,10 @@ var_         = primitive("var",         np.var,         var_rule)
 std_         = primitive("std",         np.std,         std_rule)
 norm_        = primitive("norm",        norm_of,        lambda g, y, x, axis, keepdims: spread(g, x, axis) * (x / spread(y + is_zero(y), x, axis)), symbol="‖x‖")
 p_norm       = primitive("p_norm",      p_norm_of,      p_norm_rule, symbol="‖x‖ₚ")
-logsumexp_   = primitive("logsumexp",   logsumexp_of,   lambda g, y, x, axis, keepdims: spread(g, x, axis) * softmax_(x, axis=axis))
+logsumexp_   = primitive("logsumexp",   logsumexp_of,   lambda g, y, x, axis, keepdims: spread(g, x, axis) * shares(x, axis=axis))
 softmax_     = primitive("softmax",     softmax_of,     lambda g, y, x, axis: y * (g - sum_(g * y, axis=axis, keepdims=True)))
+shares       = primitive("shares",      shares_of,      lambda g, y, x, axis: y * (g - sum_(g * y, axis=axis, keepdims=True)),
+                         doc="softmax(x), where infinite maxima share evenly.")
 log_softmax_ = primitive("log_softmax", log_softmax_of, lambda g, y, x, axis: g - exp(y) * sum_(g, axis=axis, keepdims=True))
 cumsum_      = primitive("cumsum",      np.cumsum,      lambda g, y, x, axis: flip(cumsum_(flip(g, axis), axis=axis), axis))
 cumprod_     = primitive("cumprod",     np.cumprod,     cumprod_rule)
@@ -191,7 +201,7 @@ def strong_lines(g: Any, d: Any, place: int, xs: Sequence[Any], params: Mapping[
 
 for row in prod_, var_, std_, norm_, p_norm, logsumexp_:
     op_of(row).strong = strong_reduction
-for row in softmax_, log_softmax_, cumprod_:
+for row in softmax_, shares, log_softmax_, cumprod_:
     op_of(row).strong = strong_lines
 
 
