@@ -42,6 +42,11 @@ changing = Lock()
 def note_change() -> int:
     """The birth of a change that happens now: nothing older may be taken for up to date any more."""
     tell_of("a change to a variable")
+    return changed_before()
+
+
+def changed_before() -> int:
+    """The same of a change that has happened before, and is only found out now."""
     with changing:
         latest_change[0] = next_birth()
         return latest_change[0]

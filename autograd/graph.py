@@ -17,6 +17,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from .context import next_birth, note_change, suspended, watching
+from .guards.seals import handed, verify
 
 if TYPE_CHECKING:
     from .primitive import Op
@@ -29,7 +30,7 @@ ALWAYS = "always"  # of what an operation whose rules are exact returns: it fits
 class Node:
     """A variable: data, and the operation and arguments it was made from. `Value` and `Tensor` are its two kinds."""
 
-    __slots__ = ("__weakref__", "_raw", "args", "birth", "call", "grad", "name", "op", "params")
+    __slots__ = ("__weakref__", "_raw", "args", "birth", "call", "grad", "name", "op", "params", "seals")
 
     _raw: Any
     args: tuple[Any, ...]  # what the operation was given: nodes and plain data
@@ -38,6 +39,7 @@ class Node:
     birth: int
     grad: Any
     name: str | None
+    seals: Any  # of the arrays of others that the operation was given; not set where there are none
     call: Call | None  # the outermost call of a module that this is a result of
 
     @property
@@ -68,7 +70,9 @@ class Node:
 
     def require_leaf(self, what: str) -> None:
         if self.args:
-            raise TypeError(f"only a leaf can be {what}, not the result of an operation; take its .data")
+            raise TypeError(
+                f"only a leaf can be {what}, not the result of an operation; take its .data, and of that a .copy() to write into"
+            )
 
     def touch(self) -> None:
         """Say that the data changed. Graphs built on the old data then refuse to be differentiated."""
@@ -133,6 +137,7 @@ def cotangents(
     waiting = [(-root.birth, root)] if root.op is not None and root.birth > since else []
     selection: Selection | None = None  # the operations met that select
     finished: dict[Node, Any] = {}
+    verified: set[int] = set()
     pop = pending.pop
     try:
         while waiting:
@@ -153,6 +158,8 @@ def cotangents(
                     selection.branches = True
                 if exact is True and g != g:
                     selection.dropped = True
+            if exact is not True and ((seals := getattr(node, "seals", None)) is not None or handed):
+                verify(node, seals, verified)
             if selection is None or (exact is True and not careful):
                 pull = op.pull  # a slot, not a method: looked up by itself it is found faster
                 pulled: Sequence[Any] = pull(args, g, y, node.params)

@@ -125,7 +125,8 @@ class Operators(Node):
                 f"making a plain array of {self!r} would silently drop its gradient. "
                 "Use .data for the plain array, cr.stack to join nodes into one Tensor."
             )
-        return np.array(plain(self), dtype=dtype, copy=copy)
+        data: Any = self.data  # type: ignore[attr-defined]  # as it is handed out
+        return np.array(data, dtype=dtype, copy=copy)
 
     @property
     def _data(self) -> NoReturn:

@@ -7,7 +7,7 @@ on arrays and on nodes: first order, higher orders, drawing and checking all com
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from .context import births, next_birth, recording, records, suspended, watched, watching
 from .graph import NO_PARAMS, Node, Selection
+from .guards.seals import handed, renew, seals_of
 from .plain import FAILURES, NUMBERS, constant, describe, has_nan, ieee
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Op:
         "listed",
         "name",
         "pull",
+        "reads",
         "rules",
         "selects",
         "strong",
@@ -69,6 +71,7 @@ class Op:
         self.selects = selects  # whether it chooses among its arguments: elements, or branches; see `Selection`
         # (g, d, place, xs, params) -> d, the cotangent of the argument at that place, but 0 as far as g is; see `pull_behind`
         self.strong: Callable[..., Any] = strong_elements if elementwise else strong_whole
+        self.reads: Collection[int] | None = None  # the places of arguments whose data its rules read; None: of all
         self.forwards = forwards  # what `forward` chooses from: one for numbers, one for arrays
         self.listed = False  # whether it comes with the library
 
@@ -151,14 +154,15 @@ def no_rule(g: Any, y: Any, *inputs: Any, **params: Any) -> None:
     """The rule of an argument that the result does not depend on smoothly."""
 
 
-def born(data: Any, op: Op, args: tuple[Any, ...], params: Mapping[str, Any]) -> Any:
-    """The node for a fresh result; a constant one where nothing is recorded."""
+def born(data: Any, op: Op, args: tuple[Any, ...], params: Mapping[str, Any], constants: bool = False) -> Any:
+    """The node for a fresh result; a constant one where nothing is recorded. `constants`: some arguments are plain arrays."""
     kind = kinds.get(type(data))
     if kind is None:
         kind, data, args = settle(data, op, args)
     if suspended:
         if watched and (watcher := watching.get()) is not None:
             op = watcher.made(data, op, args, params)
+            constants = constants and not watcher.records  # what is recorded looks after its constants itself
         if not recording.get():
             op, args = UNRECORDED, ()
     node = new(kind)
@@ -167,6 +171,9 @@ def born(data: Any, op: Op, args: tuple[Any, ...], params: Mapping[str, Any]) ->
     node.args = args
     node.params = params
     node.grad = node.name = node.call = None
+    node.seals = seals_of(op, args) if constants and op.reads != () else None
+    if handed:
+        renew(args)
     node.birth = next_birth()
     return node
 
@@ -305,7 +312,9 @@ def binary(
         if x is a and y is b:
             return data
         if suspended or type(data) is not float:
-            return born(data, op, (a, b), NO_PARAMS)
+            return born(
+                data, op, (a, b), NO_PARAMS, (x is a and type(x) not in NUMBERS) or (y is b and type(y) not in NUMBERS)
+            )
         node = new(kinds[float])  # as in `unary`
         node._raw = data
         node.op = op
@@ -354,7 +363,7 @@ def primitive(
         if count is not None and len(args) != count:
             raise TypeError(f"{name}: takes {count} positional arguments (one for each rule), got {len(args)}")
         inputs = []
-        node = converted = False
+        node = converted = constants = False
         for arg in args:
             if isinstance(arg, Node):
                 inputs.append(arg._raw)
@@ -362,6 +371,8 @@ def primitive(
             else:
                 x = constant(arg, name)
                 inputs.append(x)
+                if type(x) not in NUMBERS:
+                    constants = True
                 if x is not arg:
                     converted = True
         try:
@@ -372,7 +383,7 @@ def primitive(
             return data
         if converted:
             args = tuple([arg if isinstance(arg, Node) else x for arg, x in zip(args, inputs, strict=True)])
-        return born(data, op, args, params)
+        return born(data, op, args, params, constants)
 
     return finish(function, op, doc, listed)
 
@@ -427,7 +438,7 @@ def renewed(params: Mapping[str, Any]) -> Mapping[str, Any]:
 def applied(op: Op, args: tuple[Any, ...], params: Mapping[str, Any]) -> Any:
     """An operation on nodes or plain data."""
     data = computed(op, [arg._raw if isinstance(arg, Node) else arg for arg in args], params)
-    return born(data, op, args, params) if any(isinstance(arg, Node) for arg in args) else data
+    return born(data, op, args, params, True) if any(isinstance(arg, Node) for arg in args) else data
 
 
 def computed(op: Op, inputs: Sequence[Any], params: Mapping[str, Any]) -> Any:

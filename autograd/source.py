@@ -51,7 +51,7 @@ class LocatedOp(Op):
         super().__init__(
             op.name, op.forward, op.rules, op.pull, op.symbol, op.elementwise, op.selects, op.exact, op.forwards
         )
-        self.line, self.listed, self.strong = line, op.listed, op.strong
+        self.line, self.listed, self.strong, self.reads = line, op.listed, op.strong, op.reads
 
 
 def line_of(node: Node) -> Line | None:

@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from .context import tell_of_reading, watched
 from .graph import Node
-from .operators import Operators, rounded
+from .guards.seals import hand_out, lock
+from .operators import Operators, plain, rounded
 from .ops import linalg, reduction, shape
 from .plain import constant, describe
 from .primitive import kinds
@@ -34,7 +35,7 @@ class Tensor(Operators):
     array([2., 4., 6.])
     """
 
-    __slots__ = ()
+    __slots__ = ("seal",)
 
     # fmt: off
     if TYPE_CHECKING:  # what the assignments in Operators cannot say
@@ -55,10 +56,14 @@ class Tensor(Operators):
     @property
     def data(self) -> NDArray[Any]:
         """The array. Assigning (`t.data = …`, `t.data -= …`) is an update: a graph built on the old data will not be
-        differentiated. Writing into it (`t.data[0] = …`) goes unnoticed, so do not do that between forward and
-        backward."""
+        differentiated. So it is with what is written into it (`t.data[0] = …`): backward will say so. The array of a result is
+        read-only; write into a copy, `t.data.copy()`."""
         if watched:
             tell_of_reading(self)
+        if self.op is None:
+            hand_out(self)
+        else:
+            lock(self)
         array: NDArray[Any] = self._raw
         return array
 
@@ -122,15 +127,15 @@ class Tensor(Operators):
 
     def item(self) -> float:
         """The one element as a Python number, without its history."""
-        return float(self.data.item())
+        return float(plain(self).item())
 
     def tolist(self) -> Any:
         """The elements as (nested) lists of Python numbers, without their history."""
-        return self.data.tolist()
+        return plain(self).tolist()
 
     def detach(self) -> NDArray[Any]:
         """A copy of the array, as a constant: no gradient flows through it, and no later update reaches it."""
-        copy: NDArray[Any] = copied(self.data)
+        copy: NDArray[Any] = copied(plain(self))
         return copy
 
     def fit(self, g: Any) -> Any:
@@ -203,7 +208,7 @@ class Tensor(Operators):
 
     def __reduce__(self) -> tuple[type[Tensor], tuple[NDArray[Any], None, str | None]]:
         self.require_leaf("copied or pickled")
-        return Tensor, (self.data, None, self.name)
+        return Tensor, (plain(self), None, self.name)
 
 
 def unbroadcast(g: Any, to: Sequence[int]) -> Any:

@@ -13,6 +13,7 @@ import numpy as np
 from ..context import enable_grad, next_birth, recording, suspended
 from ..derivative import apart, gradients, leaves, rebuilt
 from ..graph import ALWAYS, Node, ancestry, cotangents
+from ..guards.seals import handed, renew, seals_of
 from ..parameters import is_model
 from ..plain import FAILURES, constant, describe
 from ..primitive import UNRECORDED, Op, new
@@ -60,6 +61,9 @@ class Recording:
             node._raw, node.params = outputs[place], params
             node.op, node.args = (UNRECORDED, ()) if suspended and not recording.get() else (op, args)
             node.grad = node.name = node.call = None
+            node.seals = seals_of(node.op, node.args)
+            if handed:
+                renew(node.args)
             node.birth = next_birth()
             if self.tree is None:
                 return node

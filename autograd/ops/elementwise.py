@@ -239,6 +239,8 @@ elu_       = primitive("elu",        lambda x, alpha: where(x > 0, x, alpha * ex
 where_     = primitive("where",      where_of, None,   lambda g, y, c, a, b: where(c, g, 0.0), lambda g, y, c, a, b: where(c, 0.0, g), elementwise=True)
 # fmt: on
 
+op_of(add).reads = op_of(sub).reads = ()
+op_of(where_).reads = (0,)
 for row in relu, leaky_, gate:
     op_of(row).selects = ELEMENT
 for row in where_, maximum, minimum, clip_, select, strong_zero:

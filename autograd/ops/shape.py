@@ -14,7 +14,7 @@ import numpy as np
 
 from ..graph import Node
 from ..plain import NUMBERS, describe
-from ..primitive import Row, primitive, same, shown
+from ..primitive import Row, op_of, primitive, same, shown
 
 
 def shape_of(x: Any) -> tuple[int, ...]:
@@ -145,6 +145,9 @@ item          = primitive("item",          lambda x: float(array_of(x).item()), 
 concatenate_  = primitive("concatenate",   lambda *parts, axis: np.concatenate(parts, axis), pull=concatenate_back)
 stack_        = primitive("stack",         stack_of,                                         pull=stack_back)
 # fmt: on
+
+for row in concatenate_, stack_:
+    op_of(row).reads = ()
 
 
 def astype(x: Any, dtype: Any) -> Any:
