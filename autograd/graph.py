@@ -11,19 +11,18 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Container, Mapping, Sequence
-from contextlib import AbstractContextManager
 from heapq import heappop, heappush
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from .context import next_birth, note_change, suspended, watching
+from .context import next_birth, note_change, records, suspended, watched, watching
 from .guards.seals import handed, verify
 
 if TYPE_CHECKING:
+    from .guards.selection import Selection
     from .primitive import Op
 
 NO_PARAMS: Mapping[str, Any] = {}
-ELEMENT, BRANCH = "element", "branch"  # what an operation may select
 ALWAYS = "always"  # of what an operation whose rules are exact returns: it fits whatever the cotangent is
 
 
@@ -127,11 +126,13 @@ def cotangents(
     nodes that can be differentiated again: that is all there is to higher orders.
     Nothing born before `since`, when the oldest that is wanted was born, can lead to it: the walk stops there.
     `pending` is an empty dict to keep the unfinished cotangents in; those of leaves, and of what is older, stay in it.
-    If `careful`, as for one who watches, what each rule returns is looked at for a zero that turned into NaN; else only
-    what comes out at the end, and if that has NaN, all is done again.
+    If `careful`, what was not chosen is cut off wherever it lies, as always with `create_graph`; else only if NaN comes out at
+    the end, and then all is done again. See `guards/selection.py`.
     """
     if not careful and suspended and (watcher := watching.get()) is not None:
         return watcher.walk(root, seed, wanted, create_graph, since)
+    recorded = bool(watched) and records()
+    careful = careful or create_graph
     pending = {} if pending is None else pending
     pending[root] = seed
     waiting = [(-root.birth, root)] if root.op is not None and root.birth > since else []
@@ -152,10 +153,7 @@ def cotangents(
             if exact is True and (create_graph or type(g) is not float):
                 exact = False
             if op.selects is not None:
-                selection = Selection() if selection is None else selection
-                selection.append(node)
-                if op.selects is BRANCH:
-                    selection.branches = True
+                selection = op.selection() if selection is None else selection
                 if exact is True and g != g:
                     selection.dropped = True
             if exact is not True and ((seals := getattr(node, "seals", None)) is not None or handed):
@@ -164,7 +162,7 @@ def cotangents(
                 pull = op.pull  # a slot, not a method: looked up by itself it is found faster
                 pulled: Sequence[Any] = pull(args, g, y, node.params)
             else:
-                pulled = op.pull_behind(node, g, y, selection, careful)
+                pulled = selection.pull(node, g, y, pending, careful, recorded)
             i = 0
             for arg in args:
                 d = pulled[i]  # zip would cost 8 % of a scalar expression
@@ -184,42 +182,12 @@ def cotangents(
                     if arg.op is not None and arg.birth > since:
                         heappush(waiting, (-arg.birth, arg))
     finally:
-        if selection is not None and selection.silence is not None:
-            selection.silence.__exit__(None, None, None)
+        if selection is not None:
+            selection.end()
     finished.update(pending if wanted is None else {leaf: g for leaf, g in pending.items() if leaf in wanted})
-    if selection is not None and not careful and op.let_through(selection, pending if wanted is None else finished):
+    if selection is not None and not careful and selection.let_through(pending if wanted is None else finished):
         return cotangents(root, seed, wanted, create_graph=create_graph, since=since, careful=True)
     return finished
-
-
-class Selection(list[Node]):
-    """The operations that a walk has met that select: what they have not chosen has the cotangent 0.
-
-    And behind them 0 stays 0, also where the derivative is infinite or NaN: a strong zero. `sqrt(relu(x))` at -1, or the
-    branch that `where` does not take, are no reason for NaN. Elsewhere 0 * inf is what IEEE 754 makes of it.
-
-    To look at all that every rule returns would cost too much. So NaN is let through at first, and looked for where it
-    would leave the walk: in the results, and where an operation that selects drops what it has not chosen.
-    """
-
-    branches = dropped = False  # whether one of these selects a branch; whether NaN may have been dropped
-    behind: dict[bool, tuple[set[Node], int]]  # what is known to lie behind them, and behind the branches
-    silence: AbstractContextManager[Any] | None = None  # of warnings until the walk ends, once arrays may have got NaN
-
-    def leads_to(self, node: Node, branch: bool = False) -> bool:
-        """Whether a node lies behind one of these; `branch`: behind one that selects a branch."""
-        if not hasattr(self, "behind"):
-            self.behind = {False: (set(), 0), True: (set(), 0)}
-        found, n = self.behind[branch]
-        if n < len(self):
-            self.behind[branch] = found, len(self)
-            stack = [made for made in self[n:] if not branch or (made.op is not None and made.op.selects == BRANCH)]
-            while stack:
-                for arg in stack.pop().args:
-                    if isinstance(arg, Node) and arg not in found:
-                        found.add(arg)
-                        stack.append(arg)
-        return node in found
 
 
 def changed(arg: Node, node: Node) -> RuntimeError:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 
-from .context import births, next_birth, recording, records, suspended, watched, watching
-from .graph import NO_PARAMS, Node, Selection
+from .context import births, next_birth, recording, suspended, watched, watching
+from .graph import NO_PARAMS, Node
 from .guards.seals import handed, renew, seals_of
-from .plain import FAILURES, NUMBERS, constant, describe, has_nan, ieee
+from .guards.selection import Selection
+from .plain import FAILURES, NUMBERS, constant, describe, ieee
 
 if TYPE_CHECKING:
     from .typing import Binary, Unary
@@ -36,6 +37,7 @@ class Op:
     """What an operation is: how to compute it and how to pull a cotangent back through it."""
 
     __slots__ = (
+        "branches",
         "elementwise",
         "exact",
         "forward",
@@ -43,10 +45,11 @@ class Op:
         "listed",
         "name",
         "pull",
+        "reach",
         "reads",
         "rules",
         "selects",
-        "strong",
+        "sums",
         "symbol",
     )
 
@@ -58,7 +61,6 @@ class Op:
         pull: Callable[..., Sequence[Any]],
         symbol: str | None = None,
         elementwise: bool = False,
-        selects: str | None = None,
         exact: bool | str = False,
         forwards: tuple[Callable[..., Any], Callable[..., Any]] | None = None,
     ) -> None:
@@ -68,9 +70,14 @@ class Op:
         self.pull = pull
         self.elementwise = elementwise
         self.exact = exact  # what its rules return is known to fit: where cotangents are Python floats, or always
-        self.selects = selects  # whether it chooses among its arguments: elements, or branches; see `Selection`
-        # (g, d, place, xs, params) -> d, the cotangent of the argument at that place, but 0 as far as g is; see `pull_behind`
-        self.strong: Callable[..., Any] = strong_elements if elementwise else strong_whole
+        # (args, y, params) -> for each argument, where it was chosen, None: everywhere; not set of an operation that does not
+        # select. `branches`: also where it is recorded, to run on other data.
+        self.selects: Callable[..., Sequence[Any]] | None = None
+        self.branches = False
+        # (alive, place, args, y, params) -> positive where an argument has a share in what is alive of the result; None: each
+        # element in each. Element by element there is nothing to find out.
+        self.reach: Callable[..., Any] | None = None
+        self.sums = False  # whether it adds up products: then what is dead has to be left out of them
         self.reads: Collection[int] | None = None  # the places of arguments whose data its rules read; None: of all
         self.forwards = forwards  # what `forward` chooses from: one for numbers, one for arrays
         self.listed = False  # whether it comes with the library
@@ -96,53 +103,15 @@ class Op:
         kind = next((k for k in (IndexError, ValueError, TypeError) if isinstance(error, k)), RuntimeError)
         raise kind(f"{self.name}: cannot be computed from {given}: {error}") from error
 
-    def pull_behind(self, node: Node, g: Any, y: Any, selection: Selection, careful: bool) -> Sequence[Any]:
-        """Pull back behind a selection.
-
-        If `careful`, what is NaN becomes 0 where the cotangent it comes from was 0: element by element, or in another
-        operation, but then only behind a branch, row by row. A recorded rule will run on other data: it is to look for
-        itself. If not, NaN goes its way.
-        """
-        apt = self.selects is None and (self.elementwise or selection.branches)  # to make NaN out of 0
-        if apt and selection.silence is None:
-            selection.silence = np.errstate(divide="ignore", invalid="ignore")  # what was not chosen makes no warnings
-            selection.silence.__enter__()
-        elif self.selects is not None and selection.silence is not None and not careful and has_nan(g):
-            selection.dropped = True  # or may have been, as the rule drops what it does not choose
-        pulled = self.pull(node.args, g, y, node.params)
-        if not apt or not careful or not (self.elementwise or selection.leads_to(node, branch=True)):
-            return pulled
-        recorded = bool(watched) and records()
-        for i, d in enumerate(pulled):
-            if d is None or d is g or not (recorded or has_nan(d)):
-                continue
-            if self.elementwise and not selection.leads_to(node):
-                break
-            if type(pulled) is not list:
-                pulled = list(pulled)
-            pulled[i] = self.strong(g, d, i, shown(node.args, y), node.params)
-        return pulled
-
     @staticmethod
-    def let_through(selection: Selection, ends: Mapping[Node, Any]) -> bool:
-        """Whether NaN has come out of a walk, or been dropped on the way, that may have been 0."""
-        for g in ends.values():
-            if g != g if type(g) is float else selection.silence is not None and has_nan(g):
-                return True
-        return selection.dropped
+    def selection() -> Selection:
+        """For a walk that has met the first operation that selects."""
+        return Selection(table)
 
 
 def shown(args: Sequence[Any], y: Any) -> Sequence[Any]:
     """The arguments as a rule is to see them: the nodes themselves if the result is shown as one, else their data."""
     return args if isinstance(y, Node) else [arg._raw if isinstance(arg, Node) else arg for arg in args]
-
-
-def strong_elements(g: Any, d: Any, place: int, xs: Sequence[Any], params: Mapping[str, Any]) -> Any:
-    return table["strong_zero"](g, d)
-
-
-def strong_whole(g: Any, d: Any, place: int, xs: Sequence[Any], params: Mapping[str, Any]) -> Any:
-    return table["strong_zero"](table["any"](g, axis=None, keepdims=False), d)
 
 
 def same(g: Any, y: Any, *inputs: Any) -> Any:
@@ -202,6 +171,16 @@ def op_of(row: Callable[..., Any]) -> Op:
     """The operation behind a row's function."""
     op: Op = row.op  # type: ignore[attr-defined]
     return op
+
+
+def carried(row: Callable[..., Any]) -> Callable[..., Any]:
+    """How far what is alive reaches back through a row that only moves elements or adds them up: as cotangents do."""
+    op = op_of(row)
+
+    def reach(alive: Any, place: int, args: Sequence[Any], y: Any, params: Mapping[str, Any]) -> Any:
+        return op.pull(args, alive, y, params)[place]
+
+    return reach
 
 
 def finish(function: Function, op: Op, doc: str, listed: bool) -> Function:

@@ -14,6 +14,7 @@ import numpy as np
 
 from .context import Watcher, enable_grad, pop, push, recording, watched, watching
 from .graph import Node, ancestry, cotangents
+from .guards.selection import Selection
 from .primitive import Op, table
 
 
@@ -26,6 +27,7 @@ class Recorder(Watcher):
     def __init__(self, name: str, data: Container[Node]) -> None:
         self.name = name
         self.data = data  # the inputs that stand for plain data
+        self.doubtful = False  # whether derivatives were asked for that may be NaN of what was not chosen
 
     def made(self, data: Any, op: Op, args: tuple[Any, ...], params: Mapping[str, Any]) -> Op:
         if not recording.get() and any(isinstance(arg, Node) for arg in args):
@@ -48,6 +50,7 @@ class Recorder(Watcher):
                 f"{self.name}: gradients as plain data would be frozen as they are now; ask for them with "
                 "create_graph=True, or by cr.grad"
             )
+        self.doubtful = self.doubtful or Selection.doubts(ancestry(root))
         return cotangents(root, seed, wanted, create_graph=create_graph, since=since, careful=True)
 
     def read(self, node: Node) -> None:
@@ -72,12 +75,13 @@ def named(node: Node) -> str:
 
 
 @contextmanager
-def recorded(name: str, data: Container[Node]) -> Iterator[None]:
+def recorded(name: str, data: Container[Node]) -> Iterator[Recorder]:
     """A block that is recorded: what would not be seen later is an error. `data` are inputs that are no variables."""
-    push(Recorder(name, data))
+    own = Recorder(name, data)
+    push(own)
     try:
         with enable_grad():
-            yield
+            yield own
     finally:
         pop(Recorder)
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from chainrule.autograd import Node, Tensor, enable_grad
 from chainrule.autograd.graph import ancestry
+from chainrule.autograd.operators import plain
 from chainrule.autograd.ops.reduction import norm_of
 from chainrule.autograd.optional.extra import new_figure
 from chainrule.autograd.parameters import Parameters, Variable, named
@@ -226,7 +227,7 @@ class Measured:
     """The gradients of some parameters, taken together."""
 
     def __init__(self, parameters: list[Variable]) -> None:
-        data = joined([p.data for p in parameters])
+        data = joined([plain(p) for p in parameters])
         grads = [p.grad for p in parameters if p.grad is not None]
         self.size, self.matrix = data.size, any(p.ndim >= 2 for p in parameters)
         self.norm = self.rms = self.largest = self.zeros = self.ratio = None

@@ -33,6 +33,7 @@ from chainrule.autograd import (
     take_along_axis,
     where,
 )
+from chainrule.autograd.operators import plain
 from chainrule.autograd.ops.elementwise import logical_and
 from chainrule.autograd.ops.linalg import class_labels, cross_entropy_
 from chainrule.autograd.ops.shape import getitem, scatter, shape_of
@@ -254,7 +255,7 @@ def over_labels(
 def as_labels(name: str, labels: Any, shape: tuple[int, ...], ignore_index: int) -> tuple[Any, Any]:
     """Labels as an array of their own, checked against scores of that shape; where they count, None for everywhere."""
     recorded = isinstance(labels, Tensor) and labels.dtype.kind in "iu"
-    labels = labels if recorded else np.array(labels.data if isinstance(labels, NODES) else labels)
+    labels = labels if recorded else np.array(plain(labels) if isinstance(labels, NODES) else labels)
     if labels.dtype.kind not in "iu":
         raise TypeError(f"{name}: labels must be integers (class numbers), got {labels.dtype}")
     if not shape or labels.shape != shape[:-1]:
@@ -355,7 +356,7 @@ def any_node(x: Any) -> bool:
 
 
 def raw(x: Any) -> Any:
-    return x.data if isinstance(x, NODES) else x
+    return plain(x) if isinstance(x, NODES) else x
 
 
 def require(test: Callable[[Any, Any], Any], allowed: Any, x: Any, message: str) -> Any:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from chainrule.autograd import Tensor, Value
 from chainrule.autograd.context import next_birth, tell_of
 from chainrule.autograd.graph import Call, Node
+from chainrule.autograd.operators import plain
 from chainrule.autograd.plain import constant, describe
 
 Parameter = Value | Tensor
@@ -134,7 +135,7 @@ class Module:
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """A copy of the data of every parameter and buffer, by name; a shared parameter is listed once, by its first."""
-        return {name: np.array(x.data if isinstance(x, Parameter) else x) for name, x in self.named_state()}
+        return {name: np.array(plain(x) if isinstance(x, Parameter) else x) for name, x in self.named_state()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over data by name. Names and shapes must agree in full, else `ValueError` and nothing is loaded.

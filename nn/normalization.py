@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from chainrule.autograd import Tensor, Value, mean, reshape, sqrt, square
+from chainrule.autograd.operators import plain
 from chainrule.autograd.plain import constant, describe
 from chainrule.autograd.recording import in_precision, is_data
 
@@ -144,7 +145,7 @@ def as_input(x: Any, weight: Tensor, name: str) -> Any:
 
 
 def data_of(x: Any) -> Any:
-    return x.data if isinstance(x, Tensor) else x
+    return plain(x) if isinstance(x, Tensor) else x
 
 
 def positive_eps(name: str, eps: float) -> float:

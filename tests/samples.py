@@ -109,7 +109,7 @@ BINARY: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 # Rows that answer a question: they have no slope anywhere.
 QUESTIONS = {
     "less", "less_equal", "greater", "greater_equal", "equal", "not_equal", "isnan", "isinf", "isfinite",
-    "logical_not", "logical_and", "logical_or", "any",
+    "logical_not", "logical_and", "logical_or", "any", "reached",
 }  # fmt: skip
 
 
@@ -239,13 +239,7 @@ def by_name() -> dict[str, list[Sample]]:
             S(lambda g: row["select"](g, g > 0), x3[1]),
         ],
         "gate": [*(S(lambda g, y=y: row["gate"](g, y), x) for x, y in ((0.3, 1.0), (0.3, 0.0), (x3[0], K([1.0, 0.0, 0.5]))))],
-        "strong_product": [
-            S(lambda d, a, b: row["strong_product"](np.ones((2, 2)), d, a, b, op=row["matmul"].op, place=0, params={}), x3, x3, x3.T),
-        ],
-        "strong_zero": [
-            *(S(lambda d, g=g: row["strong_zero"](g, d), x) for x, g in ((0.3, 0.0), (0.3, 1.0), (x3[0], K([0.0, 1.0, 0.5])), (x3, 0.0), (x3[1], 1.0))),
-            S(lambda x: row["strong_zero"](x, x * x), x3[0]),
-        ],
+        "reached": [S(lambda x: x * row["reached"](row["step"](x), shape=s), x3) for s in ((2, 3), (3,), (2, 1), ())],
         "inside": [S(lambda x: row["inside"](x, low=-1.0, high=0.5), np.array(ANYWHERE))],
         "clip": [
             *(S(lambda x, lo=lo, hi=hi: cr.clip(x, lo, hi), x)
@@ -381,16 +375,10 @@ SAMPLES = by_name()
 EACH = [(name, i, sample) for name, found in SAMPLES.items() for i, sample in enumerate(found)]
 
 
-class FalseZeros(Op):
-    """An operation whose every rule is right, but the walk behind a selection drops some of what it returns."""
-
-    __slots__ = ()
-
-    def pull_behind(self, node: Any, g: Any, y: Any, selection: Any, careful: Any) -> Any:
-        return [d * (node.data > 0) for d in self.pull(node.args, g, y, node.params)]
-
-
 def with_false_zeros(x: Any) -> Any:
-    y = cr.tanh(x)
-    y.op = FalseZeros("tanh", y.op.forward, y.op.rules, y.op.pull, elementwise=True)
-    return cr.where(True, y, 0.0)
+    """Every rule is right, but the walk is told, and has a reason to ask, that something was chosen nowhere that was."""
+    y = cr.tanh(1.0 * x)
+    y.op = Op("tanh", y.op.forward, y.op.rules, y.op.pull, elementwise=True)
+    y.op.selects = lambda args, y, params: (args[0] > 0,)
+    nothing = cr.where(x > 9.0, cr.sqrt(0.0 * x), 0.0)
+    return y + nothing

@@ -11,12 +11,13 @@ from typing import Any, final
 import numpy as np
 
 from ..context import enable_grad, next_birth, recording, suspended
-from ..derivative import apart, gradients, leaves, rebuilt
-from ..graph import ALWAYS, Node, ancestry, cotangents
+from ..derivative import ALIAS, apart, gradients, leaves, rebuilt
+from ..graph import ALWAYS, NO_PARAMS, Node, ancestry, cotangents
 from ..guards.seals import handed, renew, seals_of
+from ..guards.selection import Selection
 from ..parameters import is_model
-from ..plain import FAILURES, constant, describe
-from ..primitive import UNRECORDED, Op, new
+from ..plain import FAILURES, constant, describe, has_nan
+from ..primitive import UNRECORDED, Op, born, new
 from ..recording import recorded
 from ..tensor import Tensor
 from .arguments import Arguments, filled, is_part
@@ -40,7 +41,11 @@ class Recording:
         self.code = emit(
             first.program, names_for(f, first, args, kwargs, self.kept), len(first.inputs), len(first.outputs)
         )
-        passes = [Passes(self.code, i, place, first.alone(name, i)) for i, place in enumerate(first.places)]
+        self.doubtful = first.doubtful
+        passes = [
+            Passes(self.code, i, place, first.alone(name, i), Selection.doubts(nodes_behind(first.outputs[place])))
+            for i, place in enumerate(first.places)
+        ]
         self.nodes = [
             (p.place, Op(name, p.forward, (), p.pull, elementwise=first.elementwise(p.place), exact=ALWAYS))
             for p in passes
@@ -52,8 +57,10 @@ class Recording:
         args = (*parts, *self.parameters)
         found = self.code.forward(*[x._raw if isinstance(x, Node) else x for x in args])
         if not self.nodes:
+            self.require_no_doubt(found)
             return rebuilt(self.tree, iter(apart(list(found))))
         outputs, saved = found
+        self.require_no_doubt(outputs)
         params = {"_kept": {"saved": saved}}
         for place, op in self.nodes:
             # As `born` makes it, which would have to find out what a NumPy number becomes.
@@ -69,6 +76,11 @@ class Recording:
                 return node
             outputs[place] = node
         return rebuilt(self.tree, iter(outputs))
+
+    def require_no_doubt(self, outputs: Sequence[Any]) -> None:
+        """Leave it to the function itself where NaN comes out of derivatives, which may be of what was not chosen."""
+        if self.doubtful and any(has_nan(x) for x in outputs):
+            raise FloatingPointError("NaN in derivatives that were computed by compiled code")
 
     def verify(self, name: str, f: Callable[..., Any], given: Arguments, args: Any, kwargs: Any) -> None:
         """Raise an error unless the code agrees with the function, which runs as it is, here and on other data."""
@@ -99,7 +111,10 @@ class Recording:
     def compared(self, expected: list[Any], parts: list[Any], named: list[Any]) -> list[tuple[Any, Any]]:
         """What the function gives and what the code gives, and their gradients."""
         self.kinds = self.kinds or [type(y) if isinstance(y, Node) else Tensor for y in expected]
-        found = list(leaves(self.run([*parts, *named])))
+        try:
+            found = list(leaves(self.run([*parts, *named])))
+        except FloatingPointError:  # as in use: the function itself is called
+            return []
         pairs = list(zip(expected, found, strict=True))
         variables = [x for x in (*parts, *named, *self.parameters) if isinstance(x, Node)]
         for y, z in [pairs[place] for place, _ in self.nodes]:
@@ -112,9 +127,10 @@ class Recording:
 class Passes:
     """The two passes of a compiled function, for one of its outputs, as a row of the table has them."""
 
-    def __init__(self, code: Code, i: int, place: int, program: Program) -> None:
+    def __init__(self, code: Code, i: int, place: int, program: Program, doubtful: bool) -> None:
         self.code, self.place, self.backward = code, place, code.backward[i]
         self.program = program  # of that output and its cotangents alone
+        self.doubtful = doubtful  # whether NaN among the cotangents may be of what was not chosen
 
     def forward(self, *inputs: Any, _kept: dict[str, Any]) -> Any:
         outputs, saved = self.code.forward(*inputs)
@@ -124,13 +140,26 @@ class Passes:
 
     def pull(self, args: Sequence[Any], g: Any, y: Any, params: Mapping[str, Any]) -> Sequence[Any]:
         if isinstance(y, Node):
-            return replay(self.program, [*args, g])[1:]
+            return self.with_care(args, g, True) if self.doubtful else replay(self.program, [*args, g])[1:]
         inputs = [x._raw if isinstance(x, Node) else x for x in args]
         try:
             found: Sequence[Any] = self.backward(g, *inputs, *params["_kept"]["saved"])
         except FAILURES:  # numbers that overflow: by IEEE 754, step by step
             found = replay(self.program, [*inputs, g])[1:]
+        if self.doubtful and any(has_nan(d) for d in found if d is not None):
+            found = self.with_care(args, g, False)
         return found
+
+    def with_care(self, args: Sequence[Any], g: Any, create_graph: bool) -> Sequence[Any]:
+        """The cotangents of the operations themselves, on stand-ins for the arguments."""
+        inputs = [born(x._raw, ALIAS, (x,), NO_PARAMS) if isinstance(x, Node) else x for x in args]
+        y = replay(self.program, [*inputs, g])[0]
+        if not isinstance(y, Node):
+            return [None for _ in args]
+        given = [x for x in inputs if isinstance(x, Node)]
+        since = given[0].birth
+        found = cotangents(y, g, set(given), create_graph=create_graph, since=since, careful=True)
+        return [found.get(x) if isinstance(x, Node) else None for x in inputs]
 
 
 @final
@@ -152,9 +181,10 @@ class Trace:
                 raise TypeError(f"{name}: expected real numbers, got an array of dtype {x.dtype}")
         fresh = [variable(raw(x)) for x in own]
         data = {new for new, x in zip(fresh, own, strict=True) if not isinstance(x, Node)}
-        with recorded(name, data):
+        with recorded(name, data) as recorder:
             parts = iter(fresh)
             self.tree = f(*filled(args, parts), **filled(kwargs, parts))
+            self.doubtful = recorder.doubtful  # before derivatives are asked for here, too
             self.outputs = [x if isinstance(x, Node) else constant(x, f"{name}: the result") for x in leaves(self.tree)]
             nodes = [x for x in self.outputs if isinstance(x, Node)]
             apart = set(named)  # not a list: `in` would ask whether their numbers are equal

@@ -407,8 +407,8 @@ def emit(program: Program, names: Sequence[str], inputs: int, results: int) -> C
         backs.append((in_place(lines, found[own]), tuple_of(texts[own])))
     saved = [line.name for line in ahead if line.name in asked]
     # What is computed where nothing was chosen is thrown away: no warnings of that.
-    strong = any(step.op.listed and step.op.name == "strong_zero" for step in program.steps)
-    quiet = '@np.errstate(divide="ignore", invalid="ignore")\n' if strong else ""
+    chooses = any(step.op.listed and step.op.name == "where" for step in program.steps)
+    quiet = '@np.errstate(all="ignore")\n' if chooses else ""
     returned = f"[{', '.join(texts[:results])}], {tuple_of(saved)}" if seeds else tuple_of(texts[:results])
     functions = {"forward": function("forward", given, in_place(ahead, saved + found[:results]), returned)}
     for i, (g, (lines, result)) in enumerate(zip(seeds, backs, strict=True)):

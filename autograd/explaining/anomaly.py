@@ -47,8 +47,8 @@ class detect_anomaly(ContextDecorator):
     Forward, that is a result whose arguments are all finite; backward, a cotangent from a finite one, also where several
     are added up. The error is an `AnomalyError`, a `FloatingPointError`: it names the operation, the values, and the line
     of your code that called it, and its `node` can be drawn. With `forward=False` only backward is watched: a branch that
-    `where` does not take may then be infinite. Behind an operation that selects, a cotangent of exactly 0 stays 0 whatever
-    the derivative there is, and is no anomaly; an infinite one that a selection drops only afterwards is. Put the forward pass into the block too: lines are remembered in it alone.
+    `where` does not take may then be infinite. What was not chosen is cut off, and no anomaly, whatever its derivative is; an
+    infinite cotangent that a selection drops only afterwards, as at the root of `relu(x)`, is one. Put the forward pass into the block too: lines are remembered in it alone.
 
     Also a decorator, `@detect_anomaly()`. Per thread and per task; blocks may be nested. NumPy's own floating-point
     warnings are silent inside. Everything is slower inside, and nothing outside.

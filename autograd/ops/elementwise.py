@@ -7,7 +7,7 @@ Conventions where the textbook derivative does not exist or has no single value:
     relu'(0) = 0, |x|'(0) = 0; sign, floor, ceil, round and // have derivative 0 everywhere
     maximum, minimum: a tie shares the gradient evenly         clip: a border still belongs to the inside, and bounds get nothing
     relu, leaky_relu, maximum, minimum, clip, where, max, min: what was not chosen gets exactly 0, even where its cotangent is
-            infinite; and that 0 stays 0 on its way further back, even where a derivative is infinite or NaN (a strong zero)
+            infinite, and so does all that has a share in nothing else, even where derivatives are infinite or NaN
     x ** n: d/dx is 0 at n = 0; d/dn at x = 0 is 0, but -inf for n < 0                hypot, arctan2: 0 at (0, 0)
     logaddexp, logsumexp: terms that are infinite alike share evenly
 
@@ -21,12 +21,12 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..graph import BRANCH, ELEMENT, Node
+from ..graph import Node
 from ..plain import NUMBERS, has_nan
 from ..primitive import Forward, binary, op_of, primitive, same, unary
 from ..typing import Binary, Unary
@@ -119,10 +119,13 @@ def select_of_arrays(g: Any, part: Any) -> Any:
     return np.where(np.equal(part, 0), np.zeros_like(product), product) if has_nan(product) else product
 
 
-def strong_zero_of(g: Any, d: Any) -> Any:
-    if isinstance(g, np.generic | float) and g:  # a whole cotangent that is not 0
-        return d
-    return np.where(np.equal(g, 0) & np.not_equal(d, d), np.zeros_like(d), d) if has_nan(d) else d
+def reached_of(alive: Any, shape: tuple[int, ...]) -> Any:
+    if np.shape(alive) == shape:
+        return alive
+    alive = np.broadcast_to(alive, np.broadcast_shapes(np.shape(alive), shape))
+    new = np.ndim(alive) - len(shape)
+    axes = (*range(new), *(new + i for i, n in enumerate(shape) if n == 1))
+    return np.reshape(np.any(alive, axis=axes), shape)
 
 
 def relu_rule(g: Any, y: Any, x: Any) -> Any:
@@ -178,11 +181,11 @@ isfinite   = unary("isfinite",   (lambda x: float(math.isfinite(x)), np.isfinite
 logical_not = unary("logical_not", (lambda x: float(not x), np.logical_not),           None,  "Whether x is false, or 0.", symbol="¬")
 logical_and = binary("logical_and", (lambda a, b: float(bool(a and b)), np.logical_and), None, None, "Whether neither a nor b is false, or 0.", symbol="∧")
 logical_or = binary("logical_or", (lambda a, b: float(bool(a or b)), np.logical_or), None, None, "Whether a or b is true, or not 0.", symbol="∨")
+reached    = primitive("reached",  reached_of,                                 None, doc="Which elements of an argument of this shape are alive anywhere that broadcasting has taken them.")
 any_       = primitive("any",    np.any,                                       None, doc="Whether any element of x along axis is true, or not 0.")
 inside     = primitive("inside", inside_of,                                    None, doc="1 where low <= x <= high, else 0.", elementwise=True)
 select     = binary("select",    (lambda g, part: g * part if part else 0.0, select_of_arrays), lambda h, y, g, part: select(h, part), None, "A part of g, from 0 to 1; where it is 0, so is the result, whatever g is.")
 gate       = binary("gate",      (lambda g, y: g if y else 0.0, gate_of), lambda h, z, g, y: gate(h, y), None, "g where y is not 0, else 0, whatever g is.")
-strong_zero = binary("strong_zero", (lambda g, d: 0.0 if d != d and g == 0 else d, strong_zero_of), None, lambda h, y, g, d: select(h, logical_or(g, equal(d, d))), "d, but 0 where g is 0 and d is NaN.")
 
 neg        = unary("neg",        operator.neg,         lambda g, y, x: -g,                     "-x.", symbol="−")
 square     = unary("square",     lambda x: x * x,      lambda g, y, x: 2.0 * g * x,            "x * x.", symbol="x²")
@@ -241,10 +244,22 @@ where_     = primitive("where",      where_of, None,   lambda g, y, c, a, b: whe
 
 op_of(add).reads = op_of(sub).reads = ()
 op_of(where_).reads = (0,)
-for row in relu, leaky_, gate:
-    op_of(row).selects = ELEMENT
-for row in where_, maximum, minimum, clip_, select, strong_zero:
-    op_of(row).selects = BRANCH
+CHOSEN: dict[Any, Callable[..., Sequence[Any]]] = {  # where each argument was chosen
+    relu: lambda args, y, params: (step(args[0]),),
+    leaky_: lambda args, y, params: (None if params["slope"] else step(args[0]),),
+    gate: lambda args, y, params: (not_equal(args[1], 0.0), None),
+    select: lambda args, y, params: (not_equal(args[1], 0.0), None),
+    where_: lambda args, y, params: (None, args[0], logical_not(args[0])),
+    maximum: lambda args, y, params: (not_equal(share(*args), 0.0), not_equal(share(*args[::-1]), 0.0)),
+    minimum: lambda args, y, params: (not_equal(share(*args[::-1]), 0.0), not_equal(share(*args), 0.0)),
+    clip_: lambda args, y, params: (not_equal(inside(args[0], **params), 0.0),),
+    **dict.fromkeys((sign, floor, ceil, rint), lambda args, y, params: (not_equal(zeros_like(args[0]), 0.0),)),
+    floordiv: lambda args, y, params: (not_equal(zeros_like(y), 0.0),) * 2,
+}
+for row, chosen in CHOSEN.items():
+    op_of(row).selects = chosen
+for row in where_, maximum, minimum, clip_, select:
+    op_of(row).branches = True
 
 round = rint
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import operator
 from builtins import sum as add_up
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import repeat
 from typing import Any
 
 import numpy as np
 
-from ..context import records, watched
-from ..graph import BRANCH, Node
-from ..plain import has_nan
-from ..primitive import kinds, op_of, primitive, shown, strong_whole
-from .elementwise import equal, mul, where
+from ..graph import Node
+from ..primitive import op_of, primitive, shown
+from .elementwise import any_, mul
 from .reduction import softmax, sum
 from .shape import (
     broadcast_to,
@@ -179,52 +176,30 @@ def softmax_error_rule(g: Any, y: Any, logits: Any, labels: Any) -> Any:
     return p * (g - sum(g * p, axis=-1, keepdims=True))
 
 
-def pulled_alone(op: Any, g: Any, place: int, xs: Sequence[Any], params: Mapping[str, Any]) -> Any:
-    """The cotangent of one operand of a product. It is a node if that is shown as one."""
-    args = list(xs)
-    if not isinstance(args[place], Node):
-        args[place] = object.__new__(kinds[np.ndarray])  # what makes the rule compute it
-        args[place]._raw = xs[place]
-    return op.pull(args, g, next((x for x in (g, *xs) if isinstance(x, Node)), None), params)[place]
+def in_matmul(alive: Any, place: int, args: Sequence[Any], y: Any, params: Mapping[str, Any]) -> Any:
+    """A row of a has a share in a row of the result, and a column of b in a column."""
+    if ndim_of(args[1 - place]) == 1:
+        return alive if ndim_of(args[place]) == 1 else expand_dims(alive, -1 if place == 0 else -2)
+    if ndim_of(args[place]) == 1:
+        return any_(alive, axis=None, keepdims=False)
+    return any_(alive, axis=-1 if place == 0 else -2, keepdims=True)
 
 
-def repaired(op: Any, g: Any, d: Any, place: int, xs: Sequence[Any], params: Mapping[str, Any]) -> Any:
-    """The cotangent d of an operand of a product, without what is infinite or NaN in a row that counts for nothing.
-
-    That is left out of the sums where the cotangent is 0. What it has a share in elsewhere stays what IEEE 754 makes of it.
-    """
-    data = [x._raw if isinstance(x, Node) else x for x in xs]
-    finite = [np.isfinite(x) for x in data]
-    counting = np.not_equal(g._raw if isinstance(g, Node) else g, 0).astype(float)
-    terms, finite_terms = (
-        pulled_alone(op, counting, place, parts, params)
-        for parts in ([np.ones(np.shape(x)) for x in data], [x.astype(float) for x in finite])
-    )
-    cleaned = [where(is_finite, x, 0.0) for is_finite, x in zip(finite, xs, strict=True)]
-    return where(np.not_equal(terms, finite_terms), d, pulled_alone(op, g, place, cleaned, params))
+def in_linear(alive: Any, place: int, args: Sequence[Any], y: Any, params: Mapping[str, Any]) -> Any:
+    """A sample has a share in its own result, and an output's weights and bias in that output of all samples."""
+    if place == 0:
+        return any_(alive, axis=-1, keepdims=True)
+    by_output = any_(alive, axis=tuple(range(ndim_of(alive) - 1)), keepdims=False)
+    return expand_dims(by_output, -1) if place == 1 else by_output
 
 
-def strong_product_of(g: Any, d: Any, *xs: Any, op: Any, place: int, params: Mapping[str, Any]) -> Any:
-    return repaired(op, g, d, place, xs, params) if has_nan(d) else d
+def in_einsum(alive: Any, place: int, args: Sequence[Any], y: Any, params: Mapping[str, Any]) -> Any:
+    """As if all factors were 1."""
+    return einsum_rule(alive, place, [np.ones(shape_of(x)) for x in args], params["subscripts"])
 
 
-def strong_product_back(args: Sequence[Any], g: Any, y: Any, params: Mapping[str, Any]) -> list[Any]:
-    """What was left out cannot be told from here: NaN."""
-    _, d, *rest = shown(args, y)
-    return [None, where(equal(y, d), g, math.nan), *(None for _ in rest)]
-
-
-def strong_in(op: Any) -> Callable[..., Any]:
-    """What makes zeros strong in a product: a row where it is recorded, else operations that can be differentiated."""
-
-    def strong(g: Any, d: Any, place: int, xs: Sequence[Any], params: Mapping[str, Any]) -> Any:
-        if not all(isinstance(x._raw if isinstance(x, Node) else x, np.ndarray) for x in xs):
-            return strong_whole(g, d, place, xs, params)
-        if watched and records():
-            return strong_product(g, d, *xs, op=op, place=place, params=params)
-        return repaired(op, g, d, place, xs, params)
-
-    return strong
+def in_cross_entropy(alive: Any, place: int, args: Sequence[Any], y: Any, params: Mapping[str, Any]) -> Any:
+    return expand_dims(alive, -1) if params["reduction"] == "none" else alive
 
 
 # fmt: off
@@ -239,13 +214,11 @@ op_of(class_labels).listed = True  # ours, but nothing to differentiate
 cross_entropy_ = primitive("softmax_cross_entropy", cross_entropy_of, cross_entropy_rule, None, symbol="cross-entropy")
 softmax_error = primitive("softmax_error", softmax_error_of, softmax_error_rule, None,
                     doc="softmax(logits) less 1 at the label: the gradient of softmax_cross_entropy.")
-strong_product = primitive("strong_product", strong_product_of, pull=strong_product_back,
-                    doc="d, the cotangent of an operand of a product, without what is infinite or NaN where g is 0.")
 # fmt: on
 
-for row in matmul, linear, einsum_:
-    op_of(row).strong = strong_in(op_of(row))
-op_of(strong_product).selects = BRANCH
+for row, share in (matmul, in_matmul), (linear, in_linear), (einsum_, in_einsum):
+    op_of(row).reach, op_of(row).sums = share, True
+op_of(cross_entropy_).reach = in_cross_entropy
 op_of(cross_entropy_).reads = ()  # the labels are a copy
 
 

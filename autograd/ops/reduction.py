@@ -7,14 +7,12 @@ Conventions: ties of max and min share the gradient evenly; `prod` and `cumprod`
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..graph import BRANCH
-from ..primitive import Row, op_of, primitive
-from .elementwise import abs, any_, equal, exp, is_zero, logical_or, pow, select, sign, strong_zero, where
+from ..primitive import Row, carried, op_of, primitive
+from .elementwise import abs, any_, equal, exp, is_zero, logical_or, pow, select, sign, where
 from .shape import broadcast_to, diagonal, flip, moveaxis, ravel, reshape, roll, shape_of
 
 Axis: TypeAlias = int | tuple[int, ...] | None
@@ -188,21 +186,17 @@ recurrence   = primitive("recurrence",  recurrence_of,  lambda g, y, a, b: adjoi
                          doc="y[i] = a[i] * y[i-1] + b[i] along the first axis: the linear recurrence behind cumprod.")
 # fmt: on
 
-op_of(max_).selects = op_of(min_).selects = BRANCH
-
-
-def strong_reduction(g: Any, d: Any, place: int, xs: Sequence[Any], params: Mapping[str, Any]) -> Any:
-    return strong_zero(spread(g, xs[0], params["axis"]), d)
-
-
-def strong_lines(g: Any, d: Any, place: int, xs: Sequence[Any], params: Mapping[str, Any]) -> Any:
-    return strong_zero(any_(g, axis=params["axis"], keepdims=True), d)
-
-
-for row in prod_, var_, std_, norm_, p_norm, logsumexp_:
-    op_of(row).strong = strong_reduction
-for row in softmax_, shares, log_softmax_, cumprod_:
-    op_of(row).strong = strong_lines
+for row in max_, min_:
+    op_of(row).selects = lambda args, y, params: (ties(args[0], y, axis=params["axis"]) > 0.0,)
+    op_of(row).branches = True
+for row in prod_, var_, std_, norm_, p_norm, logsumexp_, max_, min_:
+    op_of(row).reach = lambda alive, place, args, y, params: spread(alive, args[0], params["axis"])
+op_of(std_).selects = lambda args, y, params: (None,)  # it drops the cotangent of equal elements
+op_of(cumprod_).reach, op_of(cumprod_).sums = carried(cumsum_), True
+for row in softmax_, shares, log_softmax_:
+    op_of(row).reach = lambda alive, place, args, y, params: any_(alive, axis=params["axis"], keepdims=True) * 1.0
+for row in sum_, mean_, cumsum_:
+    op_of(row).reach = carried(row)
 
 
 def sum(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:

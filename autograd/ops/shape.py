@@ -14,7 +14,7 @@ import numpy as np
 
 from ..graph import Node
 from ..plain import NUMBERS, describe
-from ..primitive import Row, op_of, primitive, same, shown
+from ..primitive import Row, carried, op_of, primitive, same, shown
 
 
 def shape_of(x: Any) -> tuple[int, ...]:
@@ -148,6 +148,31 @@ stack_        = primitive("stack",         stack_of,                            
 
 for row in concatenate_, stack_:
     op_of(row).reads = ()
+for row in pad_, concatenate_, stack_:  # of the cotangent they drop what is of no argument
+    op_of(row).selects = lambda args, y, params: (None,) * len(args)
+for row in tril_, triu_:
+    op_of(row).selects = lambda args, y, params, part=row: (part(np.ones(shape_of(y)), **params),)
+for row in (
+    reshape_,
+    transpose_,
+    broadcast_,
+    flip_,
+    roll_,
+    pad_,
+    tril_,
+    triu_,
+    sort_,
+    in_order,
+    back_in_order,
+    getitem_,
+    scatter,
+    pick,
+    put,
+    item,
+    concatenate_,
+    stack_,
+):
+    op_of(row).reach = carried(row)
 
 
 def astype(x: Any, dtype: Any) -> Any:

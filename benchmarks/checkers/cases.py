@@ -113,7 +113,7 @@ def spoilt(op: Op, spoil: Spoiler) -> Op:
     def pull(args: Any, g: Any, y: Any, params: Any) -> Found:
         return spoil(list(op.pull(args, g, y, params)), partial(older, op, args, g, params))
 
-    return Op(f"{op.name} (spoilt)", op.forward, op.rules, pull, op.symbol, op.elementwise, op.selects)
+    return Op(f"{op.name} (spoilt)", op.forward, op.rules, pull, op.symbol, op.elementwise)
 
 
 def older(op: Op, args: Sequence[Any], g: Any, params: Any) -> Found:
@@ -385,21 +385,13 @@ def unrolled(x: Any) -> Any:
     return cr.sum(h)
 
 
-class FalseZeros(Op):
-    """Every rule is right, but the walk behind a selection drops what some of them return."""
-
-    __slots__ = ()
-
-    def pull_behind(self, node: Any, g: Any, y: Any, selection: Any, careful: Any) -> Any:
-        return [d * (node.data > 0) for d in self.pull(node.args, g, y, node.params)]
-
-
 def false_mask(x: Any) -> Any:
-    """The walk is told that nothing flows where something does."""
-    y = cr.tanh(x)
+    """The walk is told, and has a reason to ask, that nothing was chosen where something was."""
+    y = cr.tanh(1.0 * x)
     if y.args:
-        y.op = FalseZeros("tanh", y.op.forward, y.op.rules, y.op.pull, elementwise=True)
-    return cr.sum(cr.where(True, y, 0.0))
+        y.op = Op("tanh", y.op.forward, y.op.rules, y.op.pull, elementwise=True)
+        y.op.selects = lambda args, y, params: (args[0] > 0,)
+    return cr.sum(y + cr.where(x > 1e9, cr.sqrt(0.0 * x), 0.0))
 
 
 def recomputed(seed: Callable[[Any], Any]) -> Callable[..., Any]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.autograd import Tensor, Value
+from chainrule.autograd.operators import plain
 from chainrule.autograd.optional.extra import extra
 
 from ..module import Parameter
@@ -130,7 +131,7 @@ class LBFGS(Optimizer):
 
 
 def copy_of(p: Parameter) -> Any:
-    return p.data if isinstance(p, Value) else np.array(p.data)
+    return p.data if isinstance(p, Value) else np.array(plain(p))
 
 
 def write(params: list[Any], x: NDArray[Any]) -> None:

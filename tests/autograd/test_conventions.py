@@ -379,6 +379,104 @@ def test_the_second_derivative_of_a_sum_over_chosen_samples() -> None:
         assert_array_equal(cr.hvp(loss, w, np.array([1.0, 0.0])), [2.0, 4.0])
 
 
+HONEST: dict[str, Callable[[], Any]] = {  # 0 times an infinite slope where something was chosen: no 0 is made of it
+    "maximum": lambda: cr.grad(lambda x: cr.maximum(cr.cbrt(x) ** 3, -1.0))(0.0),
+    "relu": lambda: cr.grad(lambda x: cr.relu(cr.sqrt(x) ** 2 + 1.0))(0.0),
+    "where": lambda: cr.grad(lambda x: cr.where(x >= 0, cr.exp(cr.log(x)), 0.0))(0.0),
+    "clip": lambda: cr.grad(lambda x: cr.clip(cr.exp(cr.mean(cr.log(x))), 0.0, 10.0))(np.array([0.0, 1.0]))[0],
+    "forward, behind relu": lambda: cr.jvp(lambda x: cr.sum(cr.relu(1.0 / (x * x))), (np.array([0.0, 1.0]),), (np.ones(2),))[1],
+    "forward, behind max": lambda: cr.jvp(lambda x: cr.max(cr.sqrt(cr.sum(x * x, axis=1))), (np.zeros((2, 2)),), (np.ones((2, 2)),))[1],
+    "forward, behind where": lambda: cr.jvp(lambda x: cr.where(True, cr.sqrt(0.0 * x), 0.0), (1.0,), (1.0,))[1],
+    "hessian": lambda: cr.hessian(lambda x: cr.where(True, cr.sum(cr.sqrt(x * x)), 0.0))(np.zeros(2))[0, 0],
+    "mixed": lambda: cr.grad(cr.grad(lambda x, z: cr.where(True, x * cr.sqrt(z) ** 2, 0.0), 1), 0)(0.0, 0.0),
+    "mixed, compiled": lambda: cr.grad(cr.grad(cr.compile(lambda x, z: cr.where(True, x * cr.sqrt(z) ** 2, 0.0)), 1), 0)(0.0, 0.0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HONEST)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_an_honest_nan_stays(name: str) -> None:
+    assert math.isnan(HONEST[name]())
+
+
+def masked_loss(w: Any) -> Any:
+    return cr.sum(cr.where(THERE, (X @ w - 1.0) ** 2, 0.0))
+
+
+def rising(x: Any) -> Any:
+    return cr.sum(cr.where(x > 0, x**1.5, 0.0))
+
+
+W = np.array([1.0, 2.0])
+SECOND: dict[str, tuple[Callable[[], Any], Any]] = {
+    "hvp of a compiled loss": (lambda: cr.hvp(cr.compile(masked_loss), W, W), [10, 20]),
+    "jvp of its gradient": (lambda: cr.jvp(cr.grad(cr.compile(masked_loss)), (W,), (W,))[1], [10, 20]),
+    "jvp of a compiled loss": (lambda: cr.jvp(cr.compile(masked_loss), (W,), (W,))[1], 40),
+    "its hessian": (lambda: cr.hessian(cr.compile(masked_loss))(W), [[2, 4], [4, 8]]),
+    "compiled gradient": (lambda: cr.compile(cr.grad(masked_loss))(W), [8, 16]),
+    "compiled hessian": (lambda: cr.compile(cr.hessian(masked_loss))(W), [[2, 4], [4, 8]]),
+    "compiled jvp": (lambda: cr.compile(lambda w: cr.jvp(masked_loss, (w,), (w,))[1])(W), 40),
+    "a slope that is infinite at second order": (lambda: cr.hessian(rising)(np.array([0.0, 4.0])), [[0, 0], [0, 0.375]]),
+    "compiled": (lambda: cr.compile(cr.hessian(rising))(np.array([0.0, 4.0])), [[0, 0], [0, 0.375]]),
+    "of the compiled function": (lambda: cr.hessian(cr.compile(rising))(np.array([0.0, 4.0])), [[0, 0], [0, 0.375]]),
+    "at third order": (lambda: cr.grad(cr.grad(cr.grad(lambda x: cr.where(x > 0, x**2.5, 0.0))))(0.0), 0),
+    "behind relu": (lambda: cr.grad(cr.grad(lambda x: cr.relu(x**1.5 - 1.0)))(0.0), 0),
+    "infinity in what counts": (lambda: cr.grad(lambda w: cr.sum(cr.where(THERE, np.full((2, 1), INF) @ w, 0.0)))(W[:1]), [INF]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SECOND)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_what_was_not_chosen_has_no_share_in_further_derivatives(name: str) -> None:
+    f, expected = SECOND[name]
+    assert_allclose(f(), expected, rtol=1e-12)
+
+
+DROPPED: dict[str, tuple[Callable[[Any], Any], Any]] = {  # a node whose cotangent reaches no leaf, or not whole
+    "where": (lambda x: cr.where(x > 0, x, 0.0), [-1.0, 4.0]),
+    "floor": (cr.floor, [0.5, 4.5]),
+    "sign": (lambda x: cr.sign(cr.relu(x)), [-0.5, 4.5]),
+    "tril": (cr.tril, [[1.0, 2.0], [3.0, 4.0]]),
+    "std": (lambda x: cr.std(x, axis=0), [[1.0, 2.0], [1.0, 3.0]]),
+    "pad": (lambda x: cr.pad(x, 1), [1.0, 2.0]),
+    "concatenate": (lambda x: cr.concatenate([np.zeros(1), x]), [1.0, 2.0]),
+    "stack": (lambda x: cr.stack([np.zeros(2), x]), [1.0, 2.0]),
+}
+
+
+@pytest.mark.parametrize("name", DROPPED)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_nor_a_gradient_of_nodes_in_between(name: str) -> None:
+    make, data = DROPPED[name]
+    x = cr.Tensor(data)
+    c = make(x)
+    y = cr.sum(cr.where(c > 0, cr.sqrt(c), 0.0))
+    y.backward()
+    expected = np.where(c.data > 0, 0.5 / np.sqrt(c.data), 0.0)
+    assert_allclose(c.grad, expected)
+    assert_allclose(cr.gradients(y, c), expected)
+
+
+def test_watching_and_recording_lines_change_nothing() -> None:
+    x = cr.Tensor([0.0, 4.0])
+    for block in cr.record_lines, lambda: cr.detect_anomaly(forward=False):
+        with block():
+            y = cr.sum(cr.where(x > 0, cr.flip(cr.flip(cr.sqrt(x), 0), 0) * 2.0, 0.0))
+            assert_array_equal(cr.gradients(y, x), [0.0, 0.5])
+
+
+def test_no_warnings_of_what_was_not_chosen() -> None:
+    x = cr.Tensor([0.0, 4.0, 1e3])
+    with np.errstate(all="ignore"):
+        y = cr.sum(cr.where(THREE, cr.sqrt(x) * cr.exp(x), 0.0))
+    with np.errstate(all="raise"):
+        cr.gradients(y, x)
+        cr.gradients(cr.where(x > 0, x * 3.0, 0.0) * 1e200, x, np.ones(3))
+
+
+THREE = np.array([False, True, False])
+
+
 def test_a_row_that_counts_stays_infinite() -> None:
     w = cr.Tensor([1.0, 2.0])
     with np.errstate(all="ignore"):

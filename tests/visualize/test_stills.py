@@ -139,7 +139,9 @@ def test_every_verdict_has_a_word_and_a_line_of_its_own(
 def test_where_only_the_whole_is_wrong_the_variable_is_marked() -> None:
     x = cr.Tensor([1.0, -2.0, 3.0], name="x")
     root = cr.sum(with_false_zeros(x))
-    assert verdicts(root) == {"x": "wrong", "tanh": "right", "where": "right", "sum": "right"}
+    found = verdicts(root)
+    assert found.pop("x") == "wrong"
+    assert set(found.values()) == {"right"}
     source = visualize.draw(root, check=cr.check(root)).source
     assert "octagon" not in source
     assert re.search(r'\tn1 .*color="#b3001b", penwidth=2.5.*\n', source)
