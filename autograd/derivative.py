@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from .context import enable_grad, recording
-from .graph import NO_PARAMS, Node, constant_root, cotangents
+from .graph import NO_PARAMS, Node, changed, constant_root, cotangents
+from .guards.seals import require_current, verify
 from .ops.elementwise import mul
 from .ops.reduction import sum
 from .ops.shape import reshape, shape_of, stack
@@ -244,6 +245,7 @@ class Traced:
     def pull_back(self, output: Any, seed: Any) -> list[Any]:
         if not isinstance(output, Node):
             return [zeros(x) for x in self.inputs]
+        self.require_unchanged()
         with recorded_here():
             if self.found is None and not isinstance(seed, Node):
                 pending: dict[Node, Any] = {}
@@ -253,6 +255,15 @@ class Traced:
                 if not self.live:
                     return found
             return pull_back(output, self.inputs, seed, self.live or isinstance(seed, Node), self.since)
+
+    def require_unchanged(self) -> None:
+        """Raise `RuntimeError` if an argument that is a node was changed since: behind its stand-in nobody looks."""
+        for x in self.inputs:
+            for arg in x.args:
+                if arg.birth > x.birth:
+                    raise changed(arg, x)
+                require_current(arg)
+                verify(x, None, set())
 
     def arranged(self, found: Iterable[Any]) -> Any:
         """Derivatives in the containers of the arguments they belong to."""
@@ -317,6 +328,7 @@ def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tupl
     """
     traced = Traced("vjp", f, range(len(primals)), primals)
     y = traced.output
+    value = traced.answer(y)
 
     def pull(cotangent: Any) -> tuple[Any, ...]:
         if not isinstance(y, Node):
@@ -325,7 +337,7 @@ def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tupl
             seed = seed_of(y, cotangent)
         return tuple(traced.arranged(traced.pull_back(y, seed)))
 
-    return traced.answer(y), pull
+    return np.array(value) if isinstance(value, np.ndarray) else value, pull  # `pull` needs its own
 
 
 def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:

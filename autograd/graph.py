@@ -15,8 +15,8 @@ from heapq import heappop, heappush
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from .context import next_birth, note_change, records, suspended, watched, watching
-from .guards.seals import handed, verify
+from .context import latest_change, next_birth, note_change, records, suspended, watched, watching
+from .guards.seals import handed, locked, require_current, verify
 
 if TYPE_CHECKING:
     from .guards.selection import Selection
@@ -43,8 +43,8 @@ class Node:
 
     @property
     def inputs(self) -> tuple[Any, ...]:
-        """What the operation was given, as plain data."""
-        return tuple([arg._raw if isinstance(arg, Node) else arg for arg in self.args])
+        """What the operation was given, as plain data; the arrays of nodes are read-only."""
+        return tuple([locked(arg._raw) if isinstance(arg, Node) else arg for arg in self.args])
 
     @abstractmethod
     def fit(self, g: Any) -> Any:
@@ -171,8 +171,11 @@ def cotangents(
                     continue
                 if arg.birth > birth:
                     raise changed(arg, node)
-                if d is None:
-                    continue
+                if d is None or (arg.birth <= since and arg.op is not None):  # what lies behind will not be looked at
+                    if latest_change[0] > arg.birth:
+                        require_current(arg)
+                    if d is None:
+                        continue
                 if not exact:
                     d = arg.fit(d)
                 if arg in pending:

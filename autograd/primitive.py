@@ -8,6 +8,7 @@ on arrays and on nodes: first order, higher orders, drawing and checking all com
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from copy import deepcopy
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from .context import births, next_birth, recording, suspended, watched, watching
 from .graph import NO_PARAMS, Node
-from .guards.seals import handed, renew, seals_of
+from .guards.seals import handed, is_view_of, locked, renew, seals_of
 from .guards.selection import Selection
 from .plain import FAILURES, NUMBERS, constant, describe, ieee
 
@@ -133,6 +134,8 @@ def born(data: Any, op: Op, args: tuple[Any, ...], params: Mapping[str, Any], co
             op = watcher.made(data, op, args, params)
             constants = constants and not watcher.records  # what is recorded looks after its constants itself
         if not recording.get():
+            if any(isinstance(arg, Node) and arg.op is None and is_view_of(data, arg._raw) for arg in args):
+                data = data.copy()  # a constant does not follow its variable
             op, args = UNRECORDED, ()
     node = new(kind)
     node._raw = data
@@ -354,6 +357,9 @@ def primitive(
                     constants = True
                 if x is not arg:
                     converted = True
+        for key, value in params.items():
+            if type(value) is list or isinstance(value, np.ndarray):  # of one's own: a later change cannot reach it
+                params[key] = np.array(value) if isinstance(value, np.ndarray) else deepcopy(value)
         try:
             data = forward(*inputs, **params)
         except FAILURES as error:
@@ -393,7 +399,19 @@ def custom(
         if rule is not None and not callable(rule):
             raise TypeError(f"{name}: a rule must be a function or None, got {describe(rule)}")
     checked = [rule and answering(rule, name) for rule in rules]
-    return primitive(name, forward, *checked, doc=doc, symbol=symbol, listed=False)
+    return primitive(name, on_locked(forward), *checked, doc=doc, symbol=symbol, listed=False)
+
+
+def on_locked(function: Function) -> Function:
+    """The same function, on arrays that it cannot write into: others need them as they are."""
+    if isinstance(function, np.ufunc):
+        return function
+
+    @wraps(function)
+    def called(*args: Any, **params: Any) -> Any:
+        return function(*map(locked, args), **params)
+
+    return cast("Function", called)
 
 
 def answering(rule: Rule, name: str) -> Rule:
@@ -401,7 +419,7 @@ def answering(rule: Rule, name: str) -> Rule:
 
     @wraps(rule)
     def checked(*args: Any, **params: Any) -> Any:
-        d = rule(*args, **params)
+        d = rule(*map(locked, args), **params)
         if d is None:
             raise TypeError(f"{name}: a rule returned None; return a cotangent, or give None in place of the rule")
         return d

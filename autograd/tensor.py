@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from .context import tell_of_reading, watched
 from .graph import Node
-from .guards.seals import hand_out, lock
+from .guards.seals import hand_out, read_only
 from .operators import Operators, plain, rounded
 from .ops import linalg, reduction, shape
 from .plain import constant, describe
@@ -60,11 +60,11 @@ class Tensor(Operators):
         read-only; write into a copy, `t.data.copy()`."""
         if watched:
             tell_of_reading(self)
-        if self.op is None:
-            hand_out(self)
-        else:
-            lock(self)
         array: NDArray[Any] = self._raw
+        if self.op is not None:
+            view: NDArray[Any] = read_only(self)
+            return view
+        hand_out(self)
         return array
 
     @data.setter
@@ -73,7 +73,8 @@ class Tensor(Operators):
         array = data if data is self._raw else as_array(data, self.dtype)
         if array.shape != self.shape:
             raise ValueError(f"data: a Tensor of shape {self.shape} cannot take data of shape {array.shape}")
-        self._raw = array
+        if array is not self._raw:
+            self._raw, self.seal = array, None
         self.touch()
 
     # fmt: off

@@ -51,6 +51,7 @@ from .operation import (
 )
 from .report import ACCEPTED, KINK, NOT_FINITE, RIGHT, WRONG, Row
 
+WRITES = "its rule writes into what it was given"
 GROUPS = 8  # the arguments of an operation are moved one by one up to that many, else in so many groups
 
 HARDLY = 1e-100  # cotangents that arrive smaller, or larger than 1 by as much, are left to the whole
@@ -198,7 +199,9 @@ class Trial:
                 return
             crooked = self.not_linear(g)
         except CALLED_OFF as error:
-            yield replace(self.row, verdict=WRONG, note=f"its rule raised {type(error).__name__}: {error}")
+            writes = "read-only" in str(error)  # a custom operation is given what it cannot write into
+            note = WRITES if writes else f"its rule raised {type(error).__name__}: {error}"
+            yield replace(self.row, verdict=WRONG, note=note)
             return
         places, kinked = list(self.operation.places), False
         cuts = np.linspace(0, len(places), min(len(places), GROUPS) + 1).astype(int).tolist()
@@ -226,7 +229,7 @@ class Trial:
             answers.append(self.operation.pull(seed))
             self.answers.append({i: None if d is None else np.array(d) for i, d in answers[-1].items()})
         if not all(map(unchanged, before, self.operation.inputs)):
-            return "its rule writes into what it was given"
+            return WRITES
         kept = all(
             d is None or unchanged(d, now[i])
             for d_all, now in zip(self.answers, answers, strict=True)

@@ -13,7 +13,7 @@ import numpy as np
 from ..context import enable_grad, next_birth, recording, suspended
 from ..derivative import ALIAS, apart, gradients, leaves, rebuilt
 from ..graph import ALWAYS, NO_PARAMS, Node, ancestry, cotangents
-from ..guards.seals import handed, renew, seals_of
+from ..guards.seals import handed, renew, seal, seals_of, unchanged
 from ..guards.selection import Selection
 from ..parameters import is_model
 from ..plain import FAILURES, constant, describe, has_nan
@@ -61,7 +61,10 @@ class Recording:
             return rebuilt(self.tree, iter(apart(list(found))))
         outputs, saved = found
         self.require_no_doubt(outputs)
-        params = {"_kept": {"saved": saved}}
+        for i, x in enumerate(outputs):  # what the backward pass needs is not given away
+            if self.tree is not None and isinstance(x, np.ndarray) and any(np.may_share_memory(x, y) for y in saved):
+                outputs[i] = np.array(x)
+        params = {"_kept": {"saved": saved, "constants": [seal(x) for x in self.code.constants]}}
         for place, op in self.nodes:
             # As `born` makes it, which would have to find out what a NumPy number becomes.
             node = new(self.kinds[place])
@@ -142,6 +145,12 @@ class Passes:
         if isinstance(y, Node):
             return self.with_care(args, g, True) if self.doubtful else replay(self.program, [*args, g])[1:]
         inputs = [x._raw if isinstance(x, Node) else x for x in args]
+        for x, then in zip(self.code.constants, params["_kept"].get("constants", ()), strict=False):
+            if not unchanged(x, then):
+                raise RuntimeError(
+                    f"an array of shape {x.shape} that a compiled function uses was written into after it ran, so its gradient would be "
+                    "wrong. Call backward() first, or use a copy (array.copy())"
+                )
         try:
             found: Sequence[Any] = self.backward(g, *inputs, *params["_kept"]["saved"])
         except FAILURES:  # numbers that overflow: by IEEE 754, step by step

@@ -380,6 +380,7 @@ class Code:
 
     source: str
     forward: Callable[..., Any]  # (*inputs) -> results; with a backward: a list of them, and what that asks for
+    constants: Sequence[Any]  # arrays of others that are read whenever it runs
     backward: Sequence[
         Callable[..., Any]
     ]  # one for each cotangent: (g, *inputs, *what it asks for) -> those of the inputs
@@ -419,7 +420,8 @@ def emit(program: Program, names: Sequence[str], inputs: int, results: int) -> C
     namespace = {key: x for key, x in w.namespace.items() if key not in taken}
     exec(compile(source, "<compiled by chainrule>", "exec"), namespace)
     forward, *backward = map(namespace.pop, functions)  # no function shall hold itself
-    return Code(source, forward, backward)
+    constants = [w.namespace[name] for name in w.named.values() if isinstance(w.namespace.get(name), np.ndarray)]
+    return Code(source, forward, constants, backward)
 
 
 def in_place(lines: Sequence[Line], kept: Iterable[str]) -> list[Line]:

@@ -2,7 +2,7 @@
 
 An array of somebody else, used beside variables, is sealed when an operation is computed from it. The array of a variable
 is nobody else's until its `.data` is asked for: then it is sealed, and again whenever it is used, as long as somebody has
-it. Results hand out arrays that are read-only, too. Only NumPy's arrays are sealed: nothing of another library is
+it. Results hand out read-only views. Only NumPy's arrays are sealed: nothing of another library is
 computed to find out.
 """
 
@@ -12,15 +12,13 @@ import sys
 import weakref
 from collections.abc import Sequence
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from threading import RLock
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..context import changed_before
-
-if TYPE_CHECKING:
-    from ..graph import Node
 
 
 class Kept:
@@ -38,43 +36,51 @@ class Kept:
 
 
 Seal: TypeAlias = bytes | int | Kept
+Sealed: TypeAlias = "tuple[int, Seal, tuple[int, ...], np.dtype[Any]]"  # a place, and what the array there is like
 
-SMALL = 1 << 17  # bytes: up to so many are kept as they are, which is fastest,
+SMALL = 1 << 12  # bytes: up to so many are kept as they are, which is fastest,
 KEPT = 1 << 20  # up to so many once for all uses, and of more a fingerprint
-BLOCK = 1 << 16  # words that one table of weights is for
+BLOCK = 1 << 14  # words that one table of weights is for
 
-kept: weakref.WeakValueDictionary[int, Kept] = weakref.WeakValueDictionary()  # by the identity of the array
+kept: dict[int, weakref.ref[Kept]] = {}  # by the identity of the array
 handed: dict[int, weakref.ref[Any]] = {}  # the nodes whose arrays somebody may have, by identity
+handing = RLock()
 
 
 def seal(array: NDArray[Any]) -> Seal:
     """The bits of an array, or a fingerprint of them: a sum of its words times random odd numbers, modulo 2^64.
 
-    One word changed always changes that; anything else does but in one of 2^32 cases or less. The words are cut half a
-    word aside: the signs and exponents of float64, which `x *= -1` and `x *= 2` change in all, would be the highest bits,
-    and drop out of the sum.
+    One word changed always changes that; what is changed without regard to it does but in one of 2^32 cases. The upper
+    half of a word is first laid over the lower: the highest bits, which the signs of `x *= -1` are, would drop out of a sum.
     """
     if array.nbytes <= SMALL:
         return array.tobytes()
     if array.nbytes <= KEPT:
         new = Kept(array.tobytes())
         old = kept.get(id(array))
-        if old != new:
-            kept[id(array)] = old = new
-        return old
+        if old is not None and (before := old()) is not None and before.octets == new.octets:
+            return before
+        kept[id(array)] = weakref.ref(new, partial(dropped, id(array)))
+        return new
     if 0 in array.strides:  # repeated without being there more than once
         return seal(array[tuple([slice(None) if step else slice(1) for step in array.strides])])
     octets = array.ravel(order="K").view(np.uint8)
-    end = 4 + (octets.size - 4) // 8 * 8
-    words = octets[4:end].view(np.uint64)
-    total = int.from_bytes(octets[:4].tobytes() + octets[end:].tobytes(), "little")
+    end = octets.size // 8 * 8
+    words = octets[:end].view(np.uint64)
+    total = int.from_bytes(octets[end:].tobytes(), "little")
     for start in range(0, words.size, BLOCK):
         part = words[start : start + BLOCK]
-        total = (total * MULTIPLIER + int(np.einsum("i,i->", part, weights()[: part.size]))) % 2**64
+        total = (total * MULTIPLIER + int(np.einsum("i,i->", part ^ (part >> HALF), weights()[: part.size]))) % 2**64
     return total
 
 
 MULTIPLIER = 0x9E3779B97F4A7C15  # odd, and its bits as good as random
+HALF = np.uint64(32)
+
+
+def dropped(identity: int, gone: weakref.ref[Kept]) -> None:
+    if kept.get(identity) is gone:
+        del kept[identity]
 
 
 @cache
@@ -82,21 +88,24 @@ def weights() -> NDArray[np.uint64]:
     return np.random.default_rng(0).integers(0, 2**63, BLOCK, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
 
 
-def seals_of(op: Any, args: Sequence[Any]) -> Sequence[tuple[int, Seal]] | None:
+def seals_of(op: Any, args: Sequence[Any]) -> Sequence[Sealed] | None:
     """The seals of the arrays of others that an operation's rules read, each with its place among the arguments."""
     reads, found = op.reads, None
     for i, arg in enumerate(args):
         if isinstance(arg, np.ndarray) and (reads is None or i in reads):
             found = found or []
-            found.append((i, arg.tobytes() if arg.nbytes <= SMALL else seal(arg)))
+            found.append((i, arg.tobytes() if arg.nbytes <= SMALL else seal(arg), arg.shape, arg.dtype))
     return found
 
 
 def hand_out(node: Any) -> None:
     """Seal the array of a node, for somebody is about to get it."""
-    if isinstance(node._raw, np.ndarray) and sealed(node) is None:
-        node.seal = node._raw, seal(node._raw), node.birth
-        handed[id(node)] = weakref.ref(node, partial(forget, id(node)))
+    if isinstance(node._raw, np.ndarray):
+        with handing:
+            if sealed(node) is None:
+                node.seal = node._raw, seal(node._raw), node.birth
+            if id(node) not in handed:
+                handed[id(node)] = weakref.ref(node, partial(forget, id(node)))
 
 
 def forget(identity: int, gone: object = None) -> None:
@@ -109,21 +118,49 @@ def sealed(arg: Any) -> Seal | None:
     return held[1] if held is not None and held[0] is arg._raw else None
 
 
-def lock(result: Any) -> None:
-    """Let nobody write into the array of a result, nor, unnoticed, into that of a variable that it is a view of."""
-    array = result._raw
+def locked(x: Any) -> Any:
+    """The same data; of an array, a view that cannot be written into."""
+    if not isinstance(x, np.ndarray):
+        return x
+    view = x.view()
+    view.flags.writeable = False
+    return view
+
+
+def read_only(node: Any) -> Any:
+    """The array of a result, as somebody may have it who must not write into it.
+
+    It is sealed all the same, with those of the nodes that it is a view of: an array has a base, and NumPy's `add.at` and
+    its kin write into what is read-only.
+    """
+    array = node._raw
     if not isinstance(array, np.ndarray):
-        return
-    array.flags.writeable = False
-    hand_out(result)  # NumPy's `add.at` and its kin write into what is read-only, too
-    nodes = [result] if array.base is not None else []
-    while nodes:
-        for arg in nodes.pop().args:
-            shared = getattr(arg, "_raw", None)
-            if isinstance(shared, np.ndarray) and (shared is array.base or shared.base is array.base):
-                if arg.op is None:
-                    hand_out(arg)
-                nodes.append(arg)
+        return array
+    hand_out(node)
+    for shared in sharing(node):
+        hand_out(shared)
+    return locked(array)
+
+
+def is_view_of(array: Any, other: Any) -> bool:
+    """Whether two arrays are views of one, or one of the other."""
+    if not isinstance(array, np.ndarray) or not isinstance(other, np.ndarray):
+        return False
+    owner = array if array.base is None else array.base
+    return other is owner or other.base is owner
+
+
+def sharing(node: Any) -> list[Any]:
+    """The nodes behind a node that have their elements in the same memory as it."""
+    found: list[Any] = []
+    stack, seen = [node], {id(node)}
+    while stack:
+        for arg in stack.pop().args:
+            if id(arg) not in seen and is_view_of(node._raw, getattr(arg, "_raw", None)):
+                seen.add(id(arg))
+                found.append(arg)
+                stack.append(arg)
+    return found
 
 
 def renew(args: Sequence[Any]) -> None:
@@ -136,27 +173,50 @@ def renew(args: Sequence[Any]) -> None:
             arg.seal = arg._raw, new, arg.birth
 
 
-def verify(node: Node, seals: Sequence[tuple[int, Seal]] | None, verified: set[int]) -> None:
-    """Raise `RuntimeError` if an array that a node was computed from has other bits than then."""
-    for i, then in seals or ():
+def verify(node: Any, seals: Sequence[Sealed] | None, verified: set[int]) -> None:
+    """Raise `RuntimeError` if an array that a node was computed from, or its own, has other bits than then."""
+    for i, then, shape, dtype in seals or ():
         array = node.args[i]
-        if array.tobytes() != then if array.nbytes <= SMALL else not unchanged(array, then):
-            raise written(node, f"the array of shape {array.shape} that was argument {i + 1}")
-    if not handed:
+        same = array.tobytes() == then if array.nbytes <= SMALL else unchanged(array, then)
+        if not same or array.shape != shape or array.dtype != dtype:
+            raise written(node, f"the array of shape {shape} that was argument {i + 1}")
+    if not handed or node.op.reads == ():
         return
-    for arg in node.args:
-        if id(arg) in handed and id(arg) not in verified and (bits := sealed(arg)) is not None:
-            if arg.birth < node.birth and not unchanged(arg._raw, bits):
-                name = f" {arg.name!r}" if arg.name else ""
-                raise written(node, f"the .data of a {type(arg).__name__}{name} of shape {arg._raw.shape}")
-            verified.add(id(arg))
-            if references(arg) == ALONE:
-                arg.seal = None  # nobody has it any more
-                forget(id(arg))
+    for arg in (node, *node.args):
+        if id(arg) in handed:
+            require_unwritten(node, arg, verified)
+        elif getattr(getattr(arg, "_raw", None), "base", None) is not None:
+            for shared in sharing(arg):
+                require_unwritten(node, shared, verified)
+
+
+def require_unwritten(node: Any, arg: Any, verified: set[int]) -> None:
+    if id(arg) in verified or (bits := sealed(arg)) is None:
+        return
+    verified.add(id(arg))
+    if arg.birth <= node.birth and not unchanged(arg._raw, bits):
+        name = f" {arg.name!r}" if arg.name else ""
+        raise written(node, f"the .data of a {type(arg).__name__}{name} of shape {arg._raw.shape}")
+    with handing:
+        if references(arg) == ALONE:  # nobody has it any more
+            arg.seal = None
+            forget(id(arg))
+
+
+def require_current(arg: Any) -> None:
+    """Raise `RuntimeError` if what a walk does not look behind is a view of a variable that was changed since."""
+    if isinstance(arg._raw, np.ndarray):
+        for shared in sharing(arg):
+            if shared.op is None and shared.birth > arg.birth:
+                raise RuntimeError(
+                    f"the data of {shared!r} was changed after {arg!r}, which is a view of it, was computed, so the gradient would be "
+                    "wrong. Call backward() before changing data, or compute the result again."
+                )
 
 
 def unchanged(array: NDArray[Any], then: Seal) -> bool:
-    return array.tobytes() == then.octets if isinstance(then, Kept) else seal(array) == then
+    kept_as_is = isinstance(then, Kept) and array.nbytes <= KEPT
+    return array.tobytes() == then.octets if kept_as_is else seal(array) == then  # type: ignore[union-attr]
 
 
 def references(holder: Any) -> int:
@@ -175,7 +235,7 @@ class Holder:
 ALONE = references(Holder()) if hasattr(sys, "getrefcount") else 0
 
 
-def written(node: Node, what: str) -> RuntimeError:
+def written(node: Any, what: str) -> RuntimeError:
     line = getattr(node.op, "line", None)
     return RuntimeError(
         f"{what} was written into after {node.op!r} was computed from it, so its gradient would be wrong. Call backward() "

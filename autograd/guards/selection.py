@@ -72,7 +72,7 @@ class Selection:
         over = self.alive.pop(node, None)
         if over is None and selects is None:
             return plain(op, node.args, g, y, node.params)
-        xs = node.args if recorded else node.inputs
+        xs = node.args if recorded else [getattr(arg, "_raw", arg) for arg in node.args]
         taken = selects(xs, node if recorded else node._raw, node.params) if selects is not None else (None,) * len(xs)
         args = self.without_the_dead(node, over) if op.sums and over is not None and not recorded else node.args
         cut = list(op.pull(args, g, y, node.params))
@@ -114,7 +114,7 @@ class Selection:
     def without_the_dead(self, node: Node, over: Any) -> Sequence[Any]:
         """The arguments, with 0 in place of what is infinite or NaN and has no share in anything alive."""
         args = list(node.args)
-        for i, x in enumerate(node.inputs):
+        for i, x in enumerate([getattr(arg, "_raw", arg) for arg in args]):
             if isinstance(x, np.ndarray) and x.dtype.kind == "f" and not np.isfinite(x).all():
                 alive = self.reached(node, over, i, False)
                 args[i] = self.rows["where"](self.rows["reached"](alive, shape=x.shape), args[i], 0.0)

@@ -6,6 +6,7 @@ import contextlib
 import gc
 import re
 import threading
+import tracemalloc
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -396,3 +397,196 @@ def test_batches_that_are_views() -> None:
         with pytest.raises(RuntimeError, match="was written into"):
             y.backward()
         break
+
+
+def after_vjp() -> tuple[Any, Any]:
+    y, pull = cr.vjp(cr.exp, START)
+    y -= 1.0
+    return pull(np.ones(3))[0], np.exp(START)
+
+
+def a_second_output_of_compiled_code() -> tuple[Any, Any]:
+    x = cr.Tensor(START)
+    loss, centred = cr.compile(lambda x, a: (cr.sum(x * (a - cr.mean(a))), a - cr.mean(a)))(
+        x, np.array([1.0, 5.0, 3.0])
+    )
+    centred /= 2.0
+    return cr.gradients(loss, x), [-2.0, 2.0, 0.0]
+
+
+def a_constant_of_compiled_code() -> tuple[Any, Any]:
+    c, x = START.copy(), cr.Tensor(START)
+    y = cr.compile(lambda x: cr.sum(x * c))(x)
+    c[0] = 9.0
+    return cr.gradients(y, x), START
+
+
+def the_argument_of_a_derivative(change: Callable[[Any], Any]) -> tuple[Any, Any]:
+    x = cr.Tensor(START)
+    _, pull = cr.vjp(lambda u: cr.sum(u * u), x)
+    change(x)
+    return pull(1.0)[0], 2.0 * START
+
+
+def the_argument_within(change: Callable[[Any], Any]) -> tuple[Any, Any]:
+    x = cr.Tensor(START)
+
+    def f(u: Any) -> Any:
+        z = cr.sum(u * u)
+        change(x)
+        return z
+
+    return cr.grad(f)(x).data, 2.0 * START
+
+
+def a_view_made_under_no_grad(change: Callable[[Any], Any]) -> tuple[Any, Any]:
+    x, w = cr.Tensor(START), cr.Tensor(START)
+    with cr.no_grad():
+        view = x[:]
+    y = cr.sum(w * view)
+    change(x)
+    return cr.gradients(y, w), START
+
+
+def a_view_that_no_walk_looks_behind(change: Callable[[Any], Any]) -> tuple[Any, Any]:
+    x, h = cr.Tensor(START), cr.Tensor(START)
+    view = x[:]
+    result = h + 0.0
+    y = cr.sum(result * view)
+    change(x)
+    return cr.gradients(y, result), START
+
+
+def a_view_as_a_condition(change: Callable[[Any], Any]) -> tuple[Any, Any]:
+    x, w = cr.Tensor([1.0, 0.0, 1.0]), cr.Tensor(START)
+    view = x[:]
+    y = cr.sum(cr.where(view, w, 0.0))
+    change(x)
+    return cr.gradients(y, w), [1.0, 0.0, 1.0]
+
+
+def a_bound() -> tuple[Any, Any]:
+    high, x = np.full(3, 2.5), cr.Tensor(START)
+    y = cr.sum(cr.clip(x, 0.0, high))
+    high[...] = -1.0
+    return cr.gradients(y, x), [1.0, 1.0, 0.0]
+
+
+def a_list_of_shifts() -> tuple[Any, Any]:
+    shift, x = [1], cr.Tensor(START)
+    y = cr.sum(cr.roll(x, shift, [0]) * START)
+    shift[0] = 2
+    return cr.gradients(y, x), [2.0, 3.0, 1.0]
+
+
+def an_option_of_a_custom_operation() -> tuple[Any, Any]:
+    scaled = cr.custom("scaled", lambda x, *, by: x * by, lambda g, y, x, *, by: g * by)
+    by, x = START.copy(), cr.Tensor(START)
+    y = cr.sum(scaled(x, by=by))
+    by[0] = 9.0
+    return cr.gradients(y, x), START
+
+
+def the_root() -> tuple[Any, Any]:
+    x = cr.Tensor(START)
+    y = cr.exp(x)
+    np.add.at(y.data, [0], 9.0)
+    return cr.gradients(y, x, np.ones(3)), np.exp(START)
+
+
+def the_base_of_a_view_of_a_result() -> tuple[Any, Any]:
+    x = cr.Tensor(START)
+    h = cr.exp(x)
+    y = cr.sum(h * h)
+    h.reshape(3, 1).data.base[0] = 9.0
+    return cr.gradients(y, x), 2.0 * np.exp(START) ** 2
+
+
+def what_a_node_was_given() -> tuple[Any, Any]:
+    x = cr.Tensor(START)
+    y = cr.sum(x * x)
+    with contextlib.suppress(ValueError):
+        y.args[0].inputs[0][0] = 9.0
+    return cr.gradients(y, x), 2.0 * START
+
+
+def another_shape() -> tuple[Any, Any]:
+    a, x = START.copy(), cr.Tensor(START)
+    y = x * a
+    a.shape = (3, 1)
+    return cr.gradients(y, x, np.ones(3)), START
+
+
+def signs_of_float32() -> tuple[Any, Any]:
+    a, x = np.ones(400_000, np.float32), cr.Tensor(np.ones(400_000), np.float32)
+    y = cr.sum(x * a)
+    a[[2, 4]] = -1.0
+    return cr.gradients(y, x), np.ones(400_000)
+
+
+CHANGES: dict[str, Callable[[Any], Any]] = {
+    "assigned": lambda x: setattr(x, "data", x.data - 1.0),
+    "in place": lambda x: x.__setattr__("data", np.subtract(x.data, 1.0, out=x.data)),
+    "written": lambda x: x.data.__setitem__(0, 9.0),
+    "stepped": lambda x: (setattr(x, "grad", np.ones(3)), cr.nn.SGD([x], lr=1.0).step()),
+}
+AFTER: dict[str, Callable[[], tuple[Any, Any]]] = {
+    **{
+        f.__name__: f
+        for f in (
+            after_vjp, a_second_output_of_compiled_code, a_constant_of_compiled_code, a_bound, a_list_of_shifts,
+            an_option_of_a_custom_operation, the_root, the_base_of_a_view_of_a_result, what_a_node_was_given, another_shape,
+            signs_of_float32,
+        )
+    },
+    **{
+        f"{f.__name__}, {name}": lambda f=f, change=change: f(change)
+        for f in (
+            the_argument_of_a_derivative, the_argument_within, a_view_made_under_no_grad, a_view_that_no_walk_looks_behind,
+            a_view_as_a_condition,
+        )
+        for name, change in CHANGES.items()
+    },
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("name", AFTER)
+def test_nor_by_other_ways(name: str) -> None:
+    result, message = outcome(AFTER[name])
+    if message:
+        assert re.search("was written into|was changed", message)
+    else:
+        assert_allclose(result[0], result[1])
+
+
+def test_a_variable_stays_writable() -> None:
+    w = cr.Tensor(START)
+    cr.value_and_grad(lambda u: (u.data.sum(), cr.sum(u**2))[1])(w)
+    cr.custom("same", lambda x: x, lambda g, y, x: g)(w).data  # noqa: B018
+    w.data -= 1.0
+    assert_array_equal(w.data, START - 1.0)
+
+
+def test_a_custom_operation_cannot_spoil_what_others_need() -> None:
+    rude = cr.custom("rude", lambda x: np.maximum(x, 0.0, out=x), lambda g, y, x: g)
+    with pytest.raises(ValueError, match=r"rude: .*read-only"):
+        rude(cr.Tensor([-1.0, 1.0]))
+    greedy = cr.custom("greedy", lambda x: x * 1.0, lambda g, y, x: np.multiply(g, 2.0, out=g))
+    x, w = cr.Tensor(START), cr.Tensor(START)
+    with pytest.raises(ValueError, match="read-only"):
+        cr.sum(greedy(x) + w).backward()
+
+
+def test_one_constant_used_many_times_is_kept_once() -> None:
+    a, x = np.eye(100), cr.Tensor(np.ones(100))
+    y = x
+    tracemalloc.start()
+    for _ in range(200):
+        y = cr.tanh(a @ y)
+    used = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert used < 20 * a.nbytes
+    a[0, 0] = 2.0
+    with pytest.raises(RuntimeError, match="was written into"):
+        cr.sum(y).backward()

@@ -47,7 +47,7 @@ def plot_histograms(parameters: Parameters, *, bins: int = 40, log: bool = False
     figure = new_figure("visualize.plot_histograms", 8.0, 0.7 + 1.15 * len(groups))
     rows = figure.subplots(len(groups), 2, squeeze=False)
     for (name, group), (left, right) in zip(groups.items(), rows, strict=True):
-        draw_histogram(left, joined([plain(p) for p in group]), bins, log, BLUE)
+        draw_histogram(left, joined([p._raw for p in group]), bins, log, BLUE)
         draw_histogram(right, joined([p.grad for p in group if p.grad is not None]), bins, log, ORANGE)
         left.set_title(written(name), loc="left", fontsize=9)
         left.set_ylabel("numbers", fontsize=8)
