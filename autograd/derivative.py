@@ -109,10 +109,6 @@ def zeros(x: Node) -> Any:
     return 0.0 if isinstance(x, Value) else np.zeros_like(x._raw)
 
 
-def ones(x: Node) -> Any:
-    return 1.0 if isinstance(x, Value) else np.ones_like(x._raw)
-
-
 def as_node(g: Any) -> Node:
     """A cotangent as a node, also where it turned out constant."""
     data = np.asarray(g) if isinstance(g, np.generic) else g  # NumPy's scalars come from arrays without axes
@@ -361,7 +357,9 @@ def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) 
         if shape_of(t) != shape_of(x):
             raise ValueError(f"jvp: a tangent of shape {shape_of(t)} for an argument of shape {shape_of(x)}")
     with recorded_here():
-        probe = born(ones(y), CONSTANT, (), {})  # any but 0, which is nothing's cotangent but of what was not chosen
+        probe = born(
+            1.0 if isinstance(y, Value) else np.ones_like(y._raw), CONSTANT, (), {}
+        )  # 0 would look like no choice
         pulled = pull_back(y, traced.inputs, probe, True, traced.since)
         pairing: Any = 0.0
         for g, t in zip(pulled, directions, strict=True):

@@ -58,12 +58,3 @@ def describe(x: Any) -> str:
     """What was given, short enough for an error message."""
     text = repr(x)
     return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(x).__name__})"
-
-
-def has_nan(x: Any) -> bool:
-    """Whether NaN is among these. Of arrays that are not NumPy's it is taken to be: nothing is computed to find out."""
-    if isinstance(x, Node):
-        x = x._raw
-    if isinstance(x, np.ndarray):
-        return bool(x.size) and bool(np.isnan(np.maximum.reduce(x, axis=None)))
-    return bool(x != x) if isinstance(x, float | np.floating) else True

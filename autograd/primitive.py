@@ -16,7 +16,7 @@ import numpy as np
 
 from .context import births, next_birth, recording, suspended, watched, watching
 from .graph import NO_PARAMS, Node
-from .guards.seals import handed, is_view_of, locked, renew, seals_of
+from .guards.seals import handed, is_view_of, locked, on_locked, renew, seals_of
 from .guards.selection import Selection
 from .plain import FAILURES, NUMBERS, constant, describe, ieee
 
@@ -174,16 +174,6 @@ def op_of(row: Callable[..., Any]) -> Op:
     """The operation behind a row's function."""
     op: Op = row.op  # type: ignore[attr-defined]
     return op
-
-
-def carried(row: Callable[..., Any]) -> Callable[..., Any]:
-    """How far what is alive reaches back through a row that only moves elements or adds them up: as cotangents do."""
-    op = op_of(row)
-
-    def reach(alive: Any, place: int, args: Sequence[Any], y: Any, params: Mapping[str, Any]) -> Any:
-        return op.pull(args, alive, y, params)[place]
-
-    return reach
 
 
 def finish(function: Function, op: Op, doc: str, listed: bool) -> Function:
@@ -400,18 +390,6 @@ def custom(
             raise TypeError(f"{name}: a rule must be a function or None, got {describe(rule)}")
     checked = [rule and answering(rule, name) for rule in rules]
     return primitive(name, on_locked(forward), *checked, doc=doc, symbol=symbol, listed=False)
-
-
-def on_locked(function: Function) -> Function:
-    """The same function, on arrays that it cannot write into: others need them as they are."""
-    if isinstance(function, np.ufunc):
-        return function
-
-    @wraps(function)
-    def called(*args: Any, **params: Any) -> Any:
-        return function(*map(locked, args), **params)
-
-    return cast("Function", called)
 
 
 def answering(rule: Rule, name: str) -> Rule:

@@ -14,9 +14,9 @@ from ..context import enable_grad, next_birth, recording, suspended
 from ..derivative import ALIAS, apart, gradients, leaves, rebuilt
 from ..graph import ALWAYS, NO_PARAMS, Node, ancestry, cotangents
 from ..guards.seals import handed, renew, seal, seals_of, unchanged
-from ..guards.selection import Selection
+from ..guards.selection import Selection, has_nan
 from ..parameters import is_model
-from ..plain import FAILURES, constant, describe, has_nan
+from ..plain import FAILURES, constant, describe
 from ..primitive import UNRECORDED, Op, born, new
 from ..recording import recorded
 from ..tensor import Tensor

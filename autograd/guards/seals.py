@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Sequence
-from functools import cache, partial
+from collections.abc import Callable, Sequence
+from functools import cache, partial, wraps
 from threading import RLock
 from typing import Any, TypeAlias
 
@@ -125,6 +125,18 @@ def locked(x: Any) -> Any:
     view = x.view()
     view.flags.writeable = False
     return view
+
+
+def on_locked(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function, on arrays that it cannot write into: others need them as they are."""
+    if isinstance(function, np.ufunc):
+        return function
+
+    @wraps(function)
+    def called(*args: Any, **params: Any) -> Any:
+        return function(*map(locked, args), **params)
+
+    return called
 
 
 def read_only(node: Any) -> Any:

@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..plain import has_nan
-
 if TYPE_CHECKING:
     from ..graph import Node
 
@@ -27,6 +25,14 @@ Row = Callable[..., Any]
 def plain(op: Any, args: Sequence[Any], g: Any, y: Any, params: Mapping[str, Any]) -> Sequence[Any]:
     pulled: Sequence[Any] = op.pull(args, g, y, params)
     return pulled
+
+
+def has_nan(x: Any) -> bool:
+    """Whether NaN is among these. Of arrays that are not NumPy's it is taken to be: nothing is computed to find out."""
+    x = getattr(x, "_raw", x)
+    if isinstance(x, np.ndarray):
+        return bool(x.size) and bool(np.isnan(np.maximum.reduce(x, axis=None)))
+    return bool(x != x) if isinstance(x, float | np.floating) else True
 
 
 def spoilt(g: Any) -> bool:

@@ -27,7 +27,8 @@ from typing import Any
 import numpy as np
 
 from ..graph import Node
-from ..plain import NUMBERS, has_nan
+from ..guards.selection import has_nan
+from ..plain import NUMBERS
 from ..primitive import Forward, binary, op_of, primitive, same, unary
 from ..typing import Binary, Unary
 

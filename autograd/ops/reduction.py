@@ -11,9 +11,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..primitive import Row, carried, op_of, primitive
+from ..primitive import Row, op_of, primitive
 from .elementwise import abs, any_, equal, exp, is_zero, logical_or, pow, select, sign, where
-from .shape import broadcast_to, diagonal, flip, moveaxis, ravel, reshape, roll, shape_of
+from .shape import broadcast_to, carried, diagonal, flip, moveaxis, ravel, reshape, roll, shape_of
 
 Axis: TypeAlias = int | tuple[int, ...] | None
 

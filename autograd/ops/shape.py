@@ -7,14 +7,14 @@ fits each cotangent to its receiver.
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..graph import Node
 from ..plain import NUMBERS, describe
-from ..primitive import Row, carried, op_of, primitive, same, shown
+from ..primitive import Row, op_of, primitive, same, shown
 
 
 def shape_of(x: Any) -> tuple[int, ...]:
@@ -112,6 +112,16 @@ def back_in_order_of(x: Any, key: Any, axis: int) -> Any:
     out = np.empty_like(x)
     np.put_along_axis(out, np.argsort(key, axis=axis, kind="stable"), x, axis)
     return out
+
+
+def carried(row: Callable[..., Any]) -> Callable[..., Any]:
+    """How far what is alive reaches back through a row that only moves elements or adds them up: as cotangents do."""
+    op = op_of(row)
+
+    def reach(alive: Any, place: int, args: Sequence[Any], y: Any, params: Mapping[str, Any]) -> Any:
+        return op.pull(args, alive, y, params)[place]
+
+    return reach
 
 
 back_in_order: Row

@@ -21,7 +21,7 @@ LADDERS: dict[str, dict[str, set[str]]] = {
     "chainrule.autograd": {
         "": {"guards", "ops"},
         "guards": {""},
-        "ops": {""},
+        "ops": {"", "guards"},
         "optional": set(),
         "checking": {"", "ops", "optional"},
         "compiling": {"", "guards", "ops"},
