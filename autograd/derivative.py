@@ -65,10 +65,7 @@ def gradients(output: Any, inputs: Any, seed: Any = None, create_graph: bool = F
 
 def recorded_here() -> AbstractContextManager[object]:
     """A block in which operations are recorded; nothing at all if they are anyway."""
-    return AS_IT_IS if recording.get() else enable_grad()
-
-
-AS_IT_IS = nullcontext()
+    return nullcontext() if recording.get() else enable_grad()
 
 
 def seed_of(output: Node, seed: Any) -> Any:
@@ -163,15 +160,13 @@ def places_of(argnums: int | Sequence[int], n: int, name: str) -> list[int]:
     return places
 
 
-def leads_back(output: Node, since: int, steps: int | None = None) -> bool | None:
-    """Whether a variable from before `since` has a share in a result; None: not found out in so many steps."""
+def leads_back(output: Node, since: int, most: int | None = None) -> bool | None:
+    """Whether a variable from before `since` has a share in a result; None: not found out by so many nodes."""
     stack = [output]
     seen = set(stack)
     while stack:
-        if steps is not None:
-            if not steps:
-                return None
-            steps -= 1
+        if most is not None and len(seen) > most:
+            return None
         x = stack.pop()
         if x.op is None and x.birth < since:
             return True
@@ -182,7 +177,7 @@ def leads_back(output: Node, since: int, steps: int | None = None) -> bool | Non
     return False
 
 
-FIRST = 8  # steps in which a model's parameters are found, if the function has one; else the walk finds out by the way
+FIRST = 16  # nodes among which a model's parameters are, if the function has one; else the walk finds out by the way
 
 
 class Traced:

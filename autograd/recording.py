@@ -101,7 +101,9 @@ def is_data(x: Any) -> bool:
 
 
 def in_precision(x: Any, dtype: Any) -> Any:
-    """Data, or what stands for it, with the precision of what it meets."""
+    """Data, or what stands for it, with the precision of what it meets; an array of another library stays one."""
+    if not hasattr(x, "dtype"):
+        return np.asarray(x, dtype=dtype)
     if x.dtype == dtype:
         return x
     return table["astype"](x, dtype=dtype) if isinstance(x, Node) else x.astype(dtype)

@@ -54,7 +54,7 @@ class Linear(Module):
     def forward(self, x: Any) -> Any:
         weight = self.weight
         if not isinstance(x, Tensor):  # data takes the precision of the weights: float32 models stay float32
-            x = np.asarray(constant(x, "Linear"), dtype=weight.dtype)
+            x = in_precision(constant(x, "Linear"), weight.dtype)
         elif watched and is_data(x):
             x = in_precision(x, weight.dtype)
         try:

@@ -141,11 +141,11 @@ def as_input(x: Any, weight: Tensor, name: str) -> Any:
         raise TypeError(f"{name}: expected an array or a Tensor, got {describe(x)}")
     if isinstance(x, Tensor):
         return in_precision(x, weight.dtype) if is_data(x) else x
-    return np.asarray(constant(x, name), dtype=weight.dtype)
+    return in_precision(constant(x, name), weight.dtype)
 
 
 def data_of(x: Any) -> Any:
-    return plain(x) if isinstance(x, Tensor) else x
+    return np.asarray(plain(x))  # of another library's array, computed: statistics are kept as numbers
 
 
 def positive_eps(name: str, eps: float) -> float:

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from itertools import count
 from typing import Any, final
 
@@ -240,8 +241,9 @@ def explain(root: Node, node: Node, seed: Any = None) -> Explanation:
         return Explanation(names.of(node), names.of(node), amount(root.seed(seed)), ())
     contributions = [found.get(stand) for stand in uses.stands]
     total = added([d for d in contributions if d is not None])
+    writings = {original: Writing(original, node, names) for original in uses.originals}
     terms = [
-        term_of(root, node, original, position, found.get(result), d, total, names)
+        term_of(root, writings[original], position, found.get(result), d, total, names)
         for (original, position), result, d in zip(uses.places, uses.results, contributions, strict=True)
     ]
     return Explanation(names.of(root), names.of(node), None if total is None else amount(total), tuple(terms))
@@ -332,15 +334,15 @@ def letter(i: int) -> str:
 LETTERS = "abcdefhijkmnopqrstvwz"
 
 
-def term_of(root: Node, node: Node, result: Node, position: int, g: Any, d: Any, total: Any, names: Names) -> Term:
-    written = Writing(result, position, names)
+def term_of(root: Node, written: Writing, position: int, g: Any, d: Any, total: Any, names: Names) -> Term:
+    result = written.result
     op: Any = result.op
     flows = d is not None
     cotangent = "" if result is root else partial(latex_name(names.of(root)), latex_name(names.of(result)))
     formulas = [
-        written.computed(),
-        written.derivative(TEXT) if flows else None,
-        written.pulled(TEXT) if flows else None,
+        written.computed,
+        written.derivative(position, TEXT) if flows else None,
+        written.pulled(position, TEXT) if flows else None,
     ]
     text = " ".join(filter(None, formulas))
     return Term(
@@ -350,13 +352,13 @@ def term_of(root: Node, node: Node, result: Node, position: int, g: Any, d: Any,
         computed=formulas[0],
         derivative=formulas[1],
         pulled=formulas[2],
-        where={name: value for name, value in written.values().items() if mentioned(name, text)},
+        where={name: value for name, value in written.values.items() if mentioned(name, text)},
         cotangent=None if g is None else amount(g),
-        slope=slope_of(result, position) if flows else None,
+        slope=written.slope(position) if flows else None,
         contribution=amount(d) if flows else None,
         share=share_of(d, total) if flows else None,
-        slot=str(position + 1) if sum(arg is node for arg in result.args) > 1 else "",
-        latex=written.latex(cotangent) if flows else None,
+        slot=str(position + 1) if written.uses > 1 else "",
+        latex=written.latex(position, cotangent) if flows else None,
         line=str(line_of(result) or ""),
         rule=str(rule_of(op, position) or ""),
     )
@@ -368,10 +370,12 @@ def mentioned(name: str, text: str) -> bool:
 
 @final
 class Writing:
-    """One operation in formulas: how its result was computed, and how a cotangent is pulled back to one argument."""
+    """One operation in formulas: how its result was computed, and how a cotangent is pulled back to its arguments."""
 
-    def __init__(self, result: Node, position: int, names: Names) -> None:
-        self.result, self.position = result, position
+    def __init__(self, result: Node, node: Node, names: Names) -> None:
+        self.result = result
+        self.uses = sum(arg is node for arg in result.args)  # of the variable that is asked about
+        self.recorded: dict[str, Sequence[Any]] = {}  # what the rules are made of, by the cotangent they were shown
         self.y = copied(result, leaf=True, name=names.of(result))
         stands: dict[int, Any] = {}
         for arg in result.args:
@@ -381,47 +385,66 @@ class Writing:
                 stands[id(arg)] = named(arg, names.of(arg))
         self.args = tuple([stands.get(id(arg), arg) for arg in result.args])
 
+    @cached_property
     def computed(self) -> str | None:
         """The operation itself, on its arguments."""
         whole = copied(self.result)
         whole.args = self.args
         return formula(whole)
 
-    def derivative(self, notation: Notation) -> str | None:
+    def derivative(self, position: int, notation: Notation) -> str | None:
         """The derivative by the argument alone: the rule, shown the cotangent 1; None where that is a matrix."""
         op: Any = self.result.op
-        if op.elementwise or size(self.result._raw) == 1 == size(self.args[self.position]._raw):
-            return self.recorded(1.0, notation, fit=False)
+        if op.elementwise or size(self.result._raw) == 1 == size(self.args[position]._raw):
+            return self.rule("1", position, notation)
         return None
 
-    def pulled(self, notation: Notation) -> str | None:
+    def pulled(self, position: int, notation: Notation) -> str | None:
         """The contribution, computed from the cotangent g."""
-        return self.recorded(copied(self.result, leaf=True, name="g"), notation, fit=True)
+        return self.rule("g", position, notation)
 
-    def latex(self, cotangent: str) -> str | None:
+    def latex(self, position: int, cotangent: str) -> str | None:
         """The contribution in LaTeX, where the cotangent is written like that; empty where it goes without saying."""
-        derivative = self.derivative(LATEX)
+        derivative = self.derivative(position, LATEX)
         if derivative is None:
             g = rf"\left({cotangent}\right)" if cotangent else "g"
-            return self.pulled(replace(LATEX, name=lambda name: g if name == "g" else latex_name(name)))
+            return self.pulled(position, replace(LATEX, name=lambda name: g if name == "g" else latex_name(name)))
         if " " in derivative or derivative.startswith("-"):
             derivative = rf"\left({derivative}\right)"
         if not cotangent:
             return derivative
         return cotangent if derivative == "1" else rf"{cotangent} \cdot {derivative}"
 
-    def recorded(self, g: Any, notation: Notation, fit: bool) -> str | None:
-        """What the rule is made of, run on the named variables."""
+    def rule(self, g: str, position: int, notation: Notation) -> str | None:
+        """What the rule is made of, run on the named variables and on the cotangent 1, or one that is called g."""
         op: Any = self.result.op
-        arg = self.args[self.position]
         try:
             with enable_grad(), np.errstate(all="ignore"):
-                d = op.pull(self.args, g, self.y, self.result.params)[self.position]
-                d = arg.fit(d) if fit and d is not None else d
+                if g not in self.recorded:
+                    cotangent = 1.0 if g == "1" else copied(self.result, leaf=True, name=g)
+                    self.recorded[g] = op.pull(self.args, cotangent, self.y, self.result.params)
+                d = self.recorded[g][position]
+                d = self.args[position].fit(d) if g != "1" and d is not None else d
         except Exception:  # a rule of the user's own, which need not work on variables
             return None
         return None if d is None else formula(d, notation)
 
+    @cached_property
+    def slopes(self) -> Sequence[Any]:
+        op: Any = self.result.op
+        with np.errstate(all="ignore"):
+            found: Sequence[Any] = op.pull(self.result.args, self.result.seed(), self.result._raw, self.result.params)
+        return found
+
+    def slope(self, position: int) -> float | None:
+        """The derivative of a number by a number."""
+        arg = self.result.args[position]
+        if size(self.result._raw) != 1 or size(arg._raw) != 1:
+            return None
+        d = self.slopes[position]
+        return None if d is None else float(np.sum(arg.fit(d)))
+
+    @cached_property
     def values(self) -> dict[str, Amount]:
         """What the names in the formulas stand for."""
         return {x.name or "": amount(x._raw) for x in (*self.args, self.y) if isinstance(x, Node)}
@@ -433,17 +456,6 @@ def named(array: Any, name: str) -> Node:
     node.become_leaf(array, name)
     node.birth = 0  # older than whatever is computed from it
     return node
-
-
-def slope_of(result: Node, position: int) -> float | None:
-    """The derivative of a number by a number."""
-    arg = result.args[position]
-    op: Any = result.op
-    if size(result._raw) != 1 or size(arg._raw) != 1:
-        return None
-    with np.errstate(all="ignore"):
-        d = op.pull(result.args, result.seed(), result._raw, result.params)[position]
-    return None if d is None else float(np.sum(arg.fit(d)))
 
 
 def size(x: Any) -> int:

@@ -90,3 +90,23 @@ def test_a_plain_operand_is_not_computed_to_change_its_precision() -> None:
     assert isinstance(y.data, da.Array)
     assert all(isinstance(arg._raw if isinstance(arg, cr.Node) else arg, da.Array) for arg in y.args)
     assert y.dtype == np.float64
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("bias", [True, False])
+def test_layers_and_losses_leave_plain_arrays_what_they_are(bias: bool, dtype: Any) -> None:
+    rng = np.random.default_rng(0)
+    data = rng.normal(size=(4, 3))
+    x = da.from_array(data, chunks=2)
+    target = da.from_array(rng.uniform(size=(4, 2)), chunks=2)
+    layer = cr.nn.Linear(3, 2, bias=bias, dtype=dtype, rng=0)
+    y = layer(x)
+    assert isinstance(y._raw, da.Array)
+    assert_allclose(y.data.compute(), layer(data).data, rtol=1e-6)
+    for loss in cr.nn.mse_loss, cr.nn.l1_loss, cr.nn.huber_loss, cr.nn.binary_cross_entropy_with_logits:
+        for prediction in y, cr.Tensor(data[:, :2]), x[:, :2]:
+            value = loss(prediction, target)
+            assert isinstance(getattr(value, "_raw", value), da.Array), loss
+    for norm in cr.nn.BatchNorm1d(3), cr.nn.LayerNorm(3):
+        assert isinstance(norm(x)._raw, da.Array)
+        assert_allclose(norm.eval()(x).data.compute(), norm(data).data)

@@ -314,3 +314,23 @@ def test_what_was_not_recorded_or_has_changed_or_needs_a_seed() -> None:
     with pytest.raises(ValueError, match="needs a seed"):
         cr.explain(t * 2.0, t)
     assert_allclose(cr.explain(t * 2.0, t, seed=[1.0, 1.0]).gradient.norm, math.sqrt(8.0))  # type: ignore[union-attr]
+
+
+def test_many_uses_of_one_variable_are_explained_in_time_proportional_to_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = 0
+    x = cr.Value(2.0, name="x")
+    y = cr.dot([x] * 300, [1.0] * 300)
+    op = y.op
+    assert op is not None
+    pull = op.pull
+
+    def counted(*args: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        return pull(*args)
+
+    monkeypatch.setattr(op, "pull", counted)
+    explained = cr.explain(y, x)
+    assert len(explained) == 300
+    assert explained.gradient == Amount(300.0, 300.0, None)
+    assert calls < 10

@@ -409,3 +409,25 @@ def test_the_scale_of_the_smallest_gradients_has_one_zero() -> None:
     y.backward()
     scale = visualize.draw(y).source.partition("|grad|")[2].partition("local derivative")[0]
     assert (scale.count(">0<"), scale.count(">4.941e-324<")) == (1, 1)
+
+
+@pytest.mark.parametrize("missing", [AttributeError, KeyError, ValueError])
+def test_without_a_place_for_programs_of_users_or_processes_a_notebook_shows_text(
+    missing: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_scheme(key: str) -> str:
+        raise missing(key)
+
+    def no_process(*args: Any, **options: Any) -> Any:
+        raise OSError(138, "this platform does not support processes")
+
+    drawing = visualize.draw(cr.Value(2.0, name="x") * 3.0)
+    monkeypatch.setattr("sysconfig.get_preferred_scheme", no_scheme)
+    assert "image/svg+xml" in drawing._repr_mimebundle_()
+    monkeypatch.setattr("subprocess.run", no_process)
+    shown = drawing._repr_mimebundle_()
+    assert set(shown) == {"text/plain"}
+    assert "could not be run" in shown["text/plain"]
+    monkeypatch.setattr("sys.executable", "")
+    monkeypatch.setattr("shutil.which", lambda *args, **options: None)
+    assert "Install Graphviz" in drawing._repr_mimebundle_()["text/plain"]

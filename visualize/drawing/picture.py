@@ -35,7 +35,8 @@ def picture(text: str, form: str) -> bytes:
 
 def renderer(form: str) -> str:
     """The program that makes pictures of this format: on PATH, or among the scripts of this Python."""
-    scripts = (str(Path(sys.executable).parent), sysconfig.get_path("scripts"), user_scripts())
+    own = [str(Path(sys.executable).parent)] if sys.executable else []
+    scripts = [*own, sysconfig.get_path("scripts"), *user_scripts()]
     for name, forms in PROGRAMS.items():
         found = shutil.which(name) or shutil.which(name, path=os.pathsep.join(scripts))
         if found and form in forms:
@@ -47,8 +48,12 @@ def renderer(form: str) -> str:
     )
 
 
-def user_scripts() -> str:
-    return sysconfig.get_path("scripts", sysconfig.get_preferred_scheme("user"))
+def user_scripts() -> list[str]:
+    """Where `pip install --user` puts programs; nowhere on platforms that have no such place, as WebAssembly."""
+    try:
+        return [sysconfig.get_path("scripts", sysconfig.get_preferred_scheme("user"))]
+    except (AttributeError, KeyError, ValueError):
+        return []
 
 
 def write_whole(path: Path, content: bytes) -> None:
