@@ -177,7 +177,7 @@ def leads_back(output: Node, since: int, most: int | None = None) -> bool | None
     return False
 
 
-FIRST = 16  # nodes among which a model's parameters are, if the function has one; else the walk finds out by the way
+FIRST = 10  # nodes among which a model's parameters are, if the function has one; else the walk finds out by the way
 
 
 class Traced:

@@ -77,7 +77,12 @@ class Selection:
             return plain(op, node.args, g, y, node.params)
         over = self.alive.pop(node, None)
         if over is None and selects is None:
-            return plain(op, node.args, g, y, node.params)
+            pulled = plain(op, node.args, g, y, node.params)
+            if self.alive:
+                for arg, d in zip(node.args, pulled, strict=True):
+                    if d is not None and hasattr(arg, "_raw"):
+                        self.alive.pop(arg, None)  # it has a share in this, everywhere
+            return pulled
         xs = node.args if recorded else [getattr(arg, "_raw", arg) for arg in node.args]
         taken = selects(xs, node if recorded else node._raw, node.params) if selects is not None else (None,) * len(xs)
         args = self.without_the_dead(node, over) if op.sums and over is not None and not recorded else node.args

@@ -244,6 +244,8 @@ GUARDS: dict[str, tuple[Callable[[Any], Any], float, float, float]] = {
     "product with itself": (lambda x: cr.where(x > 0, cr.sqrt(x), 0.0) * x, 0.0, 0.0, 3.0),
     "shared, both dead": (lambda x: (lambda s: cr.where(x > 0, s, 0.0) + cr.where(x > 0, 2.0 * s, x))(cr.sqrt(x)), 1.0, 0.0, 0.75),
     "shared, dead twice": (lambda x: (lambda s: cr.where(x > 0, s * s, 0.0))(cr.sqrt(x)), 0.0, 0.0, 1.0),
+    "alive in something older": (lambda x: (lambda u: (lambda a: cr.where(x > 0, cr.sqrt(u), 0.0) + a)(3.0 * u))(2.0 * x), 6.0, 0.0, 6.0 + 1 / math.sqrt(8.0)),
+    "alive in something younger": (lambda x: (lambda u: 3.0 * u + cr.where(x > 0, cr.sqrt(u), 0.0))(2.0 * x), 6.0, 0.0, 6.0 + 1 / math.sqrt(8.0)),
     "inner alive elsewhere": (lambda x: (lambda u: cr.where(x > 0, cr.sqrt(u), 0.0) + u)(2.0 * x), 2.0, 0.0, 2.0 + 1 / math.sqrt(8.0)),
 }  # fmt: skip
 
