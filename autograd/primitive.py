@@ -364,14 +364,16 @@ def primitive(
 
 
 def custom(
-    name: str, forward: Callable[..., Any], *rules: Rule | None, symbol: str | None = None, doc: str = ""
-) -> Callable[..., Any]:
+    name: str, forward: Callable[..., Any], *rules: Rule | None, symbol: str | None = None, doc: str = "",
+    elementwise: bool = False,
+) -> Callable[..., Any]:  # fmt: skip
     """Make an operation of your own from its forward and one rule for each argument.
 
     The forward gets plain numbers or arrays, and returns one. A rule gets `(g, y, *inputs)`: the cotangent of the
     result, the result, what it was made from; it returns the cotangent of its argument. Written with operators and
     `chainrule` functions only, it serves every order of derivative. `None` in place of a rule says that the result does
-    not depend smoothly on that argument. Keyword arguments reach the forward and the rules alike. What the function
+    not depend smoothly on that argument. `elementwise` says that each element of the result comes of the elements in its place alone:
+    then what `where` has not chosen of it is left out one by one. Keyword arguments reach the forward and the rules alike. What the function
     returns is drawn (as `symbol`), checked and differentiated like everything else.
 
     >>> import chainrule as cr
@@ -389,7 +391,7 @@ def custom(
         if rule is not None and not callable(rule):
             raise TypeError(f"{name}: a rule must be a function or None, got {describe(rule)}")
     checked = [rule and answering(rule, name) for rule in rules]
-    return primitive(name, on_locked(forward), *checked, doc=doc, symbol=symbol, listed=False)
+    return primitive(name, on_locked(forward), *checked, doc=doc, symbol=symbol, elementwise=elementwise, listed=False)
 
 
 def answering(rule: Rule, name: str) -> Rule:

@@ -128,13 +128,14 @@ def locked(x: Any) -> Any:
 
 
 def on_locked(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function, on arrays that it cannot write into: others need them as they are."""
+    """The same function, on arrays that it cannot write into, and with a result that is nobody else's."""
     if isinstance(function, np.ufunc):
         return function
 
     @wraps(function)
     def called(*args: Any, **params: Any) -> Any:
-        return function(*map(locked, args), **params)
+        result = function(*map(locked, args), **params)
+        return np.array(result) if isinstance(result, np.ndarray) else result  # which somebody else may keep
 
     return called
 

@@ -6,7 +6,8 @@ is dead is cut off, whatever it consists of. A 0 that is no matter of choice is 
 of it.
 
 To keep account of it always would cost too much. So a walk whose cotangents are plain lets NaN through at first; only if it comes
-out at the end, or where it would be dropped, is all done again, with care.
+out at the end, or where it would be dropped, is all done again, with care. Where nothing but products and other sums lies behind
+relu and its kin, as in most networks, it is not even looked for: infinite weights or data there give NaN.
 """
 
 from __future__ import annotations
@@ -85,7 +86,9 @@ class Selection:
             return pulled
         xs = node.args if recorded else [getattr(arg, "_raw", arg) for arg in node.args]
         taken = selects(xs, node if recorded else node._raw, node.params) if selects is not None else (None,) * len(xs)
-        args = self.without_the_dead(node, over) if op.sums and over is not None and not recorded else node.args
+        args = node.args
+        if op.sums and over is not None and not recorded:
+            args = self.without_the_dead(node, over, hasattr(y, "_raw"))
         cut = list(op.pull(args, g, y, node.params))
         met: list[Node] = []
         for i, (arg, mask) in enumerate(zip(node.args, taken, strict=True)):
@@ -93,10 +96,8 @@ class Selection:
                 continue
             if over is not None:
                 mask = self.both(mask, self.reached(node, over, i, recorded))
-            if mask is not None and not recorded and np.all(mask):
-                mask = None
             if mask is not None:
-                if op.selects is None and not (op.sums and recorded):
+                if (op.selects is None and not op.sums) if recorded else not np.all(mask):
                     cut[i] = self.rows["where"](mask, cut[i], 0.0)
                 mask = self.rows["reached"](mask, shape=np.shape(arg._raw))
             if arg not in pending and not any(arg is other for other in met):
@@ -122,13 +123,14 @@ class Selection:
         alive = op.reach(over * 1.0, place, node.args, node if recorded else node._raw, node.params)
         return self.rows["not_equal"](alive, 0.0)  # a number of shares
 
-    def without_the_dead(self, node: Node, over: Any) -> Sequence[Any]:
-        """The arguments, with 0 in place of what is infinite or NaN and has no share in anything alive."""
+    def without_the_dead(self, node: Node, over: Any, always: bool) -> Sequence[Any]:
+        """The arguments, with 0 in place of what has no share in anything alive; unless `always`, if some are infinite or NaN."""
         args = list(node.args)
         for i, x in enumerate([getattr(arg, "_raw", arg) for arg in args]):
-            if isinstance(x, np.ndarray) and x.dtype.kind == "f" and not np.isfinite(x).all():
-                alive = self.reached(node, over, i, False)
-                args[i] = self.rows["where"](self.rows["reached"](alive, shape=x.shape), args[i], 0.0)
+            if isinstance(x, np.ndarray) and x.dtype.kind == "f" and (always or not np.isfinite(x).all()):
+                alive = self.rows["reached"](self.reached(node, over, i, False), shape=x.shape)
+                if not np.all(alive):
+                    args[i] = self.rows["where"](alive, args[i], 0.0)
         return args
 
     @staticmethod

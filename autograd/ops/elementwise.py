@@ -301,8 +301,8 @@ def where(condition: Any, a: Any, b: Any, /) -> Any:
 
     The branch not taken receives no gradient at all, even where its own derivative is infinite or undefined, so the
     usual guard against a singularity is safe here (elsewhere it yields NaN), through whatever operations the branch is
-    made of. In a sum of products, as `@` is, what is infinite counts for nothing where it was not chosen; where it has a
-    share in something chosen, it stays what IEEE 754 makes of it:
+    made of; of a custom one say whether it is `elementwise`. In a sum of products, as `@` is, what is infinite counts for
+    nothing where it was not chosen; where it has a share in something chosen, it stays what IEEE 754 makes of it:
 
     >>> import chainrule as cr
     >>> x = cr.Tensor([0.0, 4.0])

@@ -219,6 +219,7 @@ softmax_error = primitive("softmax_error", softmax_error_of, softmax_error_rule,
 for row, share in (matmul, in_matmul), (linear, in_linear), (einsum_, in_einsum):
     op_of(row).reach, op_of(row).sums = share, True
 op_of(cross_entropy_).reach = in_cross_entropy
+op_of(softmax_error).reach = lambda alive, place, args, y, params: any_(alive, axis=-1, keepdims=True) * 1.0
 op_of(linear).reads = (0, 1)
 op_of(cross_entropy_).reads = ()  # the labels are a copy
 

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ..primitive import Row, op_of, primitive
-from .elementwise import abs, any_, equal, exp, is_zero, logical_or, pow, select, sign, where
+from .elementwise import abs, any_, equal, exp, is_zero, logical_not, logical_or, pow, select, sign, where
 from .shape import broadcast_to, carried, diagonal, flip, moveaxis, ravel, reshape, roll, shape_of
 
 Axis: TypeAlias = int | tuple[int, ...] | None
@@ -149,7 +149,7 @@ def var_rule(g: Any, y: Any, x: Any, axis: Axis, keepdims: bool, ddof: float) ->
 
 def std_rule(g: Any, y: Any, x: Any, axis: Axis, keepdims: bool, ddof: float) -> Any:
     constant = equal(max_(x, axis=axis, keepdims=keepdims), min_(x, axis=axis, keepdims=keepdims))
-    slope = where(constant, 0.0, g / (y + is_zero(y)))  # where rounding leaves of equal elements a y that is not 0
+    slope = g / (y + is_zero(y)) * logical_not(constant)  # rounding may leave of equal elements a y that is not 0
     return var_rule(slope, y, x, axis, keepdims, ddof) * 0.5
 
 
@@ -191,8 +191,11 @@ for row in max_, min_:
     op_of(row).branches = True
 for row in prod_, var_, std_, norm_, p_norm, logsumexp_, max_, min_:
     op_of(row).reach = lambda alive, place, args, y, params: spread(alive, args[0], params["axis"])
-op_of(std_).selects = lambda args, y, params: (None,)  # it drops the cotangent of equal elements
 op_of(cumprod_).reach, op_of(cumprod_).sums = carried(cumsum_), True
+op_of(recurrence).reach = lambda alive, place, args, y, params: flip(
+    cumsum_(flip(alive, 0), axis=0), 0
+)  # all that follows
+op_of(recurrence).sums = True
 for row in softmax_, shares, log_softmax_:
     op_of(row).reach = lambda alive, place, args, y, params: any_(alive, axis=params["axis"], keepdims=True) * 1.0
 for row in sum_, mean_, cumsum_:

@@ -575,3 +575,62 @@ def test_p_norms_neither_overflow_nor_underflow(p: float, scale: float) -> None:
 def test_the_slope_of_a_p_norm_by_an_element_that_is_0(p: float, slopes: list[float]) -> None:
     assert_array_equal(cr.grad(lambda x: cr.norm(x, p))(np.array([0.0, -0.0, 2.0])), slopes)
     assert_array_equal(cr.grad(lambda x: cr.norm(x, p))(np.zeros(3)), np.zeros(3))
+
+
+root_of = cr.custom("root_of", np.sqrt, lambda g, y, x: 0.5 * g / y, elementwise=True)
+
+MORE: dict[str, tuple[Callable[[Any], Any], Any, Any]] = {
+    "a custom operation": (lambda x: cr.sum(cr.where(x > 1, root_of(x), 0.0)), [0.0, 4.0], [0, 0.25]),
+    "std of rows": (lambda x: cr.sum(cr.where(THERE, cr.std(x, axis=1), 0.0)), [[4.0, 2.0], [INF, 3.0]], [[0.5, -0.5], [0, 0]]),
+    "what an index leaves out": (lambda x: cr.sum((lambda y: cr.where(y > 1, y, 0.0))(cr.sqrt(x)[1:])), [0.0, 4.0, 0.25], [0, 0.25, 0]),
+    "also where all is chosen": (lambda x: cr.sum((lambda y: cr.where(y > 1, y, 0.0))(cr.sqrt(x)[1:])), [0.0, 4.0, 9.0], [0, 0.25, 1 / 6]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MORE)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_the_same_in_every_mode(name: str) -> None:
+    f, data, expected = MORE[name]
+    x = cr.Tensor(data)
+    y = f(x)
+    assert_allclose(cr.gradients(y, x), expected)
+    assert_allclose(cr.gradients(y, x, create_graph=True).data, expected)
+    assert_allclose(cr.grad(cr.compile(f))(np.array(data)), expected)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_second_derivatives_of_rows() -> None:
+    def loss(x: Any) -> Any:
+        losses = cr.softmax_cross_entropy(cr.log(x), np.array([0, 1]), "none")
+        return cr.sum(cr.where(THERE, losses, x[:, 1] ** 2) ** 2)
+
+    h = cr.hessian(loss)(np.array([[4.0, 2.0], [-1.0, 3.0]])).reshape(4, 4)
+    assert np.all(np.isfinite(h))
+    assert_allclose(h[2:], [[0, 0, 0, 0], [0, 0, 0, 108]], atol=1e-12)
+    h = cr.hessian(lambda x: cr.sum(cr.where(np.array([True, False, False]), cr.cumprod(cr.sqrt(x)), 0.0)))(
+        np.array([4.0, 0.0, 1.0])
+    )
+    assert_allclose(h, [[-0.03125, 0, 0], [0, 0, 0], [0, 0, 0]])
+
+
+ALIVE: dict[str, tuple[Callable[[Any], Any], Any]] = {  # what has a share in something dead and in something alive, in any order
+    "where": (lambda v: cr.sum(cr.where(v > -1, cr.sin(v), v * 3.0)), lambda v: -np.sin(v)),
+    "relu": (lambda v: cr.sum(cr.tanh(v) + cr.relu(-v)), lambda v: -2 * np.tanh(v) * (1 - np.tanh(v) ** 2)),
+    "maximum": (lambda v: cr.sum(cr.maximum(cr.exp(v), v - 1.0)), np.exp),
+    "clip": (lambda v: cr.sum(cr.sin(v) + cr.clip(v, 5.0, 6.0)), lambda v: -np.sin(v)),
+    "where of a logarithm": (lambda v: cr.sum(cr.where(v > 0, cr.log(v), v)), lambda v: -1 / v**2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ALIVE)
+def test_nothing_alive_is_cut(name: str) -> None:
+    f, second = ALIVE[name]
+    x = np.array([0.5, 0.7])
+
+    def g(x: Any) -> Any:
+        return f(x * 2.0)
+
+    assert_allclose(np.diag(cr.hessian(g)(x)), 4.0 * second(2.0 * x))
+    assert_allclose(cr.hvp(g, x, np.ones(2)), 4.0 * second(2.0 * x))
+    assert_allclose(cr.hessian(cr.compile(g))(x), cr.hessian(g)(x))
+    assert_allclose(cr.compile(cr.hessian(g))(x), cr.hessian(g)(x))

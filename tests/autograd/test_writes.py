@@ -590,3 +590,14 @@ def test_one_constant_used_many_times_is_kept_once() -> None:
     a[0, 0] = 2.0
     with pytest.raises(RuntimeError, match="was written into"):
         cr.sum(y).backward()
+
+
+def test_what_a_custom_forward_keeps_is_not_the_result() -> None:
+    workspace = np.empty(2)
+
+    def doubled(x: Any) -> Any:
+        return np.multiply(x, 2.0, out=workspace)
+
+    operation = cr.custom("doubled", doubled, lambda g, y, x: g * 2.0)
+    x = cr.Tensor([1.0, 2.0])
+    assert_array_equal(cr.gradients(cr.sum(operation(x) * operation(x * 3.0)), x), [24.0, 48.0])
