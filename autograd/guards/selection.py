@@ -86,7 +86,7 @@ class Selection:
             return pulled
         xs = node.args if recorded else [getattr(arg, "_raw", arg) for arg in node.args]
         taken = selects(xs, node if recorded else node._raw, node.params) if selects is not None else (None,) * len(xs)
-        args = node.args
+        args: Sequence[Any] = node.args
         if op.sums and over is not None and not recorded:
             args = self.without_the_dead(node, over, hasattr(y, "_raw"))
         cut = list(op.pull(args, g, y, node.params))
