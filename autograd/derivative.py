@@ -254,7 +254,7 @@ class Traced:
                 if arg.birth > x.birth:
                     raise changed(arg, x)
                 require_current(arg)
-                verify(x, None, set())
+                verify(x, None)
 
     def arranged(self, found: Iterable[Any]) -> Any:
         """Derivatives in the containers of the arguments they belong to."""

@@ -15,7 +15,7 @@ from heapq import heappop, heappush
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from .context import latest_change, next_birth, note_change, records, suspended, watched, watching
+from .context import latest_change, next_birth, note_change, suspended, watching
 from .guards.seals import handed, locked, require_current, verify
 
 if TYPE_CHECKING:
@@ -126,19 +126,17 @@ def cotangents(
     nodes that can be differentiated again: that is all there is to higher orders.
     Nothing born before `since`, when the oldest that is wanted was born, can lead to it: the walk stops there.
     `pending` is an empty dict to keep the unfinished cotangents in; those of leaves, and of what is older, stay in it.
-    If `careful`, what was not chosen is cut off wherever it lies, as always with `create_graph`; else only if NaN comes out at
-    the end, and then all is done again. See `guards/selection.py`.
+    If `careful`, as with `create_graph`, what was not chosen is cut off; else only if NaN comes out: `guards/selection.py`.
     """
     if not careful and suspended and (watcher := watching.get()) is not None:
         return watcher.walk(root, seed, wanted, create_graph, since)
-    recorded = bool(watched) and records()
     careful = careful or create_graph
     pending = {} if pending is None else pending
     pending[root] = seed
     waiting = [(-root.birth, root)] if root.op is not None and root.birth > since else []
     selection: Selection | None = None  # the operations met that select
     finished: dict[Node, Any] = {}
-    verified: set[int] = set()
+    verified: set[int] | None = None
     pop = pending.pop
     try:
         while waiting:
@@ -156,13 +154,13 @@ def cotangents(
                 selection = op.selection() if selection is None else selection
                 if exact is True and g != g:
                     selection.dropped = True
-            if exact is not True and ((seals := getattr(node, "seals", None)) is not None or handed):
-                verify(node, seals, verified)
-            if selection is None or (exact is True and not careful):
+            if exact is True and not careful:
                 pull = op.pull  # a slot, not a method: looked up by itself it is found faster
                 pulled: Sequence[Any] = pull(args, g, y, node.params)
             else:
-                pulled = selection.pull(node, g, y, pending, careful, recorded)
+                if (seals := getattr(node, "seals", None)) is not None or handed:
+                    verified = verify(node, seals, verified)
+                pulled = selection.pull(node, g, y, pending, careful) if selection else op.pull(args, g, y, node.params)
             i = 0
             for arg in args:
                 d = pulled[i]  # zip would cost 8 % of a scalar expression
@@ -171,19 +169,21 @@ def cotangents(
                     continue
                 if arg.birth > birth:
                     raise changed(arg, node)
-                if d is None or (arg.birth <= since and arg.op is not None):  # what lies behind will not be looked at
-                    if latest_change[0] > arg.birth:
-                        require_current(arg)
-                    if d is None:
-                        continue
+                if d is None:
+                    if arg.op is not None and latest_change[0] > arg.birth:
+                        require_current(arg)  # what lies behind will not be looked at
+                    continue
                 if not exact:
                     d = arg.fit(d)
                 if arg in pending:
                     pending[arg] = pending[arg] + d
                 else:
                     pending[arg] = d
-                    if arg.op is not None and arg.birth > since:
-                        heappush(waiting, (-arg.birth, arg))
+                    if arg.op is not None:
+                        if arg.birth > since:
+                            heappush(waiting, (-arg.birth, arg))
+                        elif latest_change[0] > arg.birth:
+                            require_current(arg)
     finally:
         if selection is not None:
             selection.end()

@@ -347,15 +347,15 @@ def primitive(
                     constants = True
                 if x is not arg:
                     converted = True
-        for key, value in params.items():
-            if type(value) is list or isinstance(value, np.ndarray):  # of one's own: a later change cannot reach it
-                params[key] = np.array(value) if isinstance(value, np.ndarray) else deepcopy(value)
         try:
             data = forward(*inputs, **params)
         except FAILURES as error:
             data = op.recover(error, inputs, params)
         if not node:
             return data
+        for key, value in params.items():
+            if type(value) is list or type(value) is np.ndarray:  # of one's own: a later change cannot reach it
+                params[key] = deepcopy(value)
         if converted:
             args = tuple([arg if isinstance(arg, Node) else x for arg, x in zip(args, inputs, strict=True)])
         return born(data, op, args, params, constants)

@@ -186,21 +186,26 @@ def renew(args: Sequence[Any]) -> None:
             arg.seal = arg._raw, new, arg.birth
 
 
-def verify(node: Any, seals: Sequence[Sealed] | None, verified: set[int]) -> None:
-    """Raise `RuntimeError` if an array that a node was computed from, or its own, has other bits than then."""
+def verify(node: Any, seals: Sequence[Sealed] | None, verified: set[int] | None = None) -> set[int] | None:
+    """Raise `RuntimeError` if an array that a node was computed from, or its own, has other bits than then.
+
+    `verified` are the nodes whose arrays have been looked at in a walk; they are returned.
+    """
     for i, then, shape, dtype in seals or ():
         array = node.args[i]
         same = array.tobytes() == then if array.nbytes <= SMALL else unchanged(array, then)
         if not same or array.shape != shape or array.dtype != dtype:
             raise written(node, f"the array of shape {shape} that was argument {i + 1}")
     if not handed or node.op.reads == ():
-        return
+        return verified
+    verified = set() if verified is None else verified
     for arg in (node, *node.args):
         if id(arg) in handed:
             require_unwritten(node, arg, verified)
         elif getattr(getattr(arg, "_raw", None), "base", None) is not None:
             for shared in sharing(arg):
                 require_unwritten(node, shared, verified)
+    return verified
 
 
 def require_unwritten(node: Any, arg: Any, verified: set[int]) -> None:

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..context import records, watched
+
 if TYPE_CHECKING:
     from ..graph import Node
 
@@ -56,15 +58,14 @@ class Selection:
         self.branches = self.dropped = False  # whether a branch was selected; whether NaN may have been dropped
         self.silence: np.errstate | None = None  # of warnings until the walk ends, once arrays may have got NaN
 
-    def pull(
-        self, node: Node, g: Any, y: Any, pending: Mapping[Node, Any], careful: bool, recorded: bool
-    ) -> Sequence[Any]:
+    def pull(self, node: Node, g: Any, y: Any, pending: Mapping[Node, Any], careful: bool) -> Sequence[Any]:
         """Pull back; if `careful`, cut off what is dead, and note where the arguments are alive.
 
         What is `recorded` will run on other data, and so is to find out itself; it does so behind branches only.
         """
         op: Any = node.op
         selects = op.selects
+        recorded = bool(watched) and records()
         if selects is not None and (op.branches or not recorded):
             self.branches = self.branches or op.branches
         elif recorded:
