@@ -28,6 +28,7 @@ from .value import Value
 ALIAS = Op("variable", lambda x: x, (lambda g, y, x: g,), lambda args, g, y, params: (g,), elementwise=True)
 ALIAS.listed = True
 CONSTANT = Op("constant", lambda: None, (), lambda *_: ())
+AS_IT_IS = nullcontext()
 
 
 def gradients(output: Any, inputs: Any, seed: Any = None, create_graph: bool = False) -> Any:
@@ -65,7 +66,7 @@ def gradients(output: Any, inputs: Any, seed: Any = None, create_graph: bool = F
 
 def recorded_here() -> AbstractContextManager[object]:
     """A block in which operations are recorded; nothing at all if they are anyway."""
-    return nullcontext() if recording.get() else enable_grad()
+    return AS_IT_IS if recording.get() else enable_grad()
 
 
 def seed_of(output: Node, seed: Any) -> Any:
@@ -204,7 +205,7 @@ class Traced:
                 filled[i] = rebuilt(tree, parts)
             output = f(*filled, **kwargs)
         self.output = output if isinstance(output, Node) else constant(output, f"{name}: the function's result")
-        self.found: bool | None = any(x.args for x in self.inputs)
+        self.found: bool | None = any(x.args for x in self.inputs)  # whether live; None: not yet known
         if not self.found and isinstance(output, Node):
             self.found = leads_back(output, self.since, FIRST)
 

@@ -134,7 +134,8 @@ def born(data: Any, op: Op, args: tuple[Any, ...], params: Mapping[str, Any], co
             op = watcher.made(data, op, args, params)
             constants = constants and not watcher.records  # what is recorded looks after its constants itself
         if not recording.get():
-            if any(isinstance(arg, Node) and arg.op is None and is_view_of(data, arg._raw) for arg in args):
+            is_view = type(data) is np.ndarray and data.base is not None
+            if is_view and any(isinstance(arg, Node) and arg.op is None and is_view_of(data, arg._raw) for arg in args):
                 data = data.copy()  # a constant does not follow its variable
             op, args = UNRECORDED, ()
     node = new(kind)
@@ -284,9 +285,7 @@ def binary(
         if x is a and y is b:
             return data
         if suspended or type(data) is not float:
-            return born(
-                data, op, (a, b), NO_PARAMS, (x is a and type(x) not in NUMBERS) or (y is b and type(y) not in NUMBERS)
-            )
+            return born(data, op, (a, b), NO_PARAMS, isinstance(a, np.ndarray) or isinstance(b, np.ndarray))
         node = new(kinds[float])  # as in `unary`
         node._raw = data
         node.op = op
@@ -372,9 +371,9 @@ def custom(
     The forward gets plain numbers or arrays, and returns one. A rule gets `(g, y, *inputs)`: the cotangent of the
     result, the result, what it was made from; it returns the cotangent of its argument. Written with operators and
     `chainrule` functions only, it serves every order of derivative. `None` in place of a rule says that the result does
-    not depend smoothly on that argument. `elementwise` says that each element of the result comes of the elements in its place alone:
-    then what `where` has not chosen of it is left out one by one. Keyword arguments reach the forward and the rules alike. What the function
-    returns is drawn (as `symbol`), checked and differentiated like everything else.
+    not depend smoothly on that argument. Keyword arguments reach the forward and the rules alike. `elementwise` says that each
+    element of the result comes of those in its place alone: then `where` leaves out one by one what it has not chosen. What
+    the function returns is drawn (as `symbol`), checked and differentiated like everything else.
 
     >>> import chainrule as cr
     >>> cube = cr.custom("cube", lambda x: x * x * x, lambda g, y, x: 3.0 * g * x * x, symbol="x³")

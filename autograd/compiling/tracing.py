@@ -142,15 +142,15 @@ class Passes:
         return outputs[self.place]
 
     def pull(self, args: Sequence[Any], g: Any, y: Any, params: Mapping[str, Any]) -> Sequence[Any]:
-        if isinstance(y, Node):
-            return self.with_care(args, g, True) if self.doubtful else replay(self.program, [*args, g])[1:]
-        inputs = [x._raw if isinstance(x, Node) else x for x in args]
         for x, then in zip(self.code.constants, params["_kept"].get("constants", ()), strict=False):
             if not unchanged(x, then):
                 raise RuntimeError(
                     f"an array of shape {x.shape} that a compiled function uses was written into after it ran, so its gradient would be "
                     "wrong. Call backward() first, or use a copy (array.copy())"
                 )
+        if isinstance(y, Node):
+            return self.with_care(args, g, True) if self.doubtful else replay(self.program, [*args, g])[1:]
+        inputs = [x._raw if isinstance(x, Node) else x for x in args]
         try:
             found: Sequence[Any] = self.backward(g, *inputs, *params["_kept"]["saved"])
         except FAILURES:  # numbers that overflow: by IEEE 754, step by step

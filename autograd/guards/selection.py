@@ -23,11 +23,7 @@ if TYPE_CHECKING:
     from ..graph import Node
 
 Row = Callable[..., Any]
-
-
-def plain(op: Any, args: Sequence[Any], g: Any, y: Any, params: Mapping[str, Any]) -> Sequence[Any]:
-    pulled: Sequence[Any] = op.pull(args, g, y, params)
-    return pulled
+Pull = Callable[..., Sequence[Any]]
 
 
 def has_nan(x: Any) -> bool:
@@ -64,6 +60,7 @@ class Selection:
         What is `recorded` will run on other data, and so is to find out itself; it does so behind branches only.
         """
         op: Any = node.op
+        pull: Pull = op.pull
         selects = op.selects
         recorded = bool(watched) and records()
         if selects is not None and (op.branches or not recorded):
@@ -76,10 +73,10 @@ class Selection:
         if not careful:
             if op.selects is not None and (self.silence is not None or type(g) is float) and spoilt(g):
                 self.dropped = True
-            return plain(op, node.args, g, y, node.params)
+            return pull(node.args, g, y, node.params)
         over = self.alive.pop(node, None)
         if over is None and selects is None:
-            pulled = plain(op, node.args, g, y, node.params)
+            pulled = pull(node.args, g, y, node.params)
             if self.alive:
                 for arg, d in zip(node.args, pulled, strict=True):
                     if d is not None and hasattr(arg, "_raw"):
@@ -90,7 +87,7 @@ class Selection:
         args: Sequence[Any] = node.args
         if op.sums and over is not None and not recorded:
             args = self.without_the_dead(node, over, hasattr(y, "_raw"))
-        cut = list(op.pull(args, g, y, node.params))
+        cut = list(pull(args, g, y, node.params))
         met: list[Node] = []
         for i, (arg, mask) in enumerate(zip(node.args, taken, strict=True)):
             if cut[i] is None or not hasattr(arg, "_raw"):

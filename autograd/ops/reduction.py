@@ -192,9 +192,7 @@ for row in max_, min_:
 for row in prod_, var_, std_, norm_, p_norm, logsumexp_, max_, min_:
     op_of(row).reach = lambda alive, place, args, y, params: spread(alive, args[0], params["axis"])
 op_of(cumprod_).reach, op_of(cumprod_).sums = carried(cumsum_), True
-op_of(recurrence).reach = lambda alive, place, args, y, params: flip(
-    cumsum_(flip(alive, 0), axis=0), 0
-)  # all that follows
+op_of(recurrence).reach = lambda alive, place, args, y, params: flip(cumsum_(flip(alive, 0), axis=0), 0)
 op_of(recurrence).sums = True
 for row in softmax_, shares, log_softmax_:
     op_of(row).reach = lambda alive, place, args, y, params: any_(alive, axis=params["axis"], keepdims=True) * 1.0

@@ -162,26 +162,9 @@ for row in pad_, concatenate_, stack_:  # of the cotangent they drop what is of 
     op_of(row).selects = lambda args, y, params: (None,) * len(args)
 for row in tril_, triu_:
     op_of(row).selects = lambda args, y, params, part=row: (part(np.ones(shape_of(y)), **params),)
-for row in (
-    reshape_,
-    transpose_,
-    broadcast_,
-    flip_,
-    roll_,
-    pad_,
-    tril_,
-    triu_,
-    sort_,
-    in_order,
-    back_in_order,
-    getitem_,
-    scatter,
-    pick,
-    put,
-    item,
-    concatenate_,
-    stack_,
-):
+MOVERS = (reshape_, transpose_, broadcast_, flip_, roll_, pad_, tril_, triu_, sort_, in_order, back_in_order, getitem_, scatter,
+          pick, put, item, concatenate_, stack_)  # fmt: skip
+for row in MOVERS:
     op_of(row).reach = carried(row)
 
 

@@ -60,7 +60,6 @@ WAYS: dict[str, Callable[[Any], Any]] = {
 }
 
 # From one array, which somebody has: a function that computes something from it, and gives the graph and the variable.
-Given = tuple[Any, Any]
 GRAPHS: dict[str, Callable[[], tuple[Any, Any, Any]]] = {}  # -> the array, the result, the variable
 
 
@@ -117,6 +116,12 @@ def matrix() -> tuple[Any, Any, Any]:
 def features() -> tuple[Any, Any, Any]:
     array, w = START.copy(), cr.Tensor(np.ones((2, 3)))
     return array, cr.sum(cr.linear(array[None], w, np.zeros(2))), w
+
+
+@graph
+def condition() -> tuple[Any, Any, Any]:
+    array, x = START.copy(), cr.Tensor(START)
+    return array, cr.sum(cr.where(array, x, 0.0)), x
 
 
 @graph
@@ -421,6 +426,13 @@ def a_constant_of_compiled_code() -> tuple[Any, Any]:
     return cr.gradients(y, x), START
 
 
+def a_constant_of_compiled_code_at_second_order() -> tuple[Any, Any]:
+    c, x = START.copy(), cr.Tensor(START)
+    y = cr.compile(lambda x: cr.sum(x * x * c))(x)
+    c[0] = 9.0
+    return cr.gradients(y, x, create_graph=True).data, 2.0 * START**2
+
+
 def the_argument_of_a_derivative(change: Callable[[Any], Any]) -> tuple[Any, Any]:
     x = cr.Tensor(START)
     _, pull = cr.vjp(lambda u: cr.sum(u * u), x)
@@ -534,7 +546,8 @@ AFTER: dict[str, Callable[[], tuple[Any, Any]]] = {
     **{
         f.__name__: f
         for f in (
-            after_vjp, a_second_output_of_compiled_code, a_constant_of_compiled_code, a_bound, a_list_of_shifts,
+            after_vjp, a_second_output_of_compiled_code, a_constant_of_compiled_code,
+            a_constant_of_compiled_code_at_second_order, a_bound, a_list_of_shifts,
             an_option_of_a_custom_operation, the_root, the_base_of_a_view_of_a_result, what_a_node_was_given, another_shape,
             signs_of_float32,
         )
