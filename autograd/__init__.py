@@ -6,8 +6,6 @@ from .checking.check import gradcheck as gradcheck
 from .checking.numeric import numeric_gradient as numeric_gradient
 from .checking.report import Report as Report
 from .compiling.compile import compile as compile
-from .context import enable_grad as enable_grad
-from .context import no_grad as no_grad
 from .derivative import grad as grad
 from .derivative import gradients as gradients
 from .derivative import hessian as hessian
@@ -21,6 +19,8 @@ from .explaining.anomaly import detect_anomaly as detect_anomaly
 from .explaining.explain import Explanation as Explanation
 from .explaining.explain import explain as explain
 from .graph import Node as Node
+from .guards.blocks import enable_grad as enable_grad
+from .guards.blocks import no_grad as no_grad
 from .ops.elementwise import abs as abs
 from .ops.elementwise import add as add
 from .ops.elementwise import arccos as arccos

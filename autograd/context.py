@@ -1,42 +1,40 @@
 """What holds where an operation runs: whether it is recorded, who watches it, and when data was last changed.
 
-Whether something is recorded, and who watches, is asked per thread and per task; births are numbers that rise for the
-whole process. An operation asks all this every time, so what is asked first is a list that is empty nearly always.
+A block that is entered is a token, which holds until the block is left, for this thread (or task) and those that were
+started inside; what anybody else enters or leaves changes nothing. Births are numbers that rise for the whole process.
+An operation asks all this every time, so what is asked first is a dict that is empty nearly always.
 """
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
 from collections.abc import Callable, Container, Mapping
-from contextvars import ContextVar, Token
-from functools import wraps
+from contextvars import ContextVar
 from itertools import count
-from threading import Lock
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
+from threading import RLock
+from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 if TYPE_CHECKING:
     from .graph import Node
     from .primitive import Op
 
-Given = ParamSpec("Given")
-Result = TypeVar("Result")
-Watching = TypeVar("Watching", bound="Watcher")
-
 births = count(1)
 next_birth: Callable[[], int] = births.__next__
 
-# True while this thread (or task) records. `suspended` is non-empty while anyone, anywhere, does not or is watched:
-# asking a list whether it is empty is far cheaper than asking a context variable, and an operation asks every time.
-recording: ContextVar[bool] = ContextVar("chainrule_recording", default=True)
-suspended: list[None] = []
-
-# Who watches the operations of this thread (or task); `watched` is non-empty while anyone, anywhere, is.
-watching: ContextVar[Watcher | None] = ContextVar("chainrule_watching", default=None)
-watched: list[None] = []
-
 # The birth of the latest change to any leaf: whatever is younger was made from data that still stands.
 latest_change = [0]
-changing = Lock()
+changing = RLock()
+
+
+def free_in_children(lock: Any) -> None:
+    """Let no fork happen while another thread holds a lock: the child, which lacks that thread, would find it held for ever."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
+
+
+free_in_children(changing)
 
 
 def note_change() -> int:
@@ -52,53 +50,83 @@ def changed_before() -> int:
         return latest_change[0]
 
 
-class no_grad:
-    """A block in which nothing is recorded: results are constants. Per thread and per task; blocks may be nested.
+class Token:
+    """What holds since a block was entered, and around which other."""
 
-    Also a decorator, `@no_grad()`, for a whole function.
+    mode: bool | None = None  # whether operations are recorded; None: as around it
+    outer: Token | None = None
+    block: ref[Any] | None = None
+    holds = False
+    records = True  # the same, what is around it counted in
+    watcher: Watcher | None = None  # who watches inside
+    around: Watcher | None = None  # and around it
 
-    >>> import chainrule as cr
-    >>> x = cr.Value(3.0)
-    >>> with cr.no_grad():
-    ...     y = x * x
-    >>> y.args
-    ()
-    """
+    def entered(self) -> None:
+        """Begin what else holds inside."""
 
-    mode = False
+    def left(self) -> None:
+        """End that; may be called again."""
 
-    def __init__(self) -> None:
-        self.tokens: list[Token[bool]] = []  # one for each block that is open, innermost last
-
-    def __call__(self, function: Callable[Given, Result]) -> Callable[Given, Result]:
-        @wraps(function)
-        def within(*args: Given.args, **options: Given.kwargs) -> Result:
-            with type(self)():  # a block of its own for each call: threads may be in several at once
-                return function(*args, **options)
-
-        return within
-
-    def __enter__(self) -> Self:
-        self.tokens.append(recording.set(self.mode))
-        suspended.append(None)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        suspended.pop()
-        recording.reset(self.tokens.pop())
+    def settle(self) -> None:
+        """Count in what is around it, whose tokens are settled."""
+        outer, mode = self.outer, self.mode
+        if outer is not None and not outer.holds:
+            outer = holding(outer)
+        self.watcher = self.around = None if outer is None else outer.watcher
+        self.records = mode if mode is not None else outer is None or outer.records
 
 
-class enable_grad(no_grad):
-    """A block in which operations are recorded, also inside `no_grad`."""
+# The tokens that hold, of whatever thread or task, older ones first: asking a dict whether it is empty is far cheaper than
+# asking a context variable. The innermost one here may hold no more: a task can outlive the block it was started in.
+blocks: dict[int, Token] = {}
+innermost: ContextVar[Token | None] = ContextVar("chainrule_block", default=None)
 
-    mode = True
+
+def holding(token: Token | None) -> Token | None:
+    """The innermost token that holds, of this and those around it."""
+    while token is not None and not token.holds:
+        token = token.outer
+    return token
 
 
-class Watcher:
+def end(token: Token) -> None:
+    """Let a token hold no more, nor count for what was entered inside; may be called again."""
+    token.holds, token.watcher = False, None
+    blocks.pop(id(token.block), None)
+    if blocks:
+        for inner in list(blocks.values()):
+            inner.settle()
+    token.left()
+
+
+def gone(block: ref[Any]) -> None:
+    """A block is no more, though it was not left: Ctrl-C came first."""
+    if (token := blocks.get(id(block))) is not None:
+        end(token)
+
+
+def here() -> Token | None:
+    """The token that holds in this thread (or task). Ask `blocks` before: that is cheap."""
+    token = innermost.get()
+    return token if token is None or token.holds else holding(token)
+
+
+def recording() -> bool:
+    """Whether operations are recorded here."""
+    token = here()
+    return token is None or token.records
+
+
+def watching() -> Watcher | None:
+    """Who watches the operations of this thread (or task). Ask `blocks` before: that is cheap."""
+    token = here()
+    return None if token is None else token.watcher
+
+
+class Watcher(Token):
     """Who is shown every operation while it watches, forward and backward, and may stop it by an error."""
 
-    records = False  # whether comparisons are to be shown too, as operations
-    outer: Watcher | None  # who watches around it
+    repeats = False  # whether what it sees will be run again: comparisons are to be shown too, as operations
 
     @abstractmethod
     def made(self, data: Any, op: Op, args: tuple[Any, ...], params: Mapping[str, Any]) -> Op:
@@ -116,46 +144,24 @@ class Watcher:
     def aside(self, what: str) -> None:
         """Something else than an operation happens, `what`."""
 
-
-def push(watcher: Watcher) -> None:
-    """Let somebody watch this thread (or task), in place of who watched until now.
-
-    Who that was hangs on the context, not on the block that calls this: a decorated function shares its block with every
-    thread that calls it.
-    """
-    watcher.outer = watching.get()
-    watching.set(watcher)
-    watched.append(None)
-    suspended.append(None)
+    def settle(self) -> None:
+        super().settle()
+        self.watcher = self  # until it ends
 
 
-def pop(kind: type[Watching]) -> Watching:
-    """End the watch of who was pushed last, and return it; an error if that is not of the kind that was pushed."""
-    suspended.pop()
-    watched.pop()
-    watcher = watching.get()
-    if not isinstance(watcher, kind):
-        raise RuntimeError(
-            "a block of record_lines() or detect_anomaly() was left in another order than it was entered, as by a generator "
-            "that was closed inside another block; leave the inner one first"
-        )
-    watching.set(watcher.outer)
-    return watcher
-
-
-def records() -> bool:
-    """Whether a function is being recorded here. Ask `watched` before: that is cheap."""
-    watcher = watching.get()
-    return watcher is not None and watcher.records
+def repeated() -> bool:
+    """Whether a function is being recorded here. Ask `blocks` before: that is cheap."""
+    watcher = watching()
+    return watcher is not None and watcher.repeats
 
 
 def tell_of_reading(node: Node) -> None:
-    """Tell who watches, if anyone does, that the data of a node is asked for. Ask `watched` before: that is cheap."""
-    if (watcher := watching.get()) is not None:
+    """Tell who watches, if anyone does, that the data of a node is asked for. Ask `blocks` before: that is cheap."""
+    if (watcher := watching()) is not None:
         watcher.read(node)
 
 
 def tell_of(what: str) -> None:
     """Tell who watches, if anyone does, of something else than an operation."""
-    if watched and (watcher := watching.get()) is not None:
+    if blocks and (watcher := watching()) is not None:
         watcher.aside(what)

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from .context import enable_grad, recording
+from .context import recording
 from .graph import NO_PARAMS, Node, changed, constant_root, cotangents
+from .guards.blocks import enable_grad
 from .guards.seals import require_current, verify
 from .ops.elementwise import mul
 from .ops.reduction import sum
@@ -66,7 +67,7 @@ def gradients(output: Any, inputs: Any, seed: Any = None, create_graph: bool = F
 
 def recorded_here() -> AbstractContextManager[object]:
     """A block in which operations are recorded; nothing at all if they are anyway."""
-    return AS_IT_IS if recording.get() else enable_grad()
+    return AS_IT_IS if recording() else enable_grad()
 
 
 def seed_of(output: Node, seed: Any) -> Any:

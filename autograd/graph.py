@@ -15,7 +15,7 @@ from heapq import heappop, heappush
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from .context import latest_change, next_birth, note_change, suspended, watching
+from .context import blocks, latest_change, next_birth, note_change, watching
 from .guards.seals import handed, locked, require_current, verify
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def cotangents(
     `pending` is an empty dict to keep the unfinished cotangents in; those of leaves, and of what is older, stay in it.
     If `careful`, as with `create_graph`, what was not chosen is cut off; else only if NaN comes out: `guards/selection.py`.
     """
-    if not careful and suspended and (watcher := watching.get()) is not None:
+    if not careful and blocks and (watcher := watching()) is not None:
         return watcher.walk(root, seed, wanted, create_graph, since)
     careful = careful or create_graph
     pending = {} if pending is None else pending

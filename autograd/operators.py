@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from .context import records, tell_of_reading, watched
+from .context import blocks, repeated, tell_of_reading
 from .graph import Node
 from .ops import elementwise as e
 from .ops import linalg, reduction, shape
@@ -28,7 +28,7 @@ def comparison(compare: Callable[[Any, Any], Any], row: Callable[[Any, Any], Any
     """A comparison is not differentiable: its answer is plain booleans, unless it is recorded."""
 
     def function(a: Any, b: Any) -> Any:
-        if watched and records():
+        if blocks and repeated():
             return row(a, b)
         return compare(plain(a), plain(b))
 
@@ -63,7 +63,7 @@ def doubled(x: Any) -> Any:
 def plain(x: Any) -> Any:
     """The data of a node, also inside lists and tuples; anything else as it is."""
     if isinstance(x, Node):
-        if watched:
+        if blocks:
             tell_of_reading(x)
         return x._raw
     if type(x) in (list, tuple):
@@ -143,7 +143,7 @@ class Operators(Node):
         if method == "__call__" and not kwargs:
             if ufunc in UFUNCS:
                 return UFUNCS[ufunc](*inputs)
-            if ufunc in COMPARISONS and watched and records() and ufunc.__name__ in table:
+            if ufunc in COMPARISONS and blocks and repeated() and ufunc.__name__ in table:
                 return table[ufunc.__name__](*inputs)
             if ufunc in COMPARISONS:
                 return ufunc(*(plain(x) for x in inputs))

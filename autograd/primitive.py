@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 
-from .context import births, next_birth, recording, suspended, watched, watching
+from .context import births, blocks, here, next_birth
 from .graph import NO_PARAMS, Node
 from .guards.seals import handed, is_view_of, locked, on_locked, renew, seals_of
 from .guards.selection import Selection
@@ -129,11 +129,11 @@ def born(data: Any, op: Op, args: tuple[Any, ...], params: Mapping[str, Any], co
     kind = kinds.get(type(data))
     if kind is None:
         kind, data, args = settle(data, op, args)
-    if suspended:
-        if watched and (watcher := watching.get()) is not None:
+    if blocks and (token := here()) is not None:
+        if (watcher := token.watcher) is not None:
             op = watcher.made(data, op, args, params)
-            constants = constants and not watcher.records  # what is recorded looks after its constants itself
-        if not recording.get():
+            constants = constants and not watcher.repeats  # what is recorded looks after its constants itself
+        if not token.records:
             is_view = type(data) is np.ndarray and data.base is not None
             if is_view and any(isinstance(arg, Node) and arg.op is None and is_view_of(data, arg._raw) for arg in args):
                 data = data.copy()  # a constant does not follow its variable
@@ -219,7 +219,7 @@ def unary(
             data = op.recover(error, (raw,))
         if raw is x:
             return data
-        if suspended or type(data) is not float:
+        if blocks or type(data) is not float:
             return born(data, op, (x,), NO_PARAMS)
         node = new(kinds[float])  # what `born` does for a number; its call would cost 4 % of a scalar expression
         node._raw = data
@@ -284,7 +284,7 @@ def binary(
             data = op.recover(error, (x, y))
         if x is a and y is b:
             return data
-        if suspended or type(data) is not float:
+        if blocks or type(data) is not float:
             return born(data, op, (a, b), NO_PARAMS, isinstance(a, np.ndarray) or isinstance(b, np.ndarray))
         node = new(kinds[float])  # as in `unary`
         node._raw = data

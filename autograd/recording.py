@@ -12,8 +12,9 @@ from typing import Any, final
 
 import numpy as np
 
-from .context import Watcher, enable_grad, pop, push, recording, watched, watching
+from .context import Watcher, blocks, recording, watching
 from .graph import Node, ancestry, cotangents
+from .guards.blocks import Holding
 from .guards.selection import Selection
 from .primitive import Op, table
 
@@ -22,7 +23,7 @@ from .primitive import Op, table
 class Recorder(Watcher):
     """Watches a function while it is recorded, and stops it where the record would not tell the whole story."""
 
-    records = True
+    mode = repeats = True
 
     def __init__(self, name: str, data: Container[Node]) -> None:
         self.name = name
@@ -30,7 +31,7 @@ class Recorder(Watcher):
         self.doubtful = False  # whether derivatives were asked for that may be NaN of what was not chosen
 
     def made(self, data: Any, op: Op, args: tuple[Any, ...], params: Mapping[str, Any]) -> Op:
-        if not recording.get() and any(isinstance(arg, Node) for arg in args):
+        if not recording() and any(isinstance(arg, Node) for arg in args):
             raise TypeError(
                 f"{self.name}: no_grad() would freeze the result of {op.name} as it is now. Compute that outside the "
                 "compiled function, and pass it as an argument"
@@ -78,17 +79,13 @@ def named(node: Node) -> str:
 def recorded(name: str, data: Container[Node]) -> Iterator[Recorder]:
     """A block that is recorded: what would not be seen later is an error. `data` are inputs that are no variables."""
     own = Recorder(name, data)
-    push(own)
-    try:
-        with enable_grad():
-            yield own
-    finally:
-        pop(Recorder)
+    with Holding(own):
+        yield own
 
 
 def recorder() -> Recorder | None:
     """Who records in this thread (or task), if anyone does."""
-    watcher = watching.get() if watched else None
+    watcher = watching() if blocks else None
     return watcher if isinstance(watcher, Recorder) else None
 
 

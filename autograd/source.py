@@ -11,12 +11,12 @@ import linecache
 import re
 import sys
 from collections.abc import Container, Mapping
-from contextlib import ContextDecorator
 from types import FunctionType
-from typing import Any, NamedTuple, Self, final
+from typing import Any, NamedTuple, final
 
-from .context import Watcher, pop, push, tell_of
+from .context import Watcher, tell_of
 from .graph import Node, cotangents
+from .guards.blocks import Block
 from .primitive import Op
 
 PASSED = ("chainrule", "numpy")  # packages whose frames are passed over on the way to the user's line
@@ -81,7 +81,7 @@ def users_line() -> Line | None:
     return None
 
 
-class record_lines(ContextDecorator):
+class record_lines(Block):
     """A block in which every operation remembers the line of your code that called it.
 
     Checks (`check`, `gradcheck`) and drawings then say the line beside the node. Also a decorator, `@record_lines()`. Per
@@ -94,13 +94,9 @@ class record_lines(ContextDecorator):
     2
     """
 
-    def __enter__(self) -> Self:
+    def token(self) -> Watcher:
         tell_of("record_lines()")
-        push(LineWatcher())
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        pop(LineWatcher)
+        return LineWatcher()
 
 
 @final
@@ -108,13 +104,13 @@ class LineWatcher(Watcher):
     """What notes the lines of one block; what watches around it, goes on watching."""
 
     def made(self, data: Any, op: Op, args: tuple[Any, ...], params: Mapping[str, Any]) -> Op:
-        if self.outer is not None:
-            op = self.outer.made(data, op, args, params)
+        if self.around is not None:
+            op = self.around.made(data, op, args, params)
         return op if isinstance(op, LocatedOp) else LocatedOp(op, users_line())
 
     def walk(
         self, root: Node, seed: Any, wanted: Container[Node] | None, create_graph: bool, since: int
     ) -> dict[Node, Any]:
-        if self.outer is not None:
-            return self.outer.walk(root, seed, wanted, create_graph, since)
+        if self.around is not None:
+            return self.around.walk(root, seed, wanted, create_graph, since)
         return cotangents(root, seed, wanted, create_graph=create_graph, since=since, careful=True)

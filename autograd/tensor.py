@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from .context import tell_of_reading, watched
+from .context import blocks, tell_of_reading
 from .graph import Node
 from .guards.seals import hand_out, read_only
 from .operators import Operators, plain, rounded
@@ -58,7 +58,7 @@ class Tensor(Operators):
         """The array. Assigning (`t.data = …`, `t.data -= …`) is an update: a graph built on the old data will not be
         differentiated. So it is with what is written into it (`t.data[0] = …`): backward will say so. The array of a result is
         read-only; write into a copy, `t.data.copy()`."""
-        if watched:
+        if blocks:
             tell_of_reading(self)
         array: NDArray[Any] = self._raw
         if self.op is not None:

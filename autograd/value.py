@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .context import tell_of_reading, watched
+from .context import blocks, tell_of_reading
 from .graph import Node
 from .operators import Operators
 from .ops.reduction import sum
@@ -54,7 +54,7 @@ class Value(Operators):
     @property
     def data(self) -> float:
         """The number. Assigning a new one is an update: a graph built on the old one will not be differentiated."""
-        if watched:
+        if blocks:
             tell_of_reading(self)
         number: float = self._raw
         return number

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from chainrule.autograd import Tensor, Value, linear, matmul, reshape, take
-from chainrule.autograd.context import watched
+from chainrule.autograd.context import blocks
 from chainrule.autograd.ops.linalg import class_labels
 from chainrule.autograd.plain import constant, describe
 from chainrule.autograd.recording import in_precision, is_data
@@ -55,7 +55,7 @@ class Linear(Module):
         weight = self.weight
         if not isinstance(x, Tensor):  # data takes the precision of the weights: float32 models stay float32
             x = in_precision(constant(x, "Linear"), weight.dtype)
-        elif watched and is_data(x):
+        elif blocks and is_data(x):
             x = in_precision(x, weight.dtype)
         try:
             return matmul(x, weight.T) if self.bias is None else linear(x, weight, self.bias)

@@ -17,9 +17,9 @@ from typing import Any, final
 
 import numpy as np
 
-from ..context import enable_grad, no_grad
 from ..derivative import leaves, rebuilt
 from ..graph import Node, constant_root, numbered
+from ..guards.blocks import enable_grad, no_grad
 from ..optional.progress import followed
 from ..plain import constant, describe
 from ..source import line_of, record_lines, rule_of

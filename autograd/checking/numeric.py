@@ -17,9 +17,10 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from ..context import no_grad, note_change
+from ..context import note_change
 from ..derivative import leaves, rebuilt
 from ..graph import Node
+from ..guards.blocks import no_grad
 from ..plain import NUMBERS, constant
 from ..tensor import Tensor
 from ..value import Value

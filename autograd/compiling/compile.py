@@ -13,7 +13,7 @@ from functools import update_wrapper
 from types import MethodType
 from typing import Any, Generic, ParamSpec, TypeVar, cast, final
 
-from ..context import watched, watching
+from ..context import blocks, watching
 from ..plain import describe
 from .arguments import Arguments
 from .surroundings import Wrapper, outside
@@ -83,7 +83,7 @@ class Compiled(Wrapper, Generic[Given, Result]):
         return f"<{self.name}, {count} {'recording' if count == 1 else 'recordings'}>"
 
     def __call__(self, *args: Given.args, **kwargs: Given.kwargs) -> Result:
-        if watched and watching.get() is not None:  # who watches wants to see each operation
+        if blocks and watching() is not None:  # who watches wants to see each operation
             return self.f(*args, **kwargs)
         given = self.given(args, kwargs)
         found = self.latest

@@ -10,9 +10,10 @@ from typing import Any, final
 
 import numpy as np
 
-from ..context import enable_grad, next_birth, recording, suspended
+from ..context import blocks, next_birth, recording
 from ..derivative import ALIAS, apart, gradients, leaves, rebuilt
 from ..graph import ALWAYS, NO_PARAMS, Node, ancestry, cotangents
+from ..guards.blocks import enable_grad
 from ..guards.seals import handed, renew, seal, seals_of, unchanged
 from ..guards.selection import Selection, has_nan
 from ..parameters import is_model
@@ -69,7 +70,7 @@ class Recording:
             # As `born` makes it, which would have to find out what a NumPy number becomes.
             node = new(self.kinds[place])
             node._raw, node.params = outputs[place], params
-            node.op, node.args = (UNRECORDED, ()) if suspended and not recording.get() else (op, args)
+            node.op, node.args = (UNRECORDED, ()) if blocks and not recording() else (op, args)
             node.grad = node.name = node.call = None
             node.seals = seals_of(node.op, node.args)
             if handed:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Container, Mapping
-from contextlib import ContextDecorator
-from typing import Any, Self, final
+from typing import Any, final
 
 import numpy as np
 
-from ..context import Watcher, enable_grad, pop, push, tell_of, watching
+from ..context import Token, Watcher, innermost, tell_of
 from ..graph import Node, cotangents
+from ..guards.blocks import Block, Holding, enable_grad
 from ..primitive import Op, born
 from ..source import Line, LocatedOp, line_of, users_line
 
@@ -41,7 +41,7 @@ class AnomalyError(FloatingPointError):
         return FloatingPointError, (str(self),)
 
 
-class detect_anomaly(ContextDecorator):
+class detect_anomaly(Block):
     """A block that stops at the first operation that makes a NaN or an infinity out of finite numbers.
 
     Forward, that is a result whose arguments are all finite; backward, a cotangent from a finite one, also where several
@@ -64,18 +64,13 @@ class detect_anomaly(ContextDecorator):
     backward of sqrt made inf out of a finite cotangent
     """
 
-    def __init__(self, *, forward: bool = True) -> None:
+    def __init__(self, *misplaced: object, forward: bool = True) -> None:
+        super().__init__(*misplaced)
         self.forward = forward
 
-    def __enter__(self) -> Self:
+    def token(self) -> Watcher:
         tell_of("detect_anomaly()")
-        watcher = AnomalyWatcher(self.forward)
-        watcher.silence.__enter__()
-        push(watcher)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        pop(AnomalyWatcher).silence.__exit__(None, None, None)
+        return AnomalyWatcher(self.forward)
 
 
 @final
@@ -84,25 +79,38 @@ class AnomalyWatcher(Watcher):
 
     def __init__(self, forward: bool) -> None:
         self.forward = forward
-        # Here and not on the block, which a decorated function shares with every thread that calls it.
-        self.silence = np.errstate(divide="ignore", over="ignore", invalid="ignore")
-        self.walking = False  # the rules are at work: what they make is judged when it is added to the pending
+        self.warnings: Any = None  # NumPy's settings around it
+
+    def entered(self) -> None:
+        self.warnings = np.seterr(divide="ignore", over="ignore", invalid="ignore")
+
+    def left(self) -> None:
+        """Put NumPy's settings back, or leave that to a watcher inside that is left later."""
+        before = self.warnings
+        token: Token | None = innermost.get()
+        inside: AnomalyWatcher | None = None
+        while token not in (self, None):
+            inside = token if isinstance(token, AnomalyWatcher) and token.warnings is not None else inside
+            token = token.outer
+        if token is not None and before is not None:  # another context has settings of its own
+            if inside is not None:
+                inside.warnings = before
+            else:
+                np.seterr(**before)
+        self.warnings = None
 
     def made(self, data: Any, op: Op, args: tuple[Any, ...], params: Mapping[str, Any]) -> Op:
-        located = LocatedOp(op, users_line())
-        if self.forward and not self.walking and not finite(data) and all(map(finite, map(plain, args))):
+        located = op if isinstance(op, LocatedOp) else LocatedOp(op, users_line())
+        if self.forward and not finite(data) and all(map(finite, map(plain, args))):
             raise made_forward(data, located, args, params)
         return located
 
     def walk(
         self, root: Node, seed: Any, wanted: Container[Node] | None, create_graph: bool, since: int
     ) -> dict[Node, Any]:
-        before, self.walking = self.walking, True
-        try:
-            pending = WatchedCotangents()
+        pending = WatchedCotangents()
+        with Holding(AnomalyWatcher(forward=False)):  # what the rules make is judged when it is added to the pending
             return cotangents(root, seed, wanted, create_graph=create_graph, since=since, pending=pending, careful=True)
-        finally:
-            self.walking = before
 
 
 class WatchedCotangents(dict[Node, Any]):
@@ -126,12 +134,11 @@ class WatchedCotangents(dict[Node, Any]):
 
 
 def made_forward(data: Any, op: LocatedOp, args: tuple[Any, ...], params: Mapping[str, Any]) -> AnomalyError:
-    token = watching.set(None)
-    try:
-        with enable_grad():  # the error shows what was computed, also where nothing is recorded
-            node: Node = born(data, op, args, params)
-    finally:
-        watching.reset(token)
+    with (
+        Holding(AnomalyWatcher(forward=False)),
+        enable_grad(),
+    ):  # to show what was computed, also where nothing is recorded
+        node: Node = born(data, op, args, params)
     lines = [f"{op.name} made {bad_part(data)} out of finite numbers", called(node), *given(node, data)]
     return AnomalyError("\n  ".join(lines), node, False, None, op.line)
 

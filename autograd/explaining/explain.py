@@ -17,8 +17,8 @@ from typing import Any, final
 
 import numpy as np
 
-from ..context import enable_grad
 from ..graph import NO_PARAMS, Node, ancestry, constant_root, cotangents
+from ..guards.blocks import enable_grad
 from ..ops.reduction import norm_of
 from ..plain import describe
 from ..primitive import UNRECORDED, kinds, new

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ..context import changed_before
+from ..context import changed_before, free_in_children
 
 
 class Kept:
@@ -45,6 +45,7 @@ BLOCK = 1 << 14  # words that one table of weights is for
 kept: dict[int, weakref.ref[Kept]] = {}  # by the identity of the array
 handed: dict[int, weakref.ref[Any]] = {}  # the nodes whose arrays somebody may have, by identity
 handing = RLock()
+free_in_children(handing)
 
 
 def seal(array: NDArray[Any]) -> Seal:

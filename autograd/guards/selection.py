@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..context import records, watched
+from ..context import blocks, repeated
 
 if TYPE_CHECKING:
     from ..graph import Node
@@ -62,7 +62,7 @@ class Selection:
         op: Any = node.op
         pull: Pull = op.pull
         selects = op.selects
-        recorded = bool(watched) and records()
+        recorded = bool(blocks) and repeated()
         if selects is not None and (op.branches or not recorded):
             self.branches = self.branches or op.branches
         elif recorded:

@@ -18,7 +18,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import chainrule as cr
-from chainrule.autograd.context import suspended, watched, watching
+from chainrule.autograd.context import blocks, watching
 
 
 def anomaly(f: Callable[[], Any], **options: bool) -> cr.AnomalyError:
@@ -255,9 +255,8 @@ def test_a_decorator_on_several_threads() -> None:
         thread.join()
     assert found == ["log", "log"]
     assert V(0.0).log().data == -np.inf
-    assert not watched
-    assert not suspended
-    assert watching.get() is None
+    assert not blocks
+    assert watching() is None
 
 
 def test_only_its_own_task_is_watched() -> None:
@@ -285,7 +284,7 @@ def test_blocks_may_be_nested() -> None:
         with pytest.raises(cr.AnomalyError), cr.detect_anomaly():
             V(0.0).log()
         assert V(0.0).log().item() == -np.inf
-    assert watching.get() is None
+    assert watching() is None
 
 
 def test_nothing_is_kept_alive() -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pytest
@@ -107,17 +105,3 @@ def test_several_results_share_one_call() -> None:
 @pytest.mark.parametrize("folder", ["/tmp/ipykernel_28534/", "C:\\Temp\\ipykernel_7\\"])
 def test_a_line_of_a_notebook_has_no_name_that_changes_from_run_to_run(folder: str) -> None:
     assert str(cr.Line(f"{folder}2897539243.py", 3, "loss")) == "notebook cell:3, in loss"
-
-
-def test_a_block_left_in_another_order_is_an_error_that_says_so() -> None:
-    def results() -> Iterator[Any]:
-        with cr.record_lines():
-            yield cr.Value(1.0) * 2.0
-
-    generator = results()
-    next(generator)
-    with cr.detect_anomaly():
-        with pytest.raises(RuntimeError, match="left in another order than it was entered"):
-            generator.close()
-        with pytest.raises(cr.AnomalyError):  # who still watches, watches
-            cr.log(cr.Value(0.0))

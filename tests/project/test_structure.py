@@ -23,9 +23,9 @@ LADDERS: dict[str, dict[str, set[str]]] = {
         "guards": {""},
         "ops": {"", "guards"},
         "optional": set(),
-        "checking": {"", "ops", "optional"},
+        "checking": {"", "guards", "ops", "optional"},
         "compiling": {"", "guards", "ops"},
-        "explaining": {"", "ops"},
+        "explaining": {"", "guards", "ops"},
     },
     "chainrule.nn": {
         "": set(),

@@ -14,8 +14,8 @@ from typing import Any, final
 import numpy as np
 
 from chainrule.autograd.checking.numeric import substituted
-from chainrule.autograd.context import no_grad
 from chainrule.autograd.graph import Node
+from chainrule.autograd.guards.blocks import no_grad
 from chainrule.autograd.optional.extra import extra
 from chainrule.autograd.parameters import Parameters, Variable, named
 from chainrule.autograd.plain import describe

@@ -15,10 +15,10 @@ from typing import Any, final
 
 import numpy as np
 
-from chainrule.autograd.context import enable_grad
 from chainrule.autograd.explaining.explain import copied, named
 from chainrule.autograd.explaining.formula import LATEX, TEXT, formula, number, plain_name
 from chainrule.autograd.graph import Node, ancestry, changed, constant_root, cotangents, key, numbered
+from chainrule.autograd.guards.blocks import enable_grad
 from chainrule.autograd.primitive import UNRECORDED, Op, same
 
 from ..describing.description import LONGEST, Diagram, DiagramNode, Quantity, quantity, shortened, size
