@@ -60,6 +60,7 @@ class Token:
     records = True  # the same, what is around it counted in
     watcher: Watcher | None = None  # who watches inside
     around: Watcher | None = None  # and around it
+    keeper: Keeper | None = None  # who will undo what the functions that run inside change
 
     def entered(self) -> None:
         """Begin what else holds inside."""
@@ -73,6 +74,7 @@ class Token:
         if outer is not None and not outer.holds:
             outer = holding(outer)
         self.watcher = self.around = None if outer is None else outer.watcher
+        self.keeper = None if outer is None else outer.keeper
         self.records = mode if mode is not None else outer is None or outer.records
 
 
@@ -91,7 +93,7 @@ def holding(token: Token | None) -> Token | None:
 
 def end(token: Token) -> None:
     """Let a token hold no more, nor count for what was entered inside; may be called again."""
-    token.holds, token.watcher = False, None
+    token.holds, token.watcher, token.keeper = False, None, None
     blocks.pop(id(token.block), None)
     if blocks:
         for inner in list(blocks.values()):
@@ -127,6 +129,7 @@ class Watcher(Token):
     """Who is shown every operation while it watches, forward and backward, and may stop it by an error."""
 
     repeats = False  # whether what it sees will be run again: comparisons are to be shown too, as operations
+    data: Container[Node] = ()  # the inputs that stand for plain data then
 
     @abstractmethod
     def made(self, data: Any, op: Op, args: tuple[Any, ...], params: Mapping[str, Any]) -> Op:
@@ -147,6 +150,24 @@ class Watcher(Token):
     def settle(self) -> None:
         super().settle()
         self.watcher = self  # until it ends
+
+
+class Keeper(Token):
+    """Who undoes, at the end, what changes inside: gradients, and what modules hold beside their parameters."""
+
+    def settle(self) -> None:
+        super().settle()
+        self.keeper = self  # until it ends
+
+    @abstractmethod
+    def note(self, x: Any) -> None:
+        """A node or a module, as it is before it changes, may be noted before."""
+
+
+def about_to_change(x: Any) -> None:
+    """Tell who will have to undo it, if anyone will. Ask `blocks` before: that is cheap."""
+    if (token := here()) is not None and token.keeper is not None:
+        token.keeper.note(x)
 
 
 def repeated() -> bool:

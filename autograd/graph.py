@@ -15,7 +15,7 @@ from heapq import heappop, heappush
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from .context import blocks, latest_change, next_birth, note_change, watching
+from .context import about_to_change, blocks, latest_change, next_birth, note_change, watching
 from .guards.seals import handed, locked, require_current, verify
 
 if TYPE_CHECKING:
@@ -29,13 +29,14 @@ ALWAYS = "always"  # of what an operation whose rules are exact returns: it fits
 class Node:
     """A variable: data, and the operation and arguments it was made from. `Value` and `Tensor` are its two kinds."""
 
-    __slots__ = ("__weakref__", "_raw", "args", "birth", "call", "grad", "name", "op", "params", "seals")
+    __slots__ = ("__weakref__", "_raw", "args", "birth", "call", "frozen", "grad", "name", "op", "params", "seals")
 
     _raw: Any
     args: tuple[Any, ...]  # what the operation was given: nodes and plain data
     params: Mapping[str, Any]  # keyword arguments: how, not what
     op: Op | None  # None for a leaf
     birth: int
+    frozen: bool  # of a leaf: whether `backward` leaves it without a gradient
     grad: Any
     name: str | None
     seals: Any  # of the arrays of others that the operation was given; not set where there are none
@@ -65,6 +66,7 @@ class Node:
         self._raw, self.name = data, name
         self.op, self.args, self.params = None, (), NO_PARAMS
         self.grad = self.call = None
+        self.frozen = False
         self.birth = next_birth()
 
     def require_leaf(self, what: str) -> None:
@@ -95,10 +97,15 @@ class Node:
         if self.op is not None and not self.args:
             raise constant_root("backward", self)
         found = cotangents(self, self.seed(seed))
+        for node in found if blocks else ():
+            if node.op is None:
+                about_to_change(node)
         held: set[int] = set()  # the arrays that others keep; a leaf's gradient must be its own
         for node, g in found.items():  # leaves come last
             if node.op is not None:
                 node.grad = g
+            elif node.frozen:
+                continue
             elif type(g) is float:
                 node.add_to_grad(g, owned=True)
             else:

@@ -207,9 +207,9 @@ class Tensor(Operators):
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec else repr(self)
 
-    def __reduce__(self) -> tuple[type[Tensor], tuple[NDArray[Any], None, str | None]]:
+    def __reduce__(self) -> tuple[type[Tensor], tuple[NDArray[Any], None, str | None], tuple[None, dict[str, Any]]]:
         self.require_leaf("copied or pickled")
-        return Tensor, (plain(self), None, self.name)
+        return Tensor, (plain(self), None, self.name), (None, {"frozen": self.frozen})
 
 
 def unbroadcast(g: Any, to: Sequence[int]) -> Any:

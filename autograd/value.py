@@ -101,9 +101,9 @@ class Value(Operators):
     def __format__(self, spec: str) -> str:
         return format(self.data, spec) if spec else repr(self)
 
-    def __reduce__(self) -> tuple[type[Value], tuple[float, str | None]]:
+    def __reduce__(self) -> tuple[type[Value], tuple[float, str | None], tuple[None, dict[str, Any]]]:
         self.require_leaf("copied or pickled")
-        return Value, (self.data, self.name)
+        return Value, (self.data, self.name), (None, {"frozen": self.frozen})
 
 
 def as_number(data: Any, what: str = "Value") -> float:

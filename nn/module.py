@@ -1,33 +1,41 @@
 """Module: a function with parameters, which are found by structure.
 
 Whatever leaf Value or Tensor an attribute holds, directly or inside lists, tuples, dicts and other modules, is a
-parameter; its name is the path to it. There is nothing to register and nothing to forget: one in a set or a deque or
-on the class, where it would not be found, is an error. An array is a constant, unless its class names it among its
-`buffers`: then it is state, saved and loaded with the parameters.
+parameter; its name is the path to it. There is nothing to register and nothing to forget: one that would not be found
+is an error (`inside.py`). An array is a constant, unless its class names it among its `buffers`: then it is state, saved
+and loaded with the parameters. What a child module overrides is asked of the child.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from reprlib import recursive_repr
-from typing import Any, ClassVar, Self, TypeAlias
+from typing import Any, ClassVar, Self
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
-from chainrule.autograd import Tensor, Value
-from chainrule.autograd.context import next_birth, tell_of
+from chainrule.autograd import Value
+from chainrule.autograd.context import about_to_change, blocks, next_birth, tell_of
 from chainrule.autograd.graph import Call, Node
 from chainrule.autograd.operators import plain
 from chainrule.autograd.plain import constant, describe
 
-Parameter = Value | Tensor
+from .inside import Parameter as Parameter
+from .inside import Path, Searched, a_or_an, children, dotted, is_asked, part_at, walk
+
 new_call = tuple.__new__  # half the time of Call(...), in a step of a small network six times
 
 
-class Module:
+# What a child may have ways of its own for
+STATE = frozenset(["state_dict", "load_state_dict"])
+LISTING = frozenset(["parameters", "named_parameters"])
+ZERO_GRAD, TRAIN = frozenset(["zero_grad"]), frozenset(["train"])
+
+
+class Module(Searched):
     """The base of all layers and models: give a subclass parameters as attributes and a `forward`.
 
     >>> import chainrule as cr
@@ -44,11 +52,17 @@ class Module:
     """
 
     training: bool = True
+    frozen: bool = False
+    in_training: bool = True  # what `training` is, or would be if it were not frozen
     buffers: ClassVar[tuple[str, ...]] = ()  # the attributes that hold arrays which are state, but no parameters
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        for path, x in walk(dict(vars(cls))):
+        own = vars(cls).get("__slots__", ())
+        cls.slots += (own,) if isinstance(own, str) else tuple(own)
+        asked = STATE | LISTING | ZERO_GRAD | TRAIN
+        cls.overrides = frozenset(name for name in asked if getattr(cls, name) is not getattr(Module, name))
+        for path, x in class_attributes(cls):
             if isinstance(x, Module | Parameter):
                 raise TypeError(
                     f"{cls.__name__}: {dotted(path)!r} is {a_or_an(x)} on the class, which all its instances would share "
@@ -59,7 +73,17 @@ class Module:
         """What the module computes."""
         raise NotImplementedError(f"{type(self).__name__} has no forward(); define one")
 
+    def __setattr__(self, name: str, x: Any) -> None:
+        if x is not None and not isinstance(x, Parameter) and isinstance(vars(self).get(name), Parameter):
+            raise TypeError(
+                f"{type(self).__name__}: {name!r} is a parameter, and would vanish behind {describe(x)}. Set its numbers by "
+                f"{name}.data = …; to train it no more, freeze() the module; to do without it, set it to None first"
+            )
+        super().__setattr__(name, x)
+
     def __call__(self, *inputs: Any, **options: Any) -> Any:
+        if blocks:
+            about_to_change(self)
         start = next_birth()
         y = self.forward(*inputs, **options)
         if isinstance(y, Node):
@@ -75,14 +99,20 @@ class Module:
         """Every parameter and buffer once, with the path of attributes and indices that leads to it, in order of
         definition.
 
-        Raises `TypeError` where an attribute holds the result of an operation, which is no parameter, `ValueError` where
-        two of them would have one name.
+        Raises `TypeError` where an attribute holds the result of an operation, which is no parameter, or what cannot be
+        searched leads to a parameter; `ValueError` where two of them would have one name.
         """
+        return ((name, part) for name, part in self.stateful() if not isinstance(part, Module))
+
+    def stateful(self) -> Iterator[tuple[str, Any]]:
+        """The same, and the children that have ways of their own to say or to take over their state."""
         seen: set[int] = set()
         names: set[str] = set()
         buffers: set[str] = set()
-        for path, part in walk(self):
-            if isinstance(part, Module):
+        for path, part in walk(self, STATE):
+            if part is not self and is_asked(part, STATE):
+                yield dotted(path), part
+            elif isinstance(part, Module):
                 buffers.update(dotted((path, name)) for name in type(part).buffers)
             elif isinstance(part, Parameter):
                 if id(part) not in seen:
@@ -93,7 +123,19 @@ class Module:
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """Every parameter once, with the path of attributes and indices that leads to it, in order of definition."""
-        return ((name, part) for name, part in self.named_state() if isinstance(part, Parameter))
+        seen: set[int] = set()
+        names: set[str] = set()
+        kept = {id(p) for p in self.parameters()} if "parameters" in self.overrides else None
+        for path, part in walk(self, LISTING):
+            found: Iterable[tuple[str, Parameter]] = ()
+            if isinstance(part, Parameter):
+                found = [(dotted(path), leaf(path, part))]
+            elif part is not self and is_asked(part, LISTING):
+                found = [(dotted((path, name)), p) for name, p in part.named_parameters()]
+            for name, p in found:
+                if id(p) not in seen and (kept is None or id(p) in kept):
+                    seen.add(id(p))
+                    yield unused(names, name), p
 
     def named_buffers(self) -> Iterator[tuple[str, NDArray[Any]]]:
         """Every array that a module inside names among its `buffers`, with its path, in order of definition."""
@@ -101,11 +143,22 @@ class Module:
 
     def parameters(self) -> list[Parameter]:
         """Every parameter once."""
-        return list({id(x): leaf(path, x) for path, x in walk(self) if isinstance(x, Parameter)}.values())
+        if "named_parameters" in self.overrides:
+            return [p for _, p in self.named_parameters()]
+        found: dict[int, Parameter] = {}
+        for path, part in walk(self, LISTING):
+            if isinstance(part, Parameter):
+                found[id(part)] = leaf(path, part)
+            elif part is not self and is_asked(part, LISTING):
+                found |= {id(p): p for p in part.parameters()}
+        return list(found.values())
 
     def generators(self) -> list[np.random.Generator]:
-        """Every random generator found inside, once: with the state of a model, what it takes to resume training."""
-        found = {id(part): part for _, part in walk(self) if isinstance(part, np.random.Generator)}
+        """Every random generator found inside, once: with the state of a model, what it takes to resume training.
+
+        Raises `TypeError` where what cannot be searched leads to one.
+        """
+        found = {id(x): x for _, x in walk(self, sought=(Generator,)) if isinstance(x, Generator)}
         return list(found.values())
 
     def named_modules(self) -> Iterator[tuple[str, Module]]:
@@ -119,35 +172,110 @@ class Module:
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
         tell_of("zero_grad()")
-        for parameter in self.parameters():
-            parameter.grad = None
+        if blocks:
+            about_to_change(self)
+        for path, part in list(walk(self, ZERO_GRAD)):
+            if isinstance(part, Parameter):
+                leaf(path, part).grad = None
+            elif part is not self and is_asked(part, ZERO_GRAD):
+                part.zero_grad()
 
     def train(self, mode: bool = True) -> Self:
-        """Behave as in training: a layer may act differently there, by its `training` flag."""
+        """Behave as in training: a layer may act differently there, by its `training` flag. What is frozen stays as in use."""
         tell_of("train() or eval()")
-        for module in self.modules():
-            module.training = mode
+        if blocks:
+            about_to_change(self)
+        for _, part in list(walk(self, TRAIN)):
+            if isinstance(part, Module):
+                if part is not self and is_asked(part, TRAIN):
+                    part.train(mode)
+                else:
+                    part.in_training, part.training = mode, mode and not part.frozen
         return self
 
     def eval(self) -> Self:
         """Behave as in use."""
         return self.train(False)
 
+    def freeze(self) -> Self:
+        """Stay as it is: `backward` gives its parameters no gradient, and it behaves as in use, also in training.
+
+        So statistics of batches stand still, and nothing is dropped out. The parameters stay where they are, in
+        `parameters()` and in the state. Gradients that you ask for by name (`cr.gradients`, `cr.grad`) are there as ever.
+
+        >>> import chainrule as cr
+        >>> model = cr.nn.Sequential(cr.nn.Linear(1, 1, rng=0), cr.nn.Linear(1, 1, rng=1))
+        >>> _ = model[0].freeze()
+        >>> cr.sum(model([[1.0]])).backward()
+        >>> model[0].weight.grad is None, model[1].weight.grad is None
+        (True, False)
+        """
+        return self.frozen_or_not(True)
+
+    def unfreeze(self) -> Self:
+        """Learn again, and behave as `train` or `eval` said last."""
+        return self.frozen_or_not(False)
+
+    def frozen_or_not(self, frozen: bool) -> Self:
+        tell_of("freeze() or unfreeze()")
+        if blocks:
+            about_to_change(self)
+        for _, part in list(walk(self)):
+            if isinstance(part, Module):
+                part.frozen, part.training = frozen, part.in_training and not frozen
+            elif isinstance(part, Parameter):
+                part.frozen, part.grad = frozen, None
+        return self
+
+    def kept(self) -> Callable[[], None]:
+        """How to put back what this module and those inside hold now, but the data of parameters."""
+        held = list(walk(self, sought=(Generator,)))
+        attributes = [(part, dict(vars(part))) for _, part in held if isinstance(part, Module)]
+        arrays = [(part, part.copy()) for _, part in held if isinstance(part, np.ndarray) and part.flags.writeable]
+        states = [(part, part.bit_generator.state) for _, part in held if isinstance(part, Generator)]
+        parameters = [(part, part.grad, part.frozen) for _, part in held if isinstance(part, Parameter)]
+
+        def put_back() -> None:
+            for module, before in attributes:
+                vars(module).update(before)
+                for name in vars(module).keys() - before.keys():
+                    del vars(module)[name]
+            for array, numbers in arrays:
+                array[...] = numbers
+            for rng, state in states:
+                rng.bit_generator.state = state
+            for parameter, grad, frozen in parameters:
+                parameter.grad, parameter.frozen = grad, frozen
+
+        return put_back
+
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """A copy of the data of every parameter and buffer, by name; a shared parameter is listed once, by its first."""
-        return {name: np.array(plain(x) if isinstance(x, Parameter) else x) for name, x in self.named_state()}
+        state: dict[str, NDArray[Any]] = {}
+        for name, x in self.stateful():
+            if isinstance(x, Module):
+                state |= {f"{name}.{key}": array for key, array in x.state_dict().items()}
+            else:
+                state[name] = np.array(plain(x) if isinstance(x, Parameter) else x)
+        return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over data by name. Names and shapes must agree in full, else `ValueError` and nothing is loaded.
 
         A shared parameter may be given by any of the paths to it, or by several (as PyTorch lists it) with the same data.
         """
-        own = dict(self.named_state())
+        parts = dict(self.stateful())
+        children = {path: part for path, part in parts.items() if isinstance(part, Module)}
+        theirs: dict[str, dict[str, Any]] = {path: {} for path in children}
+        own = {name: part for name, part in parts.items() if name not in children}
         names = {id(x): name for name, x in own.items()}
         loaded: dict[str, NDArray[Any]] = {}
         problems = []
         given = set()
         for key, data in state.items():
+            if path := next((path for path in children if str(key).startswith(f"{path}.")), ""):
+                theirs[path][key.removeprefix(f"{path}.")] = data
+                continue
             name = key if key in own else names.get(id(part_at(self, key)))
             if name is None:
                 problems.append(f"unexpected {key!r}")
@@ -163,6 +291,14 @@ class Module:
         problems += [f"missing {name!r}" for name in own if name not in given]
         if problems:
             raise ValueError(f"load_state_dict: nothing was loaded: {'; '.join(sorted(problems))}")
+        before = {path: child.state_dict() for path, child in children.items()}
+        try:
+            for path, child in children.items():
+                child.load_state_dict(theirs[path])
+        except BaseException:
+            for path, child in children.items():
+                child.load_state_dict(before[path])
+            raise
         for name, data in loaded.items():
             target = own[name]
             if isinstance(target, Parameter):
@@ -181,6 +317,13 @@ class Module:
             first, *rest = repr(child).splitlines()
             lines += [f"  ({name}) {first}", *(f"  {line}" for line in rest)]
         return "\n".join(lines)
+
+
+def class_attributes(cls: type) -> Iterator[tuple[Path, Any]]:
+    try:
+        yield from walk(dict(vars(cls)))
+    except TypeError as error:
+        raise TypeError(f"{cls.__name__}: {error}") from None
 
 
 def data_for(own: Parameter | NDArray[Any], data: Any, name: str) -> NDArray[Any]:
@@ -223,77 +366,6 @@ def array_of(x: Any, name: str) -> NDArray[Any]:
     return x
 
 
-Path: TypeAlias = tuple[Any, ...]  # (the path to the container, the key in it), or () for the root
-
-
-def items_of(x: Any) -> Iterable[tuple[Any, Any]]:
-    """The parts directly inside a module or a container, with their keys."""
-    if isinstance(x, Module):
-        return vars(x).items()
-    return x.items() if isinstance(x, dict) else enumerate(x)
-
-
-def walk(root: Any) -> Iterator[tuple[Path, Any]]:
-    """Everything inside `root`, itself included, with its path, in order of definition; each container once."""
-    seen: set[int] = set()
-    stack: list[tuple[Path, Any]] = [((), root)]
-    while stack:
-        path, part = stack.pop()
-        if isinstance(part, CONTAINERS):
-            if id(part) in seen:
-                continue
-            seen.add(id(part))
-            stack.extend([((path, key), x) for key, x in items_of(part)][::-1])
-        elif isinstance(part, UNSEARCHED):
-            refuse_hidden(path, part)
-        yield path, part
-
-
-def refuse_hidden(path: Path, container: Any) -> None:
-    """A parameter or a module in a container that has no order, or no names to give, would be forgotten: an error."""
-    for _, x in walk(list(container)):
-        if isinstance(x, Module | Parameter):
-            raise TypeError(
-                f"{dotted(path)!r} is a {type(container).__name__} with {a_or_an(x)} inside, which is not found there; "
-                "use a list, a tuple or a dict"
-            )
-
-
-def part_at(root: Any, name: Any) -> Any:
-    """What a dotted path leads to, or None. Unlike in `walk`, every path to what is shared counts."""
-    stack = [(root, str(name))]
-    while stack:
-        part, rest = stack.pop()
-        for key, x in items_of(part):
-            if str(key) == rest:
-                return x
-            if isinstance(x, CONTAINERS) and rest.startswith(f"{key}."):
-                stack.append((x, rest.removeprefix(f"{key}.")))
-    return None
-
-
-def a_or_an(x: Any) -> str:
-    name = type(x).__name__
-    return f"an {name}" if name[0] in "AEIOU" else f"a {name}"
-
-
-def dotted(path: Path) -> str:
-    keys: list[str] = []
-    while path:
-        path, key = path
-        keys.append(str(key))
-    return ".".join(reversed(keys))
-
-
-def children(module: Module) -> Iterator[tuple[str, Module]]:
-    """The modules directly inside, also those in its lists and dicts."""
-    for key, part in items_of(module):
-        if isinstance(part, Module):
-            yield key, part
-        elif isinstance(part, CONTAINERS):
-            yield from ((f"{key}.{i}", x) for i, x in items_of(part) if isinstance(x, Module))
-
-
 @contextmanager
 def in_use(model: Module) -> Iterator[None]:
     """A block in which all layers behave as in use; afterwards, also after an error, each as before."""
@@ -304,13 +376,9 @@ def in_use(model: Module) -> Iterator[None]:
 
 @contextmanager
 def modes_kept(model: Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in model.modules()]
+    modes = [(module, module.training, module.in_training) for module in model.modules()]
     try:
         yield
     finally:
-        for module, mode in modes:
-            module.training = mode
-
-
-CONTAINERS = (Module, dict, list, tuple)
-UNSEARCHED = (set, frozenset, deque)
+        for module, training, in_training in modes:
+            module.in_training, module.training = in_training, training and not module.frozen

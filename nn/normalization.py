@@ -86,10 +86,10 @@ class BatchNorm1d(Module):
 
     def track(self, average: Any, variance: Any, size: int) -> None:
         """Move the running statistics, in place, towards those of a batch with `size` elements a channel."""
-        self.num_batches_tracked += 1
+        np.add(self.num_batches_tracked, 1, self.num_batches_tracked)
         share = 1.0 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
-        self.running_mean += share * (average - self.running_mean)
-        self.running_var += share * (variance * (size / (size - 1)) - self.running_var)
+        for running, x in (self.running_mean, average), (self.running_var, variance * (size / (size - 1))):
+            np.add(running, share * (x - running), running)
 
     def describe(self) -> str:
         return f"{self.weight.shape[0]}"

@@ -98,6 +98,8 @@ class Layer(Module):
     a node of its own, as in a drawing that shows them.
     """
 
+    caches = ("cache",)
+
     def __init__(
         self,
         n_in: int,

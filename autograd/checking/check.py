@@ -17,9 +17,11 @@ from typing import Any, final
 
 import numpy as np
 
+from ..context import about_to_change
 from ..derivative import leaves, rebuilt
 from ..graph import Node, constant_root, numbered
 from ..guards.blocks import enable_grad, no_grad
+from ..guards.traces import untouched
 from ..optional.progress import followed
 from ..plain import constant, describe
 from ..source import line_of, record_lines, rule_of
@@ -84,7 +86,9 @@ def gradcheck(
         tree = list(parameters) if isinstance(parameters, Iterator) else parameters
         nodes, filled, names = list(leaves(tree)), (), paths(tree)
     named = require_leaves("gradcheck", nodes, names)
-    with np.errstate(all="ignore"):
+    with untouched(), np.errstate(all="ignore"):
+        for node in nodes:
+            about_to_change(node)
         report = Report(tuple(compared(lambda: f(*filled), named, sample, seed, progress)))
         return traced(report, lambda: f(*filled), seed) if report.wrong or report.by_verdict(KINK) else report
 

@@ -21,6 +21,7 @@ from ..context import note_change
 from ..derivative import leaves, rebuilt
 from ..graph import Node
 from ..guards.blocks import no_grad
+from ..guards.traces import untouched
 from ..plain import NUMBERS, constant
 from ..tensor import Tensor
 from ..value import Value
@@ -430,7 +431,7 @@ def numeric_gradient(f: Callable[..., Any], *args: Any) -> Any:
     def value() -> float:
         return single_number(f(*parts))
 
-    with no_grad(), substituted(nodes, widened(nodes)), np.errstate(all="ignore"):
+    with untouched(), no_grad(), substituted(nodes, widened(nodes)), np.errstate(all="ignore"):
         result = f(*parts)
         single_number(result)
         eps = float(precision(result).eps)

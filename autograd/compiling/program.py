@@ -14,7 +14,7 @@ import numpy as np
 
 from ..graph import NO_PARAMS, Node, ancestry
 from ..primitive import Op, applied, born, renewed
-from ..recording import named
+from .recording import named
 
 
 @final

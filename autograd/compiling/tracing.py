@@ -19,10 +19,10 @@ from ..guards.selection import Selection, has_nan
 from ..parameters import is_model
 from ..plain import FAILURES, constant, describe
 from ..primitive import UNRECORDED, Op, born, new
-from ..recording import recorded
 from ..tensor import Tensor
 from .arguments import Arguments, filled, is_part
 from .program import Program, program_of, replay, require_same, variable
+from .recording import recorded
 from .surroundings import Snapshot
 from .writing import Code, emit, identifier
 

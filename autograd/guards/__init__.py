@@ -1,1 +1,1 @@
-"""What keeps a wrong number from getting through: arrays that were written into, what was not chosen, blocks that are left on."""
+"""What keeps a wrong number from getting through: arrays that were written into, what was not chosen, blocks that are left on, traces that checks would leave."""

@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 import chainrule as cr
+from chainrule.autograd.compiling.recording import recorded
 from chainrule.autograd.context import blocks
-from chainrule.autograd.recording import recorded
 
 BLOCKS: dict[str, Callable[[], Any]] = {
     "no_grad": cr.no_grad,

@@ -245,7 +245,7 @@ def test_one_parameter_by_two_paths_of_one_name_is_no_collision() -> None:
 HIDDEN: dict[str, tuple[Callable[[], Any], str]] = {
     "a set": (
         lambda: {cr.Tensor([1.0])},
-        "'rest.0' is a set with a Tensor inside, which is not found there; use a list",
+        "'rest.0' is a set with a Tensor inside, which is not found there: it would be",
     ),
     "a frozenset": (lambda: frozenset({"x", cr.Value(1.0)}), "is a frozenset with a Value inside"),
     "a deque": (lambda: deque([cr.nn.Linear(1, 1)]), "is a deque with a Linear inside"),

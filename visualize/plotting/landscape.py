@@ -16,6 +16,7 @@ import numpy as np
 from chainrule.autograd.checking.numeric import substituted
 from chainrule.autograd.graph import Node
 from chainrule.autograd.guards.blocks import no_grad
+from chainrule.autograd.guards.traces import untouched
 from chainrule.autograd.optional.extra import extra
 from chainrule.autograd.parameters import Parameters, Variable, named
 from chainrule.autograd.plain import describe
@@ -93,7 +94,7 @@ def around(numbers: Array, n: int, margin: float = 0.12) -> Array:
 
 def scores_at(f: Callable[[Any], Any], points: Array, each: bool) -> Any:
     """(n,) scores or classes, or (n, classes) scores."""
-    with no_grad():
+    with untouched(), no_grad():
         answers = np.array([bare(f(point)) for point in points.tolist()]) if each else bare(f(points))
     if answers.ndim == 2 and answers.shape[1] == 1:
         answers = answers[:, 0]
@@ -253,7 +254,7 @@ def plot_loss_surface(
     plane = space.plane(points, directions)
     walked = plane.coordinates(points)
     sides = widened(walked, resolution)
-    with no_grad(), np.errstate(all="ignore"):
+    with untouched(), no_grad(), np.errstate(all="ignore"):
         losses = np.array([[space.loss_at(loss, plane.at(a, b)) for a in sides[0]] for b in sides[1]])
         start, end = (space.loss_at(loss, points[i]) for i in (0, -1))
     axes = canvas("plot_loss_surface", axes, 6.4, 4.8)

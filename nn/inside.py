@@ -1,0 +1,162 @@
+"""What is inside a module: found by structure, each part with its path; and what it reaches and cannot find: an error.
+
+Attributes are searched, and in them lists, tuples, dicts, namespaces and dataclasses. Through everything else (functions
+and what they close over, bound methods, generators, arrays of objects, objects of any class) the interpreter says what
+is referred to: a variable or a module that only such a way leads to would be neither trained nor saved nor switched.
+"""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections import UserDict, UserList
+from collections.abc import Iterable, Iterator
+from dataclasses import fields, is_dataclass
+from types import BuiltinFunctionType, FrameType, FunctionType, GeneratorType, ModuleType, SimpleNamespace
+from typing import Any, ClassVar, TypeAlias
+
+import numpy as np
+
+from chainrule.autograd import Tensor, Value
+from chainrule.autograd.graph import Node
+
+Parameter = Value | Tensor
+Path: TypeAlias = tuple[Any, ...]  # (the path to the container, the key in it), or () for the root
+
+
+class Searched:
+    """The base of what is searched, attribute by attribute."""
+
+    slots: ClassVar[tuple[str, ...]] = ()  # the attributes that are kept outside `__dict__`
+    overrides: ClassVar[frozenset[str]] = frozenset()  # the methods that are to be asked, in place of looking inside
+    caches: ClassVar[tuple[str, ...]] = ()  # the attributes that hold what is made of the others: not searched
+
+
+# Objects that lead nowhere, or to all that is loaded
+CLOSED = (
+    type(None), bool, int, float, complex, str, bytes, type, np.generic, np.dtype, np.random.Generator, ModuleType,
+    BuiltinFunctionType, FrameType, weakref.ref,
+)  # fmt: skip
+LEAVES = frozenset([Value, Tensor])
+PLAIN = frozenset([type(None), bool, int, float, str, np.dtype, np.random.Generator, type, BuiltinFunctionType])
+MOST = 100_000  # objects that are looked at in search of what is hidden
+
+
+def items_of(x: Any) -> Iterable[tuple[Any, Any]] | None:
+    """The parts directly inside what is searched, with their keys; None for anything else."""
+    if isinstance(x, list | tuple):
+        return enumerate(x)
+    if isinstance(x, Searched):
+        if not x.slots and not x.caches:
+            return vars(x).items()
+        slots = [(name, getattr(x, name)) for name in x.slots if hasattr(x, name)]
+        return [(name, part) for name, part in (*vars(x).items(), *slots) if name not in x.caches]
+    if isinstance(x, dict | UserDict):
+        return x.items()
+    if isinstance(x, UserList):
+        return enumerate(x)
+    if isinstance(x, SimpleNamespace):
+        return vars(x).items()
+    if is_dataclass(x) and not isinstance(x, type):
+        return [(field.name, getattr(x, field.name)) for field in fields(x) if hasattr(x, field.name)]
+    return None
+
+
+def walk(root: Any, methods: frozenset[str] = frozenset(), sought: tuple[type, ...] = ()) -> Iterator[tuple[Path, Any]]:
+    """Everything inside `root`, itself included, with its path, in order of definition; each container once.
+
+    What is inside a part that overrides one of the methods is left to that. Raises `TypeError` at the end where a leaf, a
+    module, or what else is `sought`, is hidden.
+    """
+    seen: dict[int, Any] = {}  # what was made for this walk only must live as long as its identity counts
+    others: list[tuple[Path, Any]] = []
+    stack: list[tuple[Path, Any]] = [((), root)]
+    while stack:
+        path, part = stack.pop()
+        kind = type(part)
+        if kind in LEAVES or (sought and isinstance(part, sought)):
+            seen[id(part)] = part
+        elif kind not in PLAIN:
+            if id(part) in seen:
+                continue
+            items = items_of(part)
+            if items is None:
+                others.append((path, part))
+            else:
+                seen[id(part)] = part
+                if part is root or not is_asked(part, methods):
+                    stack.extend([((path, key), x) for key, x in items][::-1])
+        yield path, part
+    for path, other in others:
+        for x in reached_from(other, seen, sought):
+            raise TypeError(
+                f"{dotted(path)!r} is {a_or_an(other)} with {a_or_an(x)} inside, which is not found there: it would be neither "
+                "trained nor saved. Keep it in an attribute, a list, a tuple, a dict or a dataclass; freeze() it, if it is "
+                "not to be trained"
+            )
+
+
+def is_asked(part: Any, methods: frozenset[str]) -> bool:
+    """Whether a part overrides one of the methods."""
+    return isinstance(part, Searched) and bool(part.overrides) and not part.overrides.isdisjoint(methods)
+
+
+def reached_from(root: Any, known: dict[int, Any], sought: tuple[type, ...]) -> Iterator[Any]:
+    """The leaves, the modules, and what else is sought, that `root` refers to, directly or not, but what is known."""
+    seen = {id(root): root}
+    stack = [root]
+    while stack and len(seen) < MOST:
+        for x in referents(stack.pop()):
+            if id(x) in seen or id(x) in known:
+                continue
+            if isinstance(x, (Searched, *sought)) or (isinstance(x, Node) and x.op is None):
+                yield x
+            elif not isinstance(x, (Node, *CLOSED)):
+                seen[id(x)] = x
+                stack.append(x)
+
+
+def referents(x: Any) -> Iterable[Any]:
+    """What an object refers to; of a function not its globals, which lead to all that is loaded."""
+    if isinstance(x, FunctionType):
+        return [*(x.__closure__ or ()), *(x.__defaults__ or ()), *(x.__kwdefaults__ or {}).values(), *vars(x).values()]
+    if isinstance(x, GeneratorType):
+        return x.gi_frame.f_locals.values() if x.gi_frame is not None else ()
+    if isinstance(x, np.ndarray):
+        return x.ravel().tolist() if x.dtype.kind == "O" else ()
+    return gc.get_referents(x)
+
+
+def part_at(root: Any, name: Any) -> Any:
+    """What a dotted path leads to, or None. Unlike in `walk`, every path to what is shared counts."""
+    stack = [(root, str(name))]
+    while stack:
+        part, rest = stack.pop()
+        for key, x in items_of(part) or ():
+            if str(key) == rest:
+                return x
+            if rest.startswith(f"{key}."):
+                stack.append((x, rest.removeprefix(f"{key}.")))
+    return None
+
+
+def children(module: Any) -> Iterator[tuple[str, Any]]:
+    """The modules directly inside, also those in its lists and dicts."""
+    for key, part in items_of(module) or ():
+        if isinstance(part, Searched):
+            yield key, part
+        else:
+            yield from ((f"{key}.{i}", x) for i, x in items_of(part) or () if isinstance(x, Searched))
+
+
+def a_or_an(x: Any) -> str:
+    name = type(x).__name__
+    return f"an {name}" if name[0] in "AEIOUaeiou" else f"a {name}"
+
+
+def dotted(path: Path) -> str:
+    keys: list[str] = []
+    while path:
+        path, key = path
+        keys.append(str(key))
+    return ".".join(reversed(keys))
