@@ -6,8 +6,10 @@ Everything here reads a graph or gradients that exist already; nothing is change
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from operator import attrgetter
 from typing import Any, final
 
 import numpy as np
@@ -37,7 +39,8 @@ def unused(parameters: Parameters, loss: Node) -> list[str]:
     `parameters` is a Module, a dict of names and variables, or a list of variables, which then go by their own names, or
     else by their places, as in "[2]". A parameter is reached if it went into the loss along some path on which every
     operation has a derivative; that may be 0 everywhere, as that of `floor`. Nothing needs to be differentiated first.
-    Raises `TypeError` for anything else.
+    Leaves that the loss reaches and a Module does not list are a `UserWarning`: they will not change either. Raises
+    `TypeError` for anything else.
 
     >>> import chainrule as cr
     >>> w, b = cr.Value(2.0, name="w"), cr.Value(1.0, name="b")
@@ -46,8 +49,31 @@ def unused(parameters: Parameters, loss: Node) -> list[str]:
     """
     if not isinstance(loss, Node):
         raise TypeError(f"unused: the loss must be a Value or a Tensor, got {describe(loss)}")
+    listed = named("unused", parameters)
+    if isinstance(parameters, Module):
+        warn_of_strangers("unused", loss, [parameter for _, parameter in listed])
     arrived = reached(loss)
-    return [name for name, parameter in named("unused", parameters) if parameter not in arrived]
+    return [name for name, parameter in listed if parameter not in arrived]
+
+
+def warn_of_strangers(name: str, loss: Node, known: Iterable[Node]) -> None:
+    """Say which leaves the loss reaches that are not among the known."""
+    listed = set(known)
+    strangers = [leaf for leaf in reached(loss) if leaf.op is None and leaf not in listed]
+    if strangers:
+        leaf = min(strangers, key=attrgetter("birth"))
+        shape = np.shape(leaf._raw)
+        what = (
+            f"a {type(leaf).__name__}"
+            + f" {leaf.name!r}" * (leaf.name is not None)
+            + f" of shape {shape}" * (shape != ())
+        )
+        warnings.warn(
+            f"{name}: the loss reaches {what}{f' and {len(strangers) - 1} leaves more' * (len(strangers) > 1)} that the model "
+            "does not list, so training does not change it. Keep a parameter in an attribute of the model, and give data and "
+            "constants as arrays",
+            stacklevel=3,
+        )
 
 
 def reached(root: Node) -> set[Node]:
