@@ -6,6 +6,7 @@ import http.client
 import importlib.util
 import json
 import math
+import os
 import shutil
 import signal
 import socket
@@ -362,6 +363,119 @@ def test_there_is_a_limit_to_clients() -> None:
         assert ask(page.url + "state")[0] == 200
 
 
+BEGUN = {
+    "nothing": "",
+    "a line": "GET / HTTP/1.1\r\n",
+    "a command": "POST {path}pause HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ",
+}
+
+
+@pytest.mark.parametrize("name", BEGUN)
+def test_who_goes_on_asking_is_cut_off(name: str) -> None:
+    with cr.visualize.live(weights()) as page, listening(page.url) as event:
+        where = urlsplit(page.url)
+        event()
+        with socket.create_connection((where.hostname, where.port), 0.2) as client:
+            client.sendall(BEGUN[name].format(path=where.path).encode())
+
+            def is_cut_off() -> bool:
+                try:
+                    client.sendall(b"G")
+                    return client.recv(100) == b""
+                except TimeoutError:
+                    return False
+                except OSError:
+                    return True
+
+            until(is_cut_off)
+        assert state_of(page)["status"] == "running"  # half a command is none
+        page.update(1.0)
+        page.measure()
+        while event()["step"] < 1:  # who has asked is not cut off
+            pass
+
+
+forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="no process can be forked")
+FORKED = """
+import os, sys, time, socket, http.client, chainrule as cr
+from urllib.parse import urlsplit
+def status(url):
+    where = urlsplit(url)
+    connection = http.client.HTTPConnection(where.hostname, where.port, timeout=20)
+    connection.request("GET", where.path + "state")
+    return connection.getresponse().status
+with cr.visualize.live({"w": cr.Value(1.0)}, keep=True) as page:
+    where = page.server.server_address
+    streaming = socket.create_connection(where, 20)
+    streaming.sendall(f"GET {urlsplit(page.url).path}events HTTP/1.1\\r\\nHost: 127.0.0.1\\r\\n\\r\\n".encode())
+    assert streaming.recv(10)
+    page.obey("pause")
+    living = os.fork()
+    if living == 0:
+        time.sleep(60)
+        os._exit(0)
+    with page.changed:
+        ended = os.fork()
+    if ended == 0:
+        page.update(1.0)
+        page.__exit__(None, None, None)
+        os._exit(7)
+    print(os.waitstatus_to_exitcode(os.waitpid(ended, 0)[1]), status(page.url), bool(streaming.recv(10)))
+    page.keep = False
+try:
+    socket.create_connection(where, 20)
+except ConnectionRefusedError:
+    print("refused")
+os.kill(living, 9)
+"""
+
+
+@forks
+def test_a_forked_child_has_no_share_in_the_page() -> None:
+    done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout.splitlines()[1:], done.stderr) == (["7 200 True", "refused"], "")
+
+
+def test_a_program_that_is_started_does_not_keep_the_port() -> None:
+    with cr.visualize.live(weights()) as page:
+        url = page.url
+        started = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, close_fds=False)
+    with started, pytest.raises(ConnectionRefusedError):
+        ask(url + "state")
+
+
+@contextmanager
+def no_more_threads() -> Iterator[None]:
+    before = threading.stack_size(1 << 46)  # more than there is
+    try:
+        yield
+    finally:
+        threading.stack_size(before)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere such a stack may be had, or not asked for")
+def test_without_threads_there_is_no_page() -> None:
+    page = cr.visualize.live(weights())
+    with (
+        no_more_threads(),
+        pytest.raises(RuntimeError, match="live: the page cannot be served: can't start new thread"),
+    ):
+        page.__enter__()
+    with pytest.raises(RuntimeError, match="only in its block"):
+        page.url  # noqa: B018
+    page.close()
+    assert threading.active_count() < 10
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere such a stack may be had, or not asked for")
+def test_without_a_thread_for_it_a_client_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
+    with cr.visualize.live(weights()) as page:
+        with no_more_threads(), pytest.raises((http.client.HTTPException, ConnectionError)):
+            ask(page.url + "state")
+        assert ask(page.url + "state")[0] == 200
+    assert capfd.readouterr().err == ""
+
+
 # Pause and step
 
 
@@ -468,6 +582,10 @@ BAD: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "a shape of one": (lambda: cr.visualize.live(weights(), image_shape=(784,)), ValueError, "image_shape"),  # type: ignore[arg-type]
     "an empty shape": (lambda: cr.visualize.live(weights(), image_shape=(0, 3)), ValueError, "image_shape"),
     "grace": (lambda: cr.visualize.live(weights(), grace=-1.0), ValueError, "grace"),
+    "a shape that is none": (lambda: cr.visualize.live(weights(), image_shape=5), ValueError, "image_shape"),  # type: ignore[arg-type]
+    "a shape of text": (lambda: cr.visualize.live(weights(), image_shape=("a", 1)), ValueError, "image_shape"),  # type: ignore[arg-type]
+    "grace of text": (lambda: cr.visualize.live(weights(), grace="a"), ValueError, "grace"),  # type: ignore[arg-type]
+    "a title": (lambda: cr.visualize.live(weights(), title=5), TypeError, "live: title must be a string"),  # type: ignore[arg-type]
     "no grace": (lambda: cr.visualize.live(weights(), grace=math.nan), ValueError, "grace"),
     "text": (lambda: told("low"), TypeError, "update: loss must be a Value, a Tensor or a number, got str"),
     "nothing": (lambda: told(None), TypeError, "got NoneType"),

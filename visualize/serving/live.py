@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.resources import files
+from numbers import Real
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, final, runtime_checkable
 
@@ -91,13 +92,14 @@ def live(
     browser looks at, holds nothing up. While it is paused, `update` waits, and Ctrl-C works as ever; once no browser has
     been there for `grace` seconds, a paused training goes on, and says so. At the end of the block, also after an error,
     the server is gone, and pages that are open keep what they show; with `keep` it stays after a block without errors,
-    until Ctrl-C. `open_browser` opens the page.
+    until Ctrl-C. A process that is forked in the block has no share in the page. `open_browser` opens the page.
 
     In a notebook the page shows itself below the cell, in a frame, and afterwards gives way to a summary that is saved
     with the notebook. The frame needs a browser on the machine where the kernel runs, or the port forwarded to
     127.0.0.1 or localhost there (`ssh -L`, VS Code); hosted notebooks cannot show it.
 
-    Raises `TypeError` for a model without named parameters, `ValueError` for a wrong shape or grace.
+    Raises `TypeError` for a model without named parameters, `ValueError` for a wrong shape or grace; at the start of the
+    block `RuntimeError` where no thread can be had.
 
     >>> import chainrule as cr
     >>> w = cr.Value(2.0)
@@ -108,10 +110,12 @@ def live(
     ...         page.update(loss)
     live: http://127.0.0.1:.../
     """
-    if image_shape is not None and not (len(image_shape) == 2 and all(0 < n <= SIDE for n in image_shape)):
+    if image_shape is not None and not is_image_shape(image_shape):
         raise ValueError(f"live: image_shape must be (height, width), each from 1 to {SIDE}, got {image_shape!r}")
-    if not grace >= 0.0:
+    if not (isinstance(grace, Real) and grace >= 0.0):
         raise ValueError(f"live: grace must be a number of seconds, not negative, got {grace!r}")
+    if not isinstance(title, str | None):
+        raise TypeError(f"live: title must be a string or None, got {title!r}")
     return LivePage(
         parameters=parameters_of(model),
         optimizer=optimizer,
@@ -121,6 +125,11 @@ def live(
         keep=keep,
         open_browser=open_browser,
     )
+
+
+def is_image_shape(shape: Any) -> bool:
+    sides = list(shape) if np.iterable(shape) else []
+    return len(sides) == 2 and all(isinstance(n, int | np.integer) and 0 < n <= SIDE for n in sides)
 
 
 def parameters_of(model: Any) -> dict[str, Node]:
@@ -334,6 +343,10 @@ class LivePage(Served):
     def ended(self) -> bool:
         return self.over
 
+    def abandon(self) -> None:
+        self.changed = threading.Condition()  # the old one may be held by a thread that is not here
+        self.allowed, self.keep, self.output = None, False, None
+
     @property
     def status(self) -> str:
         if self.finished:
@@ -361,8 +374,8 @@ class LivePage(Served):
         from .loopback import Loopback  # loads http, which whoever serves nothing does not wait for
 
         self.server = Loopback(self)
-        self.server.start()
         try:
+            self.server.start()
             self.announce(self.url)
         except BaseException:
             self.close()

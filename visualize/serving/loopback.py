@@ -1,17 +1,20 @@
 """A small web server for one page that only this machine can see, with one thread for each request.
 
 Who does not know the token in the path gets nothing, nor does a foreign page that had its own name point here: the Host
-must be the loopback address. A client that does not read holds up its own thread only, and not for long; there is a limit
-on how many there can be.
+must be the loopback address. A client that does not read holds up its own thread only, and not for long; neither does one
+that takes its time to ask; there is a limit on how many there can be. All belongs to the process that started it: a
+child that is forked gives its share back at once.
 """
 
 from __future__ import annotations
 
+import os
 import secrets
 import socket
 import sys
 import threading
 import time
+import weakref
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingTCPServer
@@ -22,7 +25,7 @@ from .served import Served
 ADDRESS = "127.0.0.1"
 HOSTS = (ADDRESS, "localhost")  # at any port: it may have been forwarded
 MOST_CLIENTS = 32
-PATIENCE = 5.0  # seconds that a silent client is waited for
+PATIENCE = 5.0  # seconds that a client has for its whole request, and that a silent one is waited for
 LINGER = 0.2  # seconds at the end for whoever is about to ask, to be told that it is over
 FAREWELL = 1.0  # seconds at the end for answers under way
 HEARTBEAT = 1.0  # seconds between signs of life to whoever listens to events
@@ -53,15 +56,23 @@ class Loopback(ThreadingTCPServer):
         self.served = served
         self.token = secrets.token_urlsafe(24)
         self.open: dict[socket.socket, threading.Thread] = {}
+        self.asking: dict[socket.socket, float] = {}  # who has not said yet what it wants, and until when it may
         self.listeners: set[socket.socket] = set()  # who is told of every state
         self.accepting = threading.Thread(target=self.serve_forever, args=(0.1,), name="chainrule live", daemon=True)
+        SERVERS.add(self)
 
     @property
     def url(self) -> str:
         return f"http://{ADDRESS}:{self.server_address[1]}/{self.token}/"
 
     def start(self) -> None:
-        self.accepting.start()
+        """Raises `RuntimeError` where no thread can be had."""
+        try:
+            self.accepting.start()
+        except RuntimeError as error:
+            raise RuntimeError(
+                f"live: the page cannot be served: {error}; end other threads, or train without it"
+            ) from error
 
     def stop(self) -> None:
         """Let requests under way finish, cut off those that do not, take no more; no thread is left."""
@@ -70,12 +81,28 @@ class Loopback(ThreadingTCPServer):
         deadline = time.monotonic() + FAREWELL
         for thread in list(self.open.values()):
             thread.join(max(0.0, deadline - time.monotonic()))
-        self.shutdown()
-        self.accepting.join()
+        if self.accepting.is_alive():  # else it never started, or is another process's
+            self.shutdown()
+            self.accepting.join()
         for request, thread in list(self.open.items()):
             cut_off(request)
             thread.join(PATIENCE)
         self.server_close()
+
+    def abandon(self) -> None:
+        """In a forked child: let go of the port and the connections, which go on being the parent's."""
+        for held in (self.socket, *self.open):
+            if (number := held.detach()) >= 0:
+                os.close(number)
+        for clients in (self.open, self.asking, self.listeners):
+            clients.clear()
+        self.served.abandon()
+
+    def service_actions(self) -> None:
+        """Now and then: cut off who still asks, however busily."""
+        for request, end in self.asking.copy().items():
+            if time.monotonic() > end and self.asking.pop(request, None) is not None:
+                cut_off(request)
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         return len(self.open) < MOST_CLIENTS
@@ -84,18 +111,38 @@ class Loopback(ThreadingTCPServer):
         thread = threading.Thread(
             target=self.process_request_thread, args=(request, client_address), name="chainrule live", daemon=True
         )
-        self.open[request] = thread
-        thread.start()
+        self.open[request], self.asking[request] = thread, time.monotonic() + PATIENCE
+        try:
+            thread.start()
+        except (MemoryError, RuntimeError):  # no thread can be had for this one; the next may come at a better time
+            self.forget(request)
+            self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self.open.pop(request, None)
+            self.forget(request)
+
+    def forget(self, request: socket.socket) -> None:
+        self.open.pop(request, None)
+        self.asking.pop(request, None)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         if not isinstance(sys.exception(), ConnectionError | TimeoutError):  # those are the client's affair
             super().handle_error(request, client_address)
+
+
+SERVERS: weakref.WeakSet[Loopback] = weakref.WeakSet()
+
+
+def abandon_all() -> None:
+    for server in SERVERS:
+        server.abandon()
+
+
+if hasattr(os, "register_at_fork"):  # not where no process can be forked
+    os.register_at_fork(after_in_child=abandon_all)
 
 
 @final
@@ -104,6 +151,10 @@ class Handler(BaseHTTPRequestHandler):
 
     server: Loopback
     timeout = PATIENCE
+
+    def parse_request(self) -> bool:
+        """Whether there is something to answer: nothing of what was cut off."""
+        return super().parse_request() and self.server.asking.pop(self.connection, None) is not None
 
     def do_GET(self) -> None:
         name, served = self.asked(), self.server.served

@@ -26,3 +26,7 @@ class Served(ABC):
     @abstractmethod
     def ended(self) -> bool:
         """Whether there will be no more news."""
+
+    @abstractmethod
+    def abandon(self) -> None:
+        """In a forked child, of whose threads none is left: what is shown is the parent's."""
