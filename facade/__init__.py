@@ -4,6 +4,9 @@
 draws them. These two are loaded when they are first used.
 """
 
+from chainrule import _interruption as _interruption  # before what takes time
+
+# isort: split
 import typing as _typing
 from importlib import import_module as _import_module
 

@@ -1,9 +1,15 @@
 """The command line: `python -m chainrule draw "tanh(x*w + b)" x=2 w=-3 b=6 -o neuron.svg`; `check` and `explain` likewise.
 
-The exit status is 0, or 1 where a check found something that is not right, or 2 where it could not be done.
+The exit status is 0, or 1 where a check found something that is not right, or 2 where it could not be done, and 130 after
+Ctrl-C. Whatever goes wrong is a message on stderr.
 """
 
 from __future__ import annotations
+
+from ._interruption import INTERRUPTED, on_ctrl_c
+
+if __name__ == "__main__":
+    on_ctrl_c(clean=False)
 
 import argparse
 import io
@@ -12,7 +18,9 @@ import re
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any, NoReturn, TextIO, final
 from warnings import catch_warnings
 
 import chainrule as cr
@@ -43,29 +51,56 @@ expressions:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = commands()
-    args, more = parser.parse_known_args([spaced(word) for word in (sys.argv[1:] if argv is None else argv)])
-    if options := [word for word in more if word.startswith("-")]:
-        parser.error(f"there is no option {options[0]}")
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that has no ∂ shows its code
+    words = sys.argv[1:] if argv is None else argv
+    if not words:
+        complain(f"{parser.format_help()}\n{parser.prog}: error: the following arguments are required: COMMAND")
+        return FAILED
+    said = parser.prog
     try:
+        args, more = parser.parse_known_args(list(map(spaced, words)))
+        said = f"{parser.prog} {args.command}"
+        if options := [word for word in more if word.startswith("-")]:
+            raise ValueError(f"there is no option {options[0]}")
         with catch_warnings(action="ignore", category=RuntimeWarning):  # what is not finite is shown as such
             status: int = args.run(args, parse(args.expression), given([*args.values, *more]))
-            sys.stdout.flush()
-            return status
+        return status
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except BrokenPipeError:  # as in `… | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (OSError, RuntimeError, ValueError) as error:
-        print(f"{parser.prog} {args.command}: error: {error}", file=sys.stderr)
-        return FAILED
+    except Exception as error:
+        complain(f"{said}: error: {str(error) or type(error).__name__}")
+    return FAILED
+
+
+def say(text: str) -> None:
+    """To standard output; what cannot be said is an error."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that has no ∂ shows its code
+    tell(text, sys.stdout)
+
+
+def complain(text: str) -> None:
+    """To standard error; where nobody listens, the status says it."""
+    with suppress(OSError):
+        tell(text, sys.stderr)
+
+
+def tell(text: str, stream: TextIO | None) -> None:
+    if stream is None:
+        raise OSError("there is no standard output to print to; with -o, draw writes to a file")
+    try:
+        print(text, file=stream, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # Python would try again at its end
+        raise
 
 
 def draw(args: argparse.Namespace, expression: Expression, variables: Mapping[str, cr.Node]) -> int:
     root = number(expression, variables)
     root.backward()
     if args.output is None:
-        print(cr.visualize.diagram(root))
+        say(str(cr.visualize.diagram(root)))
     elif Path(args.output).suffix.lower() in STEP_BY_STEP:
         cr.visualize.step(root, args.output, title=args.title)
     else:
@@ -77,7 +112,7 @@ def check(args: argparse.Namespace, expression: Expression, variables: Mapping[s
     root = result(expression, variables)
     of_variables = cr.gradcheck(lambda: expression.evaluate(variables), parameters=dict(variables))
     of_operations = cr.check(root, parameters=dict(variables))
-    print(of_variables, of_operations, sep="\n\n")
+    say(f"{of_variables}\n\n{of_operations}")
     return 0 if of_variables and of_operations else NOT_RIGHT
 
 
@@ -85,7 +120,7 @@ def explain(args: argparse.Namespace, expression: Expression, variables: Mapping
     if unknown := [name for name in args.of if name not in variables]:
         raise ValueError(f"--of {unknown[0]}: the expression has {listed(map(brief, variables))}")
     root = number(expression, variables)
-    print(*(cr.explain(root, variables[name]) for name in args.of or variables), sep="\n\n")
+    say("\n\n".join(str(cr.explain(root, variables[name])) for name in args.of or variables))
     return 0
 
 
@@ -127,15 +162,34 @@ def spaced(word: str) -> str:
     return f" {word}" if re.match(r"-(?!-|o|h$|$)", word) else word
 
 
+@final
+class Parser(argparse.ArgumentParser):
+    """Says what it has to say as everything here does."""
+
+    def print_help(self, file: Any = None) -> None:
+        say(self.format_help().rstrip())
+
+    def error(self, message: str) -> NoReturn:
+        complain(f"{self.format_usage()}{self.prog}: error: {message}")
+        sys.exit(FAILED)
+
+
+@final
+class Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        say(f"chainrule {cr.__version__}")
+        parser.exit()
+
+
 def commands() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         "python -m chainrule",
-        description="Draw, check and explain the gradient of an expression.",
+        description="Draw, check and explain the gradient of an expression; COMMAND --help says how.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"chainrule {cr.__version__}")
+    parser.add_argument("--version", action=Version, nargs=0, help="say which this is, and exit")
     several = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
 
     def command(name: str, run: object, description: str) -> argparse.ArgumentParser:
@@ -176,4 +230,7 @@ def commands() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    on_ctrl_c(clean=True)
+    status = main()
+    on_ctrl_c(clean=False)
+    sys.exit(status)

@@ -10,6 +10,7 @@ import operator
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -160,6 +161,151 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, check=False)
     os.close(write)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+BROKEN: dict[str, tuple[str, int, str]] = {  # what a shell does to a command, its status, and what it says on stderr
+    "closed output": ("{} >&-", 2, "there is no standard output to print to"),
+    "a full disk": ("{} >/dev/full", 2, "No space left on device"),
+    "closed input": ("{} <&- >/dev/null", 0, ""),
+    "closed errors": ("{} 2>&- >/dev/null", 0, ""),
+    "a reader that goes away": ("{} | true", 0, ""),
+    "nothing open": ("{} <&- >&- 2>&-", 2, ""),
+    "an error that nobody hears": ("{} nonsense 2>&-", 2, ""),
+    "an error that cannot be written": ("{} nonsense 2>/dev/full", 2, ""),
+    "an error without output": ("{} nonsense >&-", 2, "expected the expression in quotes"),
+}
+
+
+def in_a_shell(line: str) -> subprocess.CompletedProcess[str]:
+    line = line.replace("python", shlex.quote(sys.executable), 1)
+    environment = {**os.environ, "PYTHONUNBUFFERED": ""}
+    return subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False, env=environment)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a shell and /dev/full")
+@pytest.mark.parametrize("what", BROKEN)
+@pytest.mark.parametrize("command", ["draw", "check", "explain"])
+def test_streams_that_are_not_there_are_one_message(command: str, what: str) -> None:
+    line, status, said = BROKEN[what]
+    done = in_a_shell(line.format(f"python -m chainrule {command} 'x*w' x=2 w=3"))
+    assert (done.returncode, done.stdout) == (status, "")
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert bool(done.stderr) == bool(said)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a shell and /dev/full")
+@pytest.mark.parametrize("option", ["--help", "--version", "draw --help"])
+def test_help_that_cannot_be_written_is_an_error(option: str) -> None:
+    done = in_a_shell(f"python -m chainrule {option} >/dev/full")
+    assert done.returncode == 2
+    assert done.stderr == "python -m chainrule: error: [Errno 28] No space left on device\n"
+
+
+def test_without_standard_output_a_call_fails(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    assert main(["explain", "x*x", "x=2"]) == 2
+    assert "there is no standard output" in capsys.readouterr().err
+
+
+def test_alone_it_names_its_commands() -> None:
+    said = run(status=2)
+    for name in ("draw", "check", "explain"):
+        assert re.search(rf"^    {name} +\w", said, re.MULTILINE)
+    assert "--help" in said
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pipes in folders")
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("folder.dot", "it is a folder"),
+        ("./folder.svg/", "it is a folder"),
+        ("folder.html", "it is a folder"),
+        ("missing//a.dot", "there is no folder 'missing'"),
+        ("missing/a.gif", "there is no folder 'missing'"),
+        ("file.txt/a.dot", "there is no folder 'file.txt'"),
+        ("pipe.mmd", "no file but a pipe or a device"),
+        ("pipe.html", "no file but a pipe or a device"),
+        ("a\0b.dot", "no path has the character"),
+        ("a\0b.html", "no path has the character"),
+        ("a" * 300 + ".dot", "File name too long"),
+        ("/dev/full", "the format comes from the suffix"),
+        ("x.bmp", "the format comes from the suffix"),
+    ],
+)
+def test_a_path_that_is_no_place_for_a_file(
+    path: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("folder.dot", "folder.svg", "folder.html"):
+        Path(name).mkdir()
+    for name in ("pipe.mmd", "pipe.html"):
+        os.mkfifo(name)
+    Path("file.txt").write_text("as it was")
+    before = sorted(tmp_path.iterdir())
+    assert main(["draw", "x*w", "x=2", "w=3", "-o", path]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert repr(path)[1:-1] in error
+    assert error.count("\n") == 1
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a folder that not even the administrator writes in")
+@pytest.mark.parametrize("path", ["/proc/neuron.svg", "/proc/neuron.html"])
+def test_a_folder_that_cannot_be_written_in(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["draw", "x*w", "x=2", "w=3", "-o", path]) == 2
+    assert f"'{path}'\n" in (said := capsys.readouterr().err)
+    assert ".tmp" not in said
+
+
+def test_a_link_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "link.dot").symlink_to("file.dot")
+    assert main(["draw", "x*x", "x=2", "-o", str(tmp_path / "link.dot")]) == 0
+    assert (tmp_path / "link.dot").is_symlink()
+    assert (tmp_path / "file.dot").read_text().startswith("digraph")
+
+
+STOPPED = """
+import chainrule, runpy, signal, sys
+calls = 0
+def count(frame, event, arg):
+    global calls
+    if calls or frame.f_code.co_name == "on_ctrl_c":
+        calls += 1
+    if calls == {calls}:
+        sys.setprofile(None)
+        signal.raise_signal(signal.SIGINT)
+sys.argv = ["chainrule", {command!r}, "sum([" + ", ".join(["x"] * 300) + "])", "x=2"]
+sys.setprofile(count)
+runpy.run_module("chainrule", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no signals to send")
+@pytest.mark.parametrize("command", ["draw", "check", "explain"])
+@pytest.mark.parametrize("calls", [100, 1_000, 10_000, 20_000])
+def test_ctrl_c_is_a_status(command: str, calls: int) -> None:
+    code = STOPPED.format(command=command, calls=calls)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no signals to send")
+def test_ctrl_c_is_a_status_also_while_it_is_being_loaded(tmp_path: Path) -> None:
+    (tmp_path / "numpy.py").write_text("print(flush=True)\nimport time\ntime.sleep(60)")  # what takes long to load
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-m", "chainrule", "explain", "x*x", "x=2"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment) as running:
+        assert running.stdout is not None
+        running.stdout.readline()
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate()
+    assert (running.returncode, said) == (130, "")
 
 
 # Expressions.

@@ -24,8 +24,8 @@ from ..folding.groups import Group
 from .boxes import Look, alarming, constant, escaped, inside_quotes, lines_of, look_of, quoted, small, value
 from .legend import caption
 from .mermaid import mermaid
+from .picture import destination, write_whole
 from .picture import picture as picture
-from .picture import write_whole as write_whole
 from .theme import Mark, theme_named
 
 if TYPE_CHECKING:
@@ -139,8 +139,9 @@ def render(
 
     .svg, .png and .pdf are pictures, .dot and .gv Graphviz's text, .mmd is `mermaid`, .txt the table of `diagram`.
     The layout is made by Graphviz's program `dot`, or by `graphviz-pure` (svg and png) where that is missing.
-    Raises what `draw` raises, `ValueError` for another suffix, `FileNotFoundError` if the folder does not exist, and
-    `RuntimeError` if there is no program or it fails: then the text is saved beside the missing picture.
+    Raises what `draw` raises, `ValueError` for another suffix, `FileNotFoundError` if the folder does not exist, another
+    `OSError` where the path is no place for a file, and `RuntimeError` if there is no program or it fails: then the text
+    is saved beside the missing picture.
 
     >>> import chainrule as cr, tempfile
     >>> x = cr.Value(3.0, name="x")
@@ -148,14 +149,8 @@ def render(
     ...     cr.visualize.render(x * x, f"{folder}/square.dot").name
     'square.dot'
     """
-    path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise ValueError(f"render: the format comes from the suffix, one of {', '.join(SUFFIXES)}; got {path.name!r}")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(
-            f"render: there is no folder {str(path.parent)!r} to write {path.name!r} in; make it first"
-        )
+    target = destination("render", path, SUFFIXES)
+    suffix = target.suffix.lower()
     if suffix == ".mmd":
         text = mermaid(
             root,
@@ -194,25 +189,25 @@ def render(
     try:
         image = picture(drawing.source, suffix[1:])
     except RuntimeError as error:
-        saved = written(path.with_suffix(".dot"), drawing.source)
+        saved = written(target.with_suffix(".dot"), drawing.source)
         raise RuntimeError(f"render: {path} was not drawn: {error} The drawing's text is saved in {saved}.") from error
-    write_whole(path, image)
-    return path
+    write_whole("render", path, image)
+    return target
 
 
-def written(path: Path, text: str) -> Path:
-    write_whole(path, text.encode())
-    return path
+def written(path: str | os.PathLike[str], text: str) -> Path:
+    write_whole("render", path, text.encode())
+    return Path(path)
 
 
 def require_options(direction: str, title: str | None, engine: str) -> None:
-    if direction not in PORTS:
+    if direction not in tuple(PORTS):
         raise ValueError(f"visualize: direction must be one of {', '.join(PORTS)}, got {direction!r}")
     if not isinstance(title, str | None):
         raise TypeError(f"visualize: title must be a string or None, got {type(title).__name__}")
     from graphviz import ENGINES  # type: ignore[import-untyped]
 
-    if engine not in ENGINES:
+    if engine not in tuple(ENGINES):
         raise ValueError(f"visualize: engine must be one of {', '.join(sorted(ENGINES))}, got {engine!r}")
 
 

@@ -11,6 +11,8 @@ import subprocess
 import sys
 import sysconfig
 import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 TIMEOUT = 120  # seconds for the layout of one picture
@@ -56,12 +58,59 @@ def user_scripts() -> list[str]:
         return []
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Replace the file in one step, so that nobody ever sees half of it."""
-    temporary = path.with_name(f".{path.name[-64:]}.{uuid.uuid4().hex}.tmp")
+def destination(what: str, path: str | os.PathLike[str], suffixes: Sequence[str], or_else: str = "") -> Path:
+    """Where a file shall be written, looked at before anything is drawn."""
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"{what}: path must be a string or a path, got {path!r} ({type(path).__name__})")
+    target = Path(path)
+    if target.suffix.lower() not in suffixes:
+        raise ValueError(
+            f"{what}: {os.fspath(path)!r} cannot be written: the format comes from the suffix, one of "
+            f"{', '.join(suffixes)}{or_else}; got {target.name!r}"
+        )
+    require_place(what, path)
+    return target
+
+
+def require_place(what: str, path: str | os.PathLike[str], *, folder: bool = False) -> None:
+    """Raise an error unless a file, or a folder, can be there."""
+    given, target = os.fspath(path), Path(path)
+    if "\0" in given:
+        raise ValueError(f"{what}: {given!r} cannot be written: no path has the character \\0 in it")
+    with blaming(path):
+        if not target.parent.is_dir():
+            raise FileNotFoundError(
+                f"{what}: {given!r} cannot be written: there is no folder {str(target.parent)!r}; make it first"
+            )
+        if target.is_dir() and not folder:
+            raise IsADirectoryError(f"{what}: {given!r} cannot be written: it is a folder")
+        if target.exists() and not (target.is_file() or target.is_dir()):
+            raise FileExistsError(
+                f"{what}: {given!r} cannot be written: it is there, and no file but a pipe or a device"
+            )
+
+
+def write_whole(what: str, path: str | os.PathLike[str], content: bytes) -> None:
+    """Replace the file, of a link the one it names, in one step, so that nobody ever sees half of it."""
+    require_place(what, path)
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
+        with blaming(path):
+            temporary.write_bytes(content)
+            os.replace(temporary, target)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         raise
+
+
+@contextmanager
+def blaming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """What the system refuses is said of the path as it was given, and of no other name."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error

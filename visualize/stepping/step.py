@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import html
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final, overload
 
 from chainrule.autograd.graph import Node
 
-from ..drawing.picture import write_whole
+from ..drawing.picture import destination, require_place, write_whole
 from .frames import moving, numbered_paths, pictures
 from .page import page
 from .story import MAX_NODES, Story, story
 
 SUFFIXES = (".html", ".htm", ".gif", ".png")
+OR_ELSE = ", or a folder for pictures, which ends in a slash"
 
 
 @final
@@ -36,19 +37,21 @@ class StepPage:
 
         Of neuron.png there are neuron-001.png, neuron-002.png and so on. Returns the path.
         """
-        folder = os.fspath(path).endswith(("/", os.sep))
-        path = Path(path)
-        checked(path, folder)
-        if path.suffix.lower() in (".html", ".htm") and not folder:
-            write_whole(path, self.html.encode())
-        elif path.suffix.lower() == ".gif" and not folder:
-            write_whole(path, moving(self.story))
-        else:
+        if isinstance(path, str | os.PathLike) and os.fspath(path).endswith(("/", os.sep)):
+            require_place("step", path, folder=True)
             images = pictures(self.story)
-            if folder:
-                path.mkdir(exist_ok=True)
-            for each, image in zip(numbered_paths(path, len(images)), images, strict=True):
-                write_whole(each, image)
+            Path(path).mkdir(exist_ok=True)
+            return self.series(Path(path), images)
+        target = destination("step", path, SUFFIXES, OR_ELSE)
+        if target.suffix.lower() == ".png":
+            return self.series(target, pictures(self.story))
+        content = moving(self.story) if target.suffix.lower() == ".gif" else self.html.encode()
+        write_whole("step", path, content)
+        return target
+
+    def series(self, path: Path, images: Sequence[bytes]) -> Path:
+        for each, image in zip(numbered_paths(path, len(images)), images, strict=True):
+            write_whole("step", each, image)
         return path
 
     def __str__(self) -> str:
@@ -62,19 +65,6 @@ class StepPage:
         return (
             f'<iframe title="{html.escape(self.title)}" sandbox="allow-scripts" width="100%" height="640" '
             f'style="border:1px solid #8888;border-radius:8px" srcdoc="{html.escape(self.html)}"></iframe>'
-        )
-
-
-def checked(path: Path, folder: bool) -> None:
-    """Before anything is drawn."""
-    if not folder and path.suffix.lower() not in SUFFIXES:
-        raise ValueError(
-            f"step: the format comes from the suffix, one of {', '.join(SUFFIXES)}, or a folder for pictures, which ends "
-            f"in a slash; got {path.name!r}"
-        )
-    if not path.parent.is_dir():
-        raise FileNotFoundError(
-            f"step: there is no folder {str(path.parent)!r} to write {path.name!r} in; make it first"
         )
 
 
@@ -101,7 +91,8 @@ def step(
     `names` names what has no name of its own, as in `names=locals()`; `seed` is what `backward` takes. Inside
     `record_lines()` a graph remembers the lines that made it, and the page shows them.
     Raises `TypeError` if `root` is not a Value or Tensor, `ValueError` for a graph of more than `max_nodes` of them or
-    another suffix, `FileNotFoundError` if the folder does not exist, and as `backward` does.
+    another suffix, `FileNotFoundError` if the folder does not exist, another `OSError` where the path is no place for a
+    file, and as `backward` does.
 
     >>> import chainrule as cr
     >>> a, b = cr.Value(2.0, name="a"), cr.Value(3.0, name="b")
@@ -113,6 +104,8 @@ def step(
        ∂L/∂b += ∂L/∂L · a = 1 · 2 = 2
     5  done: ∂L/∂a = 3, ∂L/∂b = 2
     """
+    if not isinstance(title, str | None):
+        raise TypeError(f"step: title must be a string or None, got {title!r}")
     told = story(root, names=names, seed=seed, max_nodes=max_nodes)
     shown = StepPage(told, title if title is not None else f"Backpropagation from {told.name(told.diagram.root)}")
     return shown if path is None else shown.save(path)
