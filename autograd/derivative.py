@@ -20,7 +20,7 @@ from .guards.seals import require_current, verify
 from .ops.elementwise import mul
 from .ops.reduction import sum
 from .ops.shape import reshape, shape_of, stack
-from .plain import constant, describe
+from .plain import constant, describe, require_function
 from .primitive import UNRECORDED, Function, Op, born
 from .tensor import Tensor
 from .value import Value
@@ -47,7 +47,7 @@ def gradients(output: Any, inputs: Any, seed: Any = None, create_graph: bool = F
     12.0
     """
     single = isinstance(inputs, Node)
-    wanted = [inputs] if single else list(inputs)
+    wanted = list(inputs) if np.iterable(inputs) and not single else [inputs]
     if not isinstance(output, Node):
         raise TypeError(f"gradients: the output is a constant, {describe(output)}; compute it from a Value or Tensor")
     for x in wanted:
@@ -57,9 +57,8 @@ def gradients(output: Any, inputs: Any, seed: Any = None, create_graph: bool = F
         raise constant_root("gradients", output)
     with recorded_here():
         seed = seed_of(output, seed if create_graph or not isinstance(seed, Node) else seed._raw)
-        since = min(
-            (x.birth if x.args else 0 for x in wanted), default=0
-        )  # a leaf may have been changed, and is young then
+        # A leaf may have been changed, and is young then.
+        since = min((x.birth if x.args else 0 for x in wanted), default=0)
         found = pull_back(output, wanted, seed, create_graph, since)
         results = [as_node(g) for g in found] if create_graph else found
     return results[0] if single else results
@@ -115,9 +114,7 @@ def as_node(g: Any) -> Node:
     return node
 
 
-# Containers: arguments may be numbers, arrays, nodes, and tuples, lists and dicts of them.
-
-
+# Arguments may be numbers, arrays, nodes, and tuples, lists and dicts of them.
 CONTAINERS = dict, list, tuple
 
 
@@ -152,9 +149,10 @@ def variable(x: Any, name: str) -> Node:
 
 def places_of(argnums: int | Sequence[int], n: int, name: str) -> list[int]:
     """Which of n arguments are meant, counted from 0."""
-    wanted = [argnums] if isinstance(argnums, int) else list(argnums)
     try:
-        places = [range(n)[operator.index(i)] for i in wanted]
+        places = [range(n)[operator.index(i)] for i in ([argnums] if isinstance(argnums, int) else argnums)]
+    except TypeError:
+        raise TypeError(f"{name}: argnums must be a whole number, or several, got {describe(argnums)}") from None
     except IndexError:
         raise ValueError(f"{name}: argnums={argnums!r}, but {n} arguments were given") from None
     if len(set(places)) < len(places):
@@ -220,20 +218,15 @@ class Traced:
     def scalar(self) -> Any:
         """The output, if it is one number."""
         if shape_of(self.output) != ():
-            raise TypeError(self.not_scalar(shape_of(self.output)))
+            raise TypeError(
+                f"{self.name}: the function must return a single number, got shape {shape_of(self.output)}; "
+                "reduce it (as with cr.sum), or use cr.jacobian or cr.vjp"
+            )
         return self.output
-
-    def not_scalar(self, shape: tuple[int, ...]) -> str:
-        return (
-            f"{self.name}: the function must return a single number, got shape {shape}; "
-            "reduce it (as with cr.sum), or use cr.jacobian or cr.vjp"
-        )
 
     def answer(self, y: Any) -> Any:
         """A result as the caller may see it: a node only if it depends on a variable of theirs."""
-        if isinstance(y, Node) and not self.live:
-            return y._raw
-        return y
+        return y._raw if isinstance(y, Node) and not self.live else y
 
     def pull_back(self, output: Any, seed: Any) -> list[Any]:
         if not isinstance(output, Node):
@@ -278,6 +271,7 @@ def value_and_grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> C
     >>> cr.value_and_grad(lambda x: x**2)(3.0)
     (9.0, 6.0)
     """
+    require_function("value_and_grad: f", f)
 
     def derivative(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
         traced = Traced("grad", f, argnums, args, kwargs)
@@ -295,6 +289,7 @@ def grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..
     >>> cr.grad(cr.grad(cr.grad(cr.tanh)))(0.0)
     -2.0
     """
+    require_function("grad: f", f)
     both = value_and_grad(f, argnums)
 
     def derivative(*args: Any, **kwargs: Any) -> Any:
@@ -319,15 +314,14 @@ def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tupl
     >>> y, pull(1.0)
     (6.0, (3.0, 2.0))
     """
+    require_function("vjp: f", f)
     traced = Traced("vjp", f, range(len(primals)), primals)
     y = traced.output
     value = traced.answer(y)
 
     def pull(cotangent: Any) -> tuple[Any, ...]:
-        if not isinstance(y, Node):
-            return tuple(traced.arranged(traced.pull_back(y, None)))
         with recorded_here():
-            seed = seed_of(y, cotangent)
+            seed = seed_of(y, cotangent) if isinstance(y, Node) else None
         return tuple(traced.arranged(traced.pull_back(y, seed)))
 
     return np.array(value) if isinstance(value, np.ndarray) else value, pull  # `pull` needs its own
@@ -343,6 +337,10 @@ def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) 
     >>> cr.jvp(cr.sin, (0.0,), (2.0,))
     (0.0, 2.0)
     """
+    require_function("jvp: f", f)
+    for name, given in ("primals", primals), ("tangents", tangents):
+        if not np.iterable(given):
+            raise TypeError(f"jvp: {name} must be a sequence, one for each argument of f, got {describe(given)}")
     if len(primals) != len(tangents):
         raise ValueError(f"jvp: {len(primals)} primals but {len(tangents)} tangents")
     traced = Traced("jvp", f, range(len(primals)), primals)
@@ -354,17 +352,15 @@ def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) 
         if shape_of(t) != shape_of(x):
             raise ValueError(f"jvp: a tangent of shape {shape_of(t)} for an argument of shape {shape_of(x)}")
     with recorded_here():
-        probe = born(
-            1.0 if isinstance(y, Value) else np.ones_like(y._raw), CONSTANT, (), {}
-        )  # 0 would look like no choice
+        ones = 1.0 if isinstance(y, Value) else np.ones_like(y._raw)  # 0 would look like no choice
+        probe = born(ones, CONSTANT, (), {})
         pulled = pull_back(y, traced.inputs, probe, True, traced.since)
         pairing: Any = 0.0
         for g, t in zip(pulled, directions, strict=True):
             pairing = pairing + sum(mul(g, t))
         live = traced.live or any(isinstance(t, Node) for t in directions)
-        pushed = (
-            pull_back(pairing, [probe], pairing.seed(), live, probe.birth)[0] if isinstance(pairing, Node) else zeros(y)
-        )
+        reached = isinstance(pairing, Node)
+        pushed = pull_back(pairing, [probe], pairing.seed(), live, probe.birth)[0] if reached else zeros(y)
     return traced.answer(y), pushed if live or not isinstance(pushed, Node) else pushed._raw
 
 
@@ -377,24 +373,22 @@ def jacobian(f: Callable[..., Any], argnums: int = 0) -> Callable[..., Any]:
     array([[2., 0.],
            [0., 4.]])
     """
+    require_function("jacobian: f", f)
 
     def derivative(*args: Any, **kwargs: Any) -> Any:
         traced = Traced("jacobian", f, argnums, args, kwargs)
-        if len(traced.inputs) != 1 or isinstance(traced.trees[0], list | tuple | dict):
+        if len(traced.inputs) != 1 or isinstance(traced.trees[0], CONTAINERS):
             raise TypeError("jacobian: the argument must be a single number or array")
-        y = traced.output
-        x = traced.inputs[0]
-        shape = shape_of(y)
-        n = int(np.prod(shape))
+        y, x, shape = traced.output, traced.inputs[0], shape_of(traced.output)
+        matrix = np.empty_like(x._raw, shape=(int(np.prod(shape)), *shape_of(x)))  # there may be no memory for it
         rows = []
-        for i in range(n):
-            seed = unit(y, i) if isinstance(y, Node) else None
-            rows.append(traced.pull_back(y, seed)[0])
-        if shape == ():
-            return rows[0]
-        if not rows:
-            return np.zeros(shape + shape_of(x))
-        return reshape(stack(rows), shape + shape_of(x))
+        for i in range(len(matrix)):
+            [row] = traced.pull_back(y, unit(y, i) if isinstance(y, Node) else None)
+            if isinstance(row, (float, np.generic, np.ndarray)):
+                matrix[i] = row
+            else:
+                rows.append(row)
+        return row if shape == () else reshape(stack(rows) if rows else matrix, shape + shape_of(x))
 
     return named("jacobian", derivative, f)
 
@@ -417,6 +411,7 @@ def hessian(f: Callable[..., Any], argnums: int = 0) -> Callable[..., Any]:
     array([[ 6.,  0.],
            [ 0., 12.]])
     """
+    require_function("hessian: f", f)
     return jacobian(grad(f, argnums), argnums)
 
 
@@ -429,6 +424,7 @@ def hvp(f: Callable[..., Any], *args: Any, argnums: int = 0) -> Any:
     >>> cr.hvp(lambda x: x**3, 2.0, 10.0)
     120.0
     """
+    require_function("hvp: f", f)
 
     def product(*args: Any) -> Any:
         if len(args) < 2:

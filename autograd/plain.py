@@ -58,3 +58,8 @@ def describe(x: Any) -> str:
     """What was given, short enough for an error message."""
     text = repr(x)
     return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(x).__name__})"
+
+
+def require_function(what: str, f: Any) -> None:
+    if not callable(f):
+        raise TypeError(f"{what} must be a function, got {describe(f)}")

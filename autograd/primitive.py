@@ -18,7 +18,7 @@ from .context import births, blocks, here, next_birth
 from .graph import NO_PARAMS, Node
 from .guards.seals import handed, is_view_of, locked, on_locked, renew, seals_of
 from .guards.selection import Selection
-from .plain import FAILURES, NUMBERS, constant, describe, ieee
+from .plain import FAILURES, NUMBERS, constant, describe, ieee, require_function
 
 if TYPE_CHECKING:
     from .typing import Binary, Unary
@@ -382,8 +382,7 @@ def custom(
     """
     if not isinstance(name, str):
         raise TypeError(f"custom: the name must be a string, got {describe(name)}")
-    if not callable(forward):
-        raise TypeError(f"{name}: the forward must be a function, got {describe(forward)}")
+    require_function(f"{name}: the forward", forward)
     if not rules:
         raise TypeError(f"{name}: expected one rule for each argument, got none")
     for rule in rules:

@@ -23,7 +23,7 @@ from ..graph import Node, constant_root, numbered
 from ..guards.blocks import enable_grad, no_grad
 from ..guards.traces import untouched
 from ..optional.progress import followed
-from ..plain import constant, describe
+from ..plain import constant, describe, require_function
 from ..source import line_of, record_lines, rule_of
 from .compared import BETWEEN, CLOSE, ROUNDING, advice, vindicated
 from .numeric import Array, Estimate, Probe, data_of, precision, probe, substituted, variables, widened
@@ -68,7 +68,7 @@ def gradcheck(
     their rows are in the report too: rules may share a slope there as they like, but not give it to more than one.
 
     Raises `TypeError` where `f` does not return real numbers or a parameter is no leaf, `ValueError` where `f` gives
-    two results for the same data or `sample` is no positive number.
+    two results for the same data or `sample` or `seed` is no such number.
 
     >>> import chainrule as cr
     >>> report = cr.gradcheck(lambda x, y: x * cr.sin(y), 2.0, 0.5)
@@ -77,7 +77,9 @@ def gradcheck(
     """
     if (parameters is None) == (not args):
         raise TypeError("gradcheck: give either the arguments of f or parameters=, the leaves that f() uses")
+    require_function("gradcheck: f", f)
     require_number("gradcheck", sample=sample)
+    require_seed("gradcheck", seed)
     if parameters is None:
         nodes = variables(args, "gradcheck")
         filled = rebuilt(args, iter(nodes))
@@ -139,7 +141,7 @@ def check(
     it is: a bar where tqdm is installed.
 
     Raises `TypeError` where `loss` is no node or a parameter no leaf, `ValueError` for another order than 1 or 2, or
-    where `sample`, `nodes` or `elements` is no such number.
+    where `sample`, `nodes`, `elements` or `seed` is no such number.
 
     >>> import chainrule as cr
     >>> w = cr.Tensor([1.0, -2.0], name="w")
@@ -157,6 +159,7 @@ def check(
     if order not in (1, 2):
         raise ValueError(f"check: order must be 1 or 2, got {order!r}")
     require_number("check", sample=sample, nodes=nodes)
+    require_seed("check", seed)
     if elements != 0:
         require_number("check", elements=elements)
     tree = list(parameters) if isinstance(parameters, Iterator) else parameters
@@ -184,6 +187,7 @@ def check_row(operation: Callable[..., Any], *args: Any, order: int = 1, seed: i
     >>> cube = cr.custom("cube", lambda x: x * x * x, lambda g, y, x: 3.0 * g * x * x)
     >>> cr.check_row(cube, 2.0, order=2).raise_if_wrong()
     """
+    require_function("check_row: operation", operation)
     parts = iter([x if is_constant(x) else variables(x, "check_row")[0] for x in leaves(args)])
     with enable_grad(), record_lines():
         y = operation(*rebuilt(args, parts), **params)
@@ -202,6 +206,11 @@ def require_number(what: str, **numbers: Any) -> None:
     for name, n in numbers.items():
         if n is not None and (not isinstance(n, int) or n < 1):
             raise ValueError(f"{what}: {name} is a number, 1 or more, or None for all, got {describe(n)}")
+
+
+def require_seed(what: str, seed: Any) -> None:
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise ValueError(f"{what}: seed is a whole number from 0, got {describe(seed)}")
 
 
 def paths(tree: Any, prefix: str = "") -> list[str]:

@@ -22,7 +22,7 @@ from ..derivative import leaves, rebuilt
 from ..graph import Node
 from ..guards.blocks import no_grad
 from ..guards.traces import untouched
-from ..plain import NUMBERS, constant
+from ..plain import NUMBERS, constant, require_function
 from ..tensor import Tensor
 from ..value import Value
 
@@ -423,6 +423,7 @@ def numeric_gradient(f: Callable[..., Any], *args: Any) -> Any:
     >>> round(cr.numeric_gradient(lambda x: x**3, 2.0), 9)
     12.0
     """
+    require_function("numeric_gradient: f", f)
     if not args:
         raise TypeError("numeric_gradient: expected the arguments of f after f, got none")
     nodes = variables(args, "numeric_gradient")

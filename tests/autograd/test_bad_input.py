@@ -327,3 +327,65 @@ def test_misuse_of_custom_is_explained(name: str) -> None:
     call, error, message = CUSTOM[name]
     with pytest.raises(error, match=message):
         call()
+
+
+# Functions
+
+NO_FUNCTIONS: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "grad": (lambda f: cr.grad(f), "grad: f"),
+    "value_and_grad": (lambda f: cr.value_and_grad(f), "value_and_grad: f"),
+    "vjp": (lambda f: cr.vjp(f, 1.0), "vjp: f"),
+    "jvp": (lambda f: cr.jvp(f, (1.0,), (1.0,)), "jvp: f"),
+    "jacobian": (lambda f: cr.jacobian(f), "jacobian: f"),
+    "hessian": (lambda f: cr.hessian(f), "hessian: f"),
+    "hvp": (lambda f: cr.hvp(f), "hvp: f"),
+    "hvp at once": (lambda f: cr.hvp(f, 1.0, 1.0), "hvp: f"),
+    "gradcheck": (lambda f: cr.gradcheck(f, 1.0), "gradcheck: f"),
+    "gradcheck of parameters": (lambda f: cr.gradcheck(f, parameters=V), "gradcheck: f"),
+    "numeric_gradient": (lambda f: cr.numeric_gradient(f, 1.0), "numeric_gradient: f"),
+    "check_row": (lambda f: cr.check_row(f, 1.0), "check_row: operation"),
+    "custom": (lambda f: cr.custom("cube", f, None), "cube: the forward"),
+}
+
+
+@pytest.mark.parametrize("f", [5, None, "f", V, [abs]], ids=repr)
+@pytest.mark.parametrize("name", NO_FUNCTIONS)
+def test_what_is_no_function_is_told_at_once(name: str, f: Any) -> None:
+    call, what = NO_FUNCTIONS[name]
+    with pytest.raises(TypeError, match=f"^{what} must be a function, got "):
+        call(f)
+
+
+def square(x: Any) -> Any:
+    return x * x
+
+
+ARGUMENTS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
+    "argnums of text": (lambda: cr.grad(square, "a")(1.0), TypeError, "grad: argnums must be a whole number, or several, got 'a'"),
+    "no argnums": (lambda: cr.value_and_grad(square, None)(1.0), TypeError, "argnums must be a whole number, or several, got None"),
+    "half an argument": (lambda: cr.jacobian(square, 0.5)(1.0), TypeError, "jacobian: argnums must be .* got 0.5"),
+    "argnums among which is text": (lambda: cr.grad(square, [0, "a"])(1.0), TypeError, r"grad: argnums must be .* got \[0, 'a'\]"),
+    "argnums of hvp": (lambda: cr.hvp(square, 1.0, 1.0, argnums="a"), TypeError, "hvp: argnums must be .* got 'a'"),
+    "primals": (lambda: cr.jvp(square, 1.0, (1.0,)), TypeError, "jvp: primals must be a sequence, one for each argument of f, got 1.0"),
+    "tangents": (lambda: cr.jvp(square, (1.0,), None), TypeError, "jvp: tangents must be a sequence, .* got None"),
+    "inputs": (lambda: cr.gradients(V * V, 5), TypeError, "gradients: inputs must be Values or Tensors, got 5"),
+    "no inputs": (lambda: cr.gradients(V * V, None), TypeError, "gradients: inputs must be Values or Tensors, got None"),
+    "a seed of text": (lambda: cr.gradcheck(square, 1.0, seed="a"), ValueError, "gradcheck: seed is a whole number from 0, got 'a'"),
+    "a negative seed": (lambda: cr.check(V * V, seed=-1), ValueError, "check: seed is a whole number from 0, got -1"),
+    "a seed of a row": (lambda: cr.check_row(cr.exp, 1.0, seed=0.5), ValueError, "seed is a whole number from 0, got 0.5"),
+    "a theme": (lambda: cr.visualize.draw(V * V, theme=["dark"]), ValueError, r"visualize: theme must be one of .* got \['dark'\]"),
+    "a direction": (lambda: cr.visualize.draw(V * V, direction=["LR"]), ValueError, "visualize: direction must be one of"),
+    "an engine": (lambda: cr.visualize.draw(V * V, engine=["dot"]), ValueError, "visualize: engine must be one of"),
+    "what to open": (lambda: cr.visualize.draw(V * V, open=5), TypeError, "visualize: open must hold names of folds, .* got 5"),
+    "a path": (lambda: cr.visualize.render(V * V, 5), TypeError, "render: path must be a string or a path, got 5"),
+    "no path": (lambda: cr.visualize.render(V * V, None), TypeError, "render: path must be a string or a path, got None"),
+    "a path of steps": (lambda: cr.visualize.step(V * V, 5), TypeError, "step: path must be a string or a path, got 5"),
+    "a title of steps": (lambda: cr.visualize.step(V * V, title=5), TypeError, "step: title must be a string or None, got 5"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_an_argument_that_is_wrong_is_named(name: str) -> None:
+    call, error, message = ARGUMENTS[name]
+    with pytest.raises(error, match=message):
+        call()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+import tracemalloc
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from reference import directional, kind
+from scripts import printed_by
 
 import chainrule as cr
 
@@ -130,6 +133,39 @@ def test_jvp_and_vjp_are_products_with_the_jacobian(name: str) -> None:
 def test_jacobian_of_an_empty_result() -> None:
     assert cr.jacobian(lambda x: x[:0])(X).shape == (0, 3)
     assert cr.jacobian(lambda x: cr.stack([x, x])[:0])(1.0).shape == (0,)
+    assert cr.jacobian(lambda x: x[:0])(X.astype(np.float32)).dtype == np.float32
+
+
+LITTLE_MEMORY = """
+import resource, numpy as np, chainrule as cr
+rows = []
+spy = cr.custom("spy", lambda x: x * 1.0, lambda g, y, x: (rows.append(1), g)[1])
+jacobian = cr.jacobian(lambda x: spy(x))
+with open("/proc/self/statm") as file:
+    most = int(file.read().split()[0]) * resource.getpagesize() + (64 << 20)
+resource.setrlimit(resource.RLIMIT_AS, (most, most))
+try:
+    jacobian(np.ones(6000))
+except MemoryError:
+    print(len(rows), jacobian(np.ones(3)).tolist() == np.eye(3).tolist())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere memory cannot be limited so")
+def test_a_jacobian_that_is_too_large_is_refused_before_its_first_row() -> None:
+    assert printed_by(LITTLE_MEMORY) == b"0 True\n"
+
+
+def test_a_jacobian_needs_its_memory_once() -> None:
+    x = np.ones(600)
+    tracemalloc.start()
+    try:
+        found = cr.jacobian(lambda x: x * 2.0)(x)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert_array_equal(found, 2.0 * np.eye(600))
+    assert most < 1.5 * found.nbytes
 
 
 def test_several_arguments() -> None:

@@ -100,7 +100,7 @@ def options(max_nodes: int | None, depth: int | None, paths: Iterable[str]) -> l
         raise ValueError(f"visualize: max_nodes must be a positive integer, or None for no limit, got {max_nodes!r}")
     if depth is not None and not (isinstance(depth, int) and depth >= 0):
         raise ValueError(f"visualize: depth must be an integer from 0, or None to go as deep as fits, got {depth!r}")
-    listed = [paths] if isinstance(paths, str) else list(paths)
+    listed = [paths] if isinstance(paths, str) or not np.iterable(paths) else list(paths)
     for path in listed:
         if not isinstance(path, str):
             raise TypeError(f"visualize: open must hold names of folds, such as 'layers.0', got {path!r}")

@@ -125,6 +125,6 @@ THEMES = {theme.name: theme for theme in (LIGHT, DARK)}
 
 
 def theme_named(name: str) -> Theme:
-    if name not in THEMES:
+    if name not in tuple(THEMES):
         raise ValueError(f"visualize: theme must be one of {', '.join(THEMES)}, got {name!r}")
     return THEMES[name]
