@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from chainrule.autograd import elu, gelu, leaky_relu, relu, sigmoid, silu, softplus, tanh
+from chainrule.autograd.plain import describe
 
 from .module import Module
 
@@ -83,8 +84,10 @@ ACTIVATIONS: dict[str, type[Activation]] = {
 }  # fmt: skip
 
 
-def activation_called(name: str) -> type[Activation]:
+def activation_called(name: str, whose: str) -> type[Activation]:
     """The activation of that name, checked."""
+    if not isinstance(name, str):
+        raise TypeError(f"{whose}: activation must be the name of one, got {describe(name)}")
     if name not in ACTIVATIONS:
-        raise ValueError(f"no activation is called {name!r}; there are {', '.join(sorted(ACTIVATIONS))}")
+        raise ValueError(f"{whose}: no activation is called {name!r}; there are {', '.join(sorted(ACTIVATIONS))}")
     return ACTIVATIONS[name]

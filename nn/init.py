@@ -1,25 +1,51 @@
 """Initial weights: random, of a size that keeps signals and gradients alike from layer to layer.
 
 An initializer is a function `(rng, n_in, n_out)` that draws an array of shape (n_out, n_in). Uniform or normal makes
-little difference: what matters is the variance, which the two kinds of one rule share.
+little difference: what matters is the variance, which the two kinds of one rule share. Seeds and sizes, as all
+constructors take them, are looked at here too.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from chainrule.autograd.plain import describe
+
 Seed: TypeAlias = np.random.Generator | int | None
 Initializer: TypeAlias = Callable[[np.random.Generator, int, int], NDArray[Any]]
 
 
-def generator(rng: Seed) -> np.random.Generator:
+def generator(rng: Seed, name: str = "rng") -> np.random.Generator:
     """A generator from a seed; a generator is taken as it is, None gives fresh randomness."""
-    return np.random.default_rng(rng)
+    try:
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError) as error:
+        kind = ValueError if isinstance(rng, int) else TypeError
+        raise kind(f"{name} must be a seed, from 0, a NumPy generator or None, got {describe(rng)}") from error
+
+
+def whole_number(name: str, x: Any, least: int) -> int:
+    try:
+        if isinstance(x, bool):
+            raise TypeError
+        n = operator.index(x)
+    except TypeError:
+        raise TypeError(f"{name} must be a whole number, got {describe(x)}") from None
+    if n < least:
+        raise ValueError(f"{name} must be at least {least}, got {n}")
+    return n
+
+
+def whole_numbers(name: str, xs: Any, least: int) -> list[int]:
+    if not isinstance(xs, Sequence) and np.ndim(xs) == 0:
+        raise TypeError(f"{name} must be a sequence of whole numbers, got {describe(xs)}")
+    return [whole_number(f"{name}[{i}]", x, least) for i, x in enumerate(xs)]
 
 
 def lecun_uniform(rng: np.random.Generator, n_in: int, n_out: int) -> NDArray[Any]:
@@ -79,8 +105,10 @@ def initializer_for(activation: str, distribution: str = "uniform") -> Initializ
 
 def initializer_called(init: Initializer | str) -> Initializer:
     """An initializer by its name; a function is taken as it is."""
-    if not isinstance(init, str):
+    if callable(init):
         return init
+    if not isinstance(init, str):
+        raise TypeError(f"Linear: init must be a function, or the name of one in nn.init, got {describe(init)}")
     if init not in INITIALIZERS:
         raise ValueError(f"no initializer is called {init!r}; there are {', '.join(sorted(INITIALIZERS))}")
     return INITIALIZERS[init]
@@ -88,7 +116,7 @@ def initializer_called(init: Initializer | str) -> Initializer:
 
 def initial_weight(init: Initializer | str, rng: Seed, n_in: int, n_out: int) -> NDArray[Any]:
     """Weights of shape (n_out, n_in), drawn and checked."""
-    weight = initializer_called(init)(generator(rng), n_in, n_out)
+    weight = initializer_called(init)(generator(rng, "Linear: rng"), n_in, n_out)
     if np.shape(weight) != (n_out, n_in):
         raise ValueError(f"init: expected weights of shape (n_out, n_in) = {(n_out, n_in)}, got {np.shape(weight)}")
     return weight

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
@@ -18,7 +17,16 @@ from chainrule.autograd.plain import constant, describe
 from chainrule.autograd.recording import in_precision, is_data
 
 from .activations import activation_called
-from .init import Initializer, Seed, generator, initial_weight, initializer_for, lecun_uniform
+from .init import (
+    Initializer,
+    Seed,
+    generator,
+    initial_weight,
+    initializer_for,
+    lecun_uniform,
+    whole_number,
+    whole_numbers,
+)
 from .module import Module
 from .normalization import BatchNorm1d
 
@@ -45,9 +53,7 @@ class Linear(Module):
         rng: Seed = None,
         init: Initializer | str = lecun_uniform,
     ) -> None:
-        for name, n in ("n_in", n_in), ("n_out", n_out):
-            if operator.index(n) < 0:
-                raise ValueError(f"Linear: {name} must not be negative, got {n}")
+        n_in, n_out = whole_number("Linear: n_in", n_in, 0), whole_number("Linear: n_out", n_out, 0)
         self.weight = Tensor(initial_weight(init, rng, n_in, n_out), dtype)
         self.bias = Tensor(np.zeros(n_out), dtype) if bias else None
 
@@ -92,7 +98,7 @@ class Dropout(Module):
         if not 0.0 <= p <= 1.0:
             raise ValueError(f"Dropout: p must lie between 0 and 1, got {p}")
         self.p = p
-        self.rng = generator(rng)
+        self.rng = generator(rng, "Dropout: rng")
 
     def forward(self, x: Any) -> Any:
         if not self.training or self.p == 0.0:
@@ -118,10 +124,8 @@ class Embedding(Module):
     """
 
     def __init__(self, n: int, dim: int, *, dtype: DTypeLike | None = None, rng: Seed = None) -> None:
-        for name, length in ("n", n), ("dim", dim):
-            if operator.index(length) < 0:
-                raise ValueError(f"Embedding: {name} must not be negative, got {length}")
-        self.weight = Tensor(generator(rng).normal(size=(n, dim)), dtype)
+        shape = whole_number("Embedding: n", n, 0), whole_number("Embedding: dim", dim, 0)
+        self.weight = Tensor(generator(rng, "Embedding: rng").normal(size=shape), dtype)
 
     def forward(self, indices: Any) -> Any:
         if isinstance(indices, Tensor) and indices.dtype.kind in "iu":  # recorded
@@ -216,10 +220,11 @@ class MLP(Sequential):
         dtype: DTypeLike | None = None,
         rng: Seed = None,
     ) -> None:
+        sizes = whole_numbers("MLP: sizes", sizes, 0)
         if len(sizes) < 2:
-            raise ValueError(f"MLP: expected at least an input and an output size, got {list(sizes)}")
-        rng = generator(rng)
-        nonlinearity = activation_called(activation)
+            raise ValueError(f"MLP: expected at least an input and an output size, got {sizes}")
+        rng = generator(rng, "MLP: rng")
+        nonlinearity = activation_called(activation, "MLP")
         init = initializer_for(activation) if init is None else init
         layers: list[Module] = []
         for n_in, n_out in pairwise(sizes[:-1]):

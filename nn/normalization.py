@@ -7,8 +7,8 @@ sample over its features, so that it acts alike in training and in use.
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from chainrule.autograd.operators import plain
 from chainrule.autograd.plain import constant, describe
 from chainrule.autograd.recording import in_precision, is_data
 
+from .init import whole_number, whole_numbers
 from .module import Module
 
 
@@ -44,10 +45,9 @@ class BatchNorm1d(Module):
     def __init__(
         self, n: int, *, eps: float = 1e-5, momentum: float | None = 0.1, dtype: DTypeLike | None = None
     ) -> None:
-        if operator.index(n) < 1:
-            raise ValueError(f"BatchNorm1d: the number of channels must be positive, got {n}")
-        if momentum is not None and not 0.0 <= momentum <= 1.0:
-            raise ValueError(f"BatchNorm1d: momentum must lie between 0 and 1, or be None, got {momentum}")
+        n = whole_number("BatchNorm1d: n, the number of channels,", n, 1)
+        if momentum is not None and not (isinstance(momentum, Real) and 0.0 <= momentum <= 1.0):
+            raise ValueError(f"BatchNorm1d: momentum must lie between 0 and 1, or be None, got {momentum!r}")
         self.eps, self.momentum = positive_eps("BatchNorm1d", eps), momentum
         self.weight = Tensor(np.ones(n), dtype)
         self.bias = Tensor(np.zeros(n), dtype)
@@ -107,8 +107,9 @@ class LayerNorm(Module):
     """
 
     def __init__(self, shape: int | Sequence[int], *, eps: float = 1e-5, dtype: DTypeLike | None = None) -> None:
-        lengths = tuple(operator.index(n) for n in (shape if isinstance(shape, Sequence) else (shape,)))
-        if not lengths or min(lengths) < 1:
+        several = isinstance(shape, Sequence) or np.ndim(shape) > 0
+        lengths = whole_numbers("LayerNorm: shape", shape if several else (shape,), 1)
+        if not lengths:
             raise ValueError(f"LayerNorm: expected positive lengths of the last axes, got {shape}")
         self.eps = positive_eps("LayerNorm", eps)
         self.weight = Tensor(np.ones(lengths), dtype)
@@ -149,6 +150,6 @@ def data_of(x: Any) -> Any:
 
 
 def positive_eps(name: str, eps: float) -> float:
-    if not eps > 0.0:
-        raise ValueError(f"{name}: eps must be positive, got {eps}")
+    if not (isinstance(eps, Real) and eps > 0.0):
+        raise ValueError(f"{name}: eps must be positive, got {eps!r}")
     return eps

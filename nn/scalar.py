@@ -16,9 +16,10 @@ from chainrule.autograd import Value, enable_grad, linear, reshape
 from chainrule.autograd.context import latest_change, note_change
 from chainrule.autograd.ops.linalg import dot_
 from chainrule.autograd.ops.shape import item, stack_
+from chainrule.autograd.plain import describe
 
 from .activations import Activation, Identity, activation_called
-from .init import Seed, generator
+from .init import Seed, generator, whole_number, whole_numbers
 from .layers import Linear, Sequential
 from .module import Module
 
@@ -33,10 +34,12 @@ class Neuron(Module):
     """
 
     def __init__(self, n_in: int, nonlin: bool = True, *, activation: str = "relu", rng: Seed = None) -> None:
-        numbers = generator(rng).uniform(-1.0, 1.0, n_in).tolist()
+        n_in = whole_number("Neuron: n_in", n_in, 0)
+        kind = activation_called(activation, "Neuron")
+        numbers = generator(rng, "Neuron: rng").uniform(-1.0, 1.0, n_in).tolist()
         self.w = tuple([Value(x, name=f"w{i}") for i, x in enumerate(numbers)])
         self.b = Value(0.0, name="b")
-        self.activation: Activation = activation_called(activation)() if nonlin else Identity()
+        self.activation: Activation = kind() if nonlin else Identity()
 
     def __setattr__(self, name: str, part: Any) -> None:
         super().__setattr__(name, part)
@@ -110,7 +113,9 @@ class Layer(Module):
         rng: Seed = None,
         fused: bool = True,
     ) -> None:
-        rng = generator(rng)
+        n_in, n_out = whole_number("Layer: n_in", n_in, 0), whole_number("Layer: n_out", n_out, 0)
+        activation_called(activation, "Layer")
+        rng = generator(rng, "Layer: rng")
         self.neurons = [Neuron(n_in, nonlin, activation=activation, rng=rng) for _ in range(n_out)]
         self.fused = fused
         self.cache: Joint | None = None
@@ -156,12 +161,13 @@ class MLP(Module):
         rng: Seed = None,
         fused: bool = True,
     ) -> None:
-        rng = generator(rng)
-        sizes = [n_in, *n_outs]
-        last = len(n_outs) - 1
+        sizes = [whole_number("MLP: n_in", n_in, 0), *whole_numbers("MLP: n_outs", n_outs, 0)]
+        activation_called(activation, "MLP")
+        rng = generator(rng, "MLP: rng")
+        last = len(sizes) - 2
         self.layers = [
             Layer(sizes[i], sizes[i + 1], nonlin=i != last, activation=activation, rng=rng, fused=fused)
-            for i in range(len(n_outs))
+            for i in range(len(sizes) - 1)
         ]
 
     def forward(self, x: Sequence[Any]) -> Any:
@@ -200,6 +206,8 @@ def unroll(mlp: Sequential) -> MLP:
     >>> bool(abs(twin([0.5, -0.5]).data - mlp([[0.5, -0.5]]).item()) < 1e-15)
     True
     """
+    if not isinstance(mlp, Sequential):
+        raise TypeError(f"unroll: mlp must be a Sequential, such as an MLP, got {describe(mlp)}")
     twin = MLP(0, [], fused=False)
     open_for_activation = False
     for name, layer in enumerate(mlp):

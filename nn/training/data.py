@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import math
-import operator
 import os
 import sys
 import zlib
@@ -20,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.autograd import Node
-from chainrule.autograd.plain import constant, describe
+from chainrule.autograd.plain import constant, describe, require_function
 
-from ..init import Seed, generator
+from ..init import Seed, generator, whole_number
 from ..storage.checkpoints import check_generator_state
 
 Batch: TypeAlias = tuple[Any, ...]
@@ -62,10 +61,10 @@ class Batches:
         self.arrays = same_length("Batches", arrays)
         self.samples = len(self.arrays[0])
         self.batch_size = None if batch_size is None else whole_number("Batches: batch_size", batch_size, 1)
-        if transform is not None and not callable(transform):
-            raise TypeError(f"Batches: transform must be a function, got {describe(transform)}")
+        if transform is not None:
+            require_function("Batches: transform", transform)
         self.shuffle, self.drop_last, self.transform = shuffle, drop_last, transform
-        self.rng = generator(rng)
+        self.rng = generator(rng, "Batches: rng")
 
     def __len__(self) -> int:
         size = self.batch_size or self.samples
@@ -109,18 +108,6 @@ class Batches:
 
     def __repr__(self) -> str:
         return f"Batches({self.samples} samples in {len(self)} batches of {self.batch_size or self.samples})"
-
-
-def whole_number(name: str, x: Any, least: int) -> int:
-    try:
-        if isinstance(x, bool):
-            raise TypeError
-        n = operator.index(x)
-    except TypeError:
-        raise TypeError(f"{name} must be a whole number, got {x!r}") from None
-    if n < least:
-        raise ValueError(f"{name} must be at least {least}, got {n}")
-    return n
 
 
 def same_length(name: str, arrays: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -176,7 +163,7 @@ def split(*arrays: Any, validation: float = 0.1, rng: Seed = None, stratify: Any
     ((2, 1), (2,))
     """
     found = same_length("split", arrays)
-    held, kept = parted(len(found[0]), validation, generator(rng), stratify)
+    held, kept = parted(len(found[0]), validation, generator(rng, "split: rng"), stratify)
     return tuple([np.take(array, rows, axis=0) for array in found for rows in (kept, held)])
 
 

@@ -21,13 +21,14 @@ from chainrule.autograd import Node
 from chainrule.autograd import compile as compiled
 from chainrule.autograd.plain import describe
 
+from ..init import whole_number
 from ..module import Module, modes_kept
 from ..optim.clip import clip_grad_norm, clip_grad_value
 from ..optim.optimizer import Optimizer, number
 from ..optim.schedules import ReduceLROnPlateau, Schedule
 from ..storage.checkpoints import Stateful, load_checkpoint, save_checkpoint
 from ..storage.files import check_suffix
-from .data import Batch, Batches, whole_number
+from .data import Batch, Batches
 from .demands import is_not_finite, may_have_classes, not_finite, require_descendable, require_number
 from .evaluation import IN_USE, Data, Loss, average_loss, batches_of, parts_of
 from .history import History, Record, strays

@@ -9,7 +9,7 @@ from typing import Any, Literal, final
 import numpy as np
 from numpy.typing import NDArray
 
-from .data import whole_number
+from ..init import whole_number
 
 
 class StopTraining(Exception):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import pickle
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -395,20 +396,23 @@ MISUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "batch norm of one axis": (lambda: cr.nn.BatchNorm1d(4)(X[0]), ValueError, r"BatchNorm1d: expected an input of shape .* got \(4,\)"),
     "batch norm of a Value": (lambda: cr.nn.BatchNorm1d(4)(cr.Value(1.0)), TypeError, "BatchNorm1d: expected an array or a Tensor"),
     "batch norm of text": (lambda: cr.nn.BatchNorm1d(1)([["a"]]), TypeError, "BatchNorm1d: expected real numbers"),
-    "no channels": (lambda: cr.nn.BatchNorm1d(0), ValueError, "BatchNorm1d: the number of channels must be positive, got 0"),
+    "no channels": (lambda: cr.nn.BatchNorm1d(0), ValueError, "BatchNorm1d: n, the number of channels, must be at least 1, got 0"),
     "momentum beyond 1": (lambda: cr.nn.BatchNorm1d(4, momentum=1.5), ValueError, r"BatchNorm1d: momentum must lie between 0 and 1, or be None, got 1\.5"),
     "eps of 0": (lambda: cr.nn.BatchNorm1d(4, eps=0.0), ValueError, r"BatchNorm1d: eps must be positive, got 0\.0"),
     "layer norm of other lengths": (lambda: cr.nn.LayerNorm((3, 4))(CUBE), ValueError, r"LayerNorm: expected an input whose last axes have lengths \(3, 4\), got shape \(5, 4, 3\)"),
     "layer norm of too few axes": (lambda: cr.nn.LayerNorm((6, 4, 3))(CUBE[0]), ValueError, r"LayerNorm: .* got shape \(4, 3\)"),
     "layer norm of nothing": (lambda: cr.nn.LayerNorm(()), ValueError, r"LayerNorm: expected positive lengths of the last axes, got \(\)"),
-    "layer norm of no size": (lambda: cr.nn.LayerNorm(2.5), TypeError, "float"),
+    "eps of text": (lambda: cr.nn.LayerNorm(4, eps="a"), ValueError, "LayerNorm: eps must be positive, got 'a'"),
+    "momentum of text": (lambda: cr.nn.BatchNorm1d(4, momentum="a"), ValueError, "BatchNorm1d: momentum must lie .* got 'a'"),
+    "no initializer": (lambda: cr.nn.MLP([3, 2], init=5), TypeError, r"Linear: init must be a function, or the name of one in nn\.init, got 5"),
+    "twin of a number": (lambda: cr.nn.scalar.unroll(5), TypeError, "unroll: mlp must be a Sequential, such as an MLP, got 5"),
     "negative eps": (lambda: cr.nn.LayerNorm(4, eps=-1.0), ValueError, r"LayerNorm: eps must be positive, got -1\.0"),
     "float indices": (lambda: cr.nn.Embedding(3, 2)([0.0, 1.0]), TypeError, "Embedding: indices must be integers, got float64"),
     "boolean indices": (lambda: cr.nn.Embedding(3, 2)([True]), TypeError, "Embedding: indices must be integers, got bool"),
     "a Tensor of indices": (lambda: cr.nn.Embedding(3, 2)(cr.Tensor([1.0])), TypeError, "Embedding: indices must be plain integers, got Tensor"),
     "index too large": (lambda: cr.nn.Embedding(3, 2)([0, 3]), IndexError, "Embedding: indices run from 0 to 3, but there are 3 vectors, from 0"),
     "negative index": (lambda: cr.nn.Embedding(3, 2)([-1, 2]), IndexError, "Embedding: indices run from -1 to 2, but there are 3 vectors"),
-    "negative size": (lambda: cr.nn.Embedding(-1, 2), ValueError, "Embedding: n must not be negative, got -1"),
+    "negative size": (lambda: cr.nn.Embedding(-1, 2), ValueError, "Embedding: n must be at least 0, got -1"),
     "p beyond 1": (lambda: cr.nn.Dropout(1.5), ValueError, r"Dropout: p must lie between 0 and 1, got 1\.5"),
     "negative p": (lambda: cr.nn.Dropout(-0.1), ValueError, r"Dropout: p must lie between 0 and 1, got -0\.1"),
     "p of NaN": (lambda: cr.nn.Dropout(math.nan), ValueError, "Dropout: p must lie between 0 and 1, got nan"),
@@ -421,6 +425,78 @@ MISUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "unknown distribution": (lambda: cr.nn.init.initializer_for("relu", "cauchy"), ValueError, "distribution must be 'uniform' or 'normal', got 'cauchy'"),
     "initializer of another shape": (lambda: cr.nn.Linear(3, 2, init=lambda rng, n_in, n_out: np.ones((n_in, n_out))), ValueError, r"init: expected weights of shape \(n_out, n_in\) = \(2, 3\), got \(3, 2\)"),
 }  # fmt: skip
+
+
+SCALAR = cr.nn.scalar
+NO_SIZES: dict[str, tuple[Callable[[Any], Any], str]] = {  # takes what is no whole number; what it is called
+    "Linear": (lambda n: cr.nn.Linear(n, 1), "Linear: n_in"),
+    "Linear's outputs": (lambda n: cr.nn.Linear(1, n), "Linear: n_out"),
+    "MLP": (lambda n: cr.nn.MLP([2, n, 1]), "MLP: sizes[1]"),
+    "BatchNorm1d": (lambda n: cr.nn.BatchNorm1d(n), "BatchNorm1d: n, the number of channels,"),
+    "LayerNorm": (lambda n: cr.nn.LayerNorm(n), "LayerNorm: shape[0]"),
+    "LayerNorm's axes": (lambda n: cr.nn.LayerNorm([2, n]), "LayerNorm: shape[1]"),
+    "Embedding": (lambda n: cr.nn.Embedding(n, 2), "Embedding: n"),
+    "Embedding's vectors": (lambda n: cr.nn.Embedding(2, n), "Embedding: dim"),
+    "Neuron": (lambda n: SCALAR.Neuron(n), "Neuron: n_in"),
+    "Layer": (lambda n: SCALAR.Layer(n, 1), "Layer: n_in"),
+    "Layer's neurons": (lambda n: SCALAR.Layer(1, n), "Layer: n_out"),
+    "MLP of numbers": (lambda n: SCALAR.MLP(n, [1]), "MLP: n_in"),
+    "its layers": (lambda n: SCALAR.MLP(2, [3, n]), "MLP: n_outs[1]"),
+}
+
+
+@pytest.mark.parametrize("n", [2.5, 2.0, "a", None, True, -1], ids=repr)
+@pytest.mark.parametrize("name", NO_SIZES)
+def test_a_size_is_a_whole_number(name: str, n: Any) -> None:
+    make, what = NO_SIZES[name]
+    error, said = (
+        (ValueError, "must be at least [01], got -1") if n == -1 else (TypeError, "must be a whole number, got ")
+    )
+    given = re.escape("" if n == -1 else cr.autograd.plain.describe(n))
+    with pytest.raises(error, match=f"^{re.escape(what)} {said}{given}$"):
+        make(n)
+
+
+@pytest.mark.parametrize("make", [cr.nn.MLP, lambda sizes: SCALAR.MLP(2, sizes)])
+@pytest.mark.parametrize("sizes", [None, 5, {2: 1}, np.array(3)], ids=repr)
+def test_sizes_are_a_sequence(make: Callable[[Any], Any], sizes: Any) -> None:
+    with pytest.raises(TypeError, match=r"MLP: (sizes|n_outs) must be a sequence of whole numbers, got"):
+        make(sizes)
+
+
+def test_numpys_whole_numbers_are_sizes() -> None:
+    assert cr.nn.MLP(np.array([2, 3]))[0].weight.shape == (3, 2)
+    assert cr.nn.LayerNorm(np.array([2, 3])).weight.shape == cr.nn.LayerNorm((np.int8(2), 3)).weight.shape == (2, 3)
+
+
+SEEDED: dict[str, Callable[..., Any]] = {
+    "Linear": lambda **given: cr.nn.Linear(1, 1, **given),
+    "MLP": lambda **given: cr.nn.MLP([1, 1], **given),
+    "Dropout": lambda **given: cr.nn.Dropout(**given),
+    "Embedding": lambda **given: cr.nn.Embedding(1, 1, **given),
+    "Neuron": lambda **given: SCALAR.Neuron(1, **given),
+    "Layer": lambda **given: SCALAR.Layer(1, 1, **given),
+    "MLP of numbers": lambda **given: SCALAR.MLP(1, [1], **given),
+    "Batches": lambda **given: cr.nn.Batches([1.0], **given),
+    "split": lambda **given: cr.nn.split([1.0, 2.0], **given),
+}
+
+
+@pytest.mark.parametrize(
+    ("rng", "error"), [("a", TypeError), (1.5, TypeError), (object(), TypeError), (-1, ValueError)]
+)
+@pytest.mark.parametrize("name", SEEDED)
+def test_what_is_no_seed_is_told(name: str, rng: Any, error: type[Exception]) -> None:
+    said = f"^{name.split()[0]}: rng must be a seed, from 0, a NumPy generator or None, got "
+    with pytest.raises(error, match=said + re.escape(cr.autograd.plain.describe(rng))):
+        SEEDED[name](rng=rng)
+
+
+@pytest.mark.parametrize("name", ["MLP", "Neuron", "Layer", "MLP of numbers"])
+def test_an_activation_goes_by_its_name(name: str) -> None:
+    for activation in (5, None, ["relu"], cr.relu):
+        with pytest.raises(TypeError, match=f"^{name.split()[0]}: activation must be the name of one, got "):
+            SEEDED[name](activation=activation)
 
 
 @pytest.mark.parametrize("name", MISUSED)

@@ -529,7 +529,7 @@ def test_gradients_of_an_mlp_are_the_numeric_ones(name: str) -> None:
 
 
 LAYERS_MISUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
-    "negative size": (lambda: cr.nn.Linear(-1, 2), ValueError, "Linear: n_in must not be negative, got -1"),
+    "negative size": (lambda: cr.nn.Linear(-1, 2), ValueError, "Linear: n_in must be at least 0, got -1"),
     "size that is no integer": (lambda: cr.nn.Linear(2, 2.5), TypeError, "float"),
     "integer weights": (lambda: cr.nn.Linear(2, 2, dtype=complex), TypeError, "floating-point type, got complex128"),
     "input of another size": (lambda: cr.nn.Linear(3, 2, rng=0)(np.ones((5, 4))), ValueError, r"Linear: expected inputs of 3 features on the last axis, got shape \(5, 4\)"),
