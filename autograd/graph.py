@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from .context import about_to_change, blocks, latest_change, next_birth, note_change, watching
 from .guards.seals import handed, locked, require_current, verify
+from .guards.underflow import underflowed, underflowing
 
 if TYPE_CHECKING:
     from .guards.selection import Selection
@@ -191,6 +192,12 @@ def cotangents(
                             heappush(waiting, (-arg.birth, arg))
                         elif latest_change[0] > arg.birth:
                             require_current(arg)
+    except FloatingPointError as error:
+        if not underflowed(error):
+            raise
+        pending.clear()
+        options = {"create_graph": create_graph, "since": since, "pending": pending, "careful": careful}
+        return underflowing(cotangents, root, seed, wanted, **options)
     finally:
         if selection is not None:
             selection.end()

@@ -18,6 +18,7 @@ from .context import births, blocks, here, next_birth
 from .graph import NO_PARAMS, Node
 from .guards.seals import handed, is_view_of, locked, on_locked, renew, seals_of
 from .guards.selection import Selection
+from .guards.underflow import underflowed, underflowing
 from .plain import FAILURES, NUMBERS, constant, describe, ieee, require_function
 
 if TYPE_CHECKING:
@@ -38,21 +39,9 @@ class Op:
     """What an operation is: how to compute it and how to pull a cotangent back through it."""
 
     __slots__ = (
-        "branches",
-        "elementwise",
-        "exact",
-        "forward",
-        "forwards",
-        "listed",
-        "name",
-        "pull",
-        "reach",
-        "reads",
-        "rules",
-        "selects",
-        "sums",
-        "symbol",
-    )
+        "branches", "elementwise", "exact", "forward", "forwards", "listed", "name", "pull", "reach", "reads", "rules",
+        "selects", "sums", "symbol",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -93,10 +82,11 @@ class Op:
         return self
 
     def recover(self, error: Exception, inputs: Sequence[Any], params: Mapping[str, Any] = NO_PARAMS) -> Any:
-        """After the forward raised: the IEEE 754 result if these are plain numbers, else an error that names it all."""
-        if all(type(x) in NUMBERS for x in inputs) and isinstance(error, (ArithmeticError, ValueError)):
+        """After the forward raised: the IEEE 754 result of plain numbers, and of what underflows; else an error that names it all."""
+        numbers = isinstance(error, (ArithmeticError, ValueError)) and all(type(x) in NUMBERS for x in inputs)
+        if numbers or underflowed(error):
             try:
-                return ieee(self.forward, *inputs, **params)
+                return (ieee if numbers else underflowing)(self.forward, *inputs, **params)
             except FAILURES as again:
                 error = again
         shapes = [f"{np.shape(x)}" for x in inputs if hasattr(x, "shape")]
@@ -263,10 +253,7 @@ def binary(
         except ZeroDivisionError:
             return ieee(pull_a, g, y, a, b), ieee(pull_b, g, y, a, b)
 
-    def pass_on(args: object, g: Any, y: object, params: object) -> Sequence[Any]:
-        return g, g
-
-    pull = pass_on if rule_a is rule_b is same else pull_both
+    pull = (lambda args, g, y, params: (g, g)) if rule_a is rule_b is same else pull_both
     op = Op(name, compute, (rule_a, rule_b), pull, symbol, True, exact=listed, forwards=(for_numbers, for_arrays))
 
     def function(a: Any, b: Any, /) -> Any:

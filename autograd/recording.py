@@ -29,6 +29,4 @@ def in_precision(x: Any, dtype: Any) -> Any:
     """Data, or what stands for it, with the precision of what it meets; an array of another library stays one."""
     if not hasattr(x, "dtype"):
         return np.asarray(x, dtype=dtype)
-    if x.dtype == dtype:
-        return x
-    return table["astype"](x, dtype=dtype) if isinstance(x, Node) else x.astype(dtype)
+    return x if x.dtype == dtype else table["astype"](x, dtype=dtype)

@@ -84,6 +84,7 @@ class BatchNorm1d(Module):
         self.track(data_of(average).reshape(-1), data_of(variance).reshape(-1), size)
         return centred, variance
 
+    @np.errstate(under="ignore")  # the variance of what does not vary fades away
     def track(self, average: Any, variance: Any, size: int) -> None:
         """Move the running statistics, in place, towards those of a batch with `size` elements a channel."""
         np.add(self.num_batches_tracked, 1, self.num_batches_tracked)

@@ -16,6 +16,7 @@ from ..graph import ALWAYS, NO_PARAMS, Node, ancestry, cotangents
 from ..guards.blocks import enable_grad
 from ..guards.seals import handed, renew, seal, seals_of, unchanged
 from ..guards.selection import Selection, has_nan
+from ..guards.underflow import underflowed, underflowing
 from ..parameters import is_model
 from ..plain import FAILURES, constant, describe
 from ..primitive import UNRECORDED, Op, born, new
@@ -56,7 +57,13 @@ class Recording:
     def run(self, parts: list[Any]) -> Any:
         """What the function returns for other parts of the same kind."""
         args = (*parts, *self.parameters)
-        found = self.code.forward(*[x._raw if isinstance(x, Node) else x for x in args])
+        inputs = [x._raw if isinstance(x, Node) else x for x in args]
+        try:
+            found = self.code.forward(*inputs)
+        except FloatingPointError as error:
+            if not underflowed(error):
+                raise
+            found = underflowing(self.code.forward, *inputs)
         if not self.nodes:
             self.require_no_doubt(found)
             return rebuilt(self.tree, iter(apart(list(found))))
@@ -154,7 +161,9 @@ class Passes:
         inputs = [x._raw if isinstance(x, Node) else x for x in args]
         try:
             found: Sequence[Any] = self.backward(g, *inputs, *params["_kept"]["saved"])
-        except FAILURES:  # numbers that overflow: by IEEE 754, step by step
+        except FAILURES as error:  # numbers that overflow: by IEEE 754, step by step
+            if underflowed(error):
+                raise  # the walk asks again, and lets them
             found = replay(self.program, [*inputs, g])[1:]
         if self.doubtful and any(has_nan(d) for d in found if d is not None):
             found = self.with_care(args, g, False)

@@ -634,3 +634,79 @@ def test_nothing_alive_is_cut(name: str) -> None:
     assert_allclose(cr.hvp(g, x, np.ones(2)), 4.0 * second(2.0 * x))
     assert_allclose(cr.hessian(cr.compile(g))(x), cr.hessian(g)(x))
     assert_allclose(cr.compile(cr.hessian(g))(x), cr.hessian(g)(x))
+
+
+# What underflows
+
+FAR: list[Any] = [[1000.0, -1000.0, 0.0, 3.0], [-745.0, 745.0, -708.0, 1e-320], [-104.0, 100.0, -88.0, 1e-200]]
+UNDERFLOWING: dict[str, Callable[[Any], Any]] = {
+    **{name: getattr(cr, name) for name in ("relu", "leaky_relu", "elu", "silu", "softplus", "tanh", "sigmoid")},
+    **{name: getattr(cr, name) for name in ("softmax", "log_softmax", "logsumexp")},
+    "gelu": lambda x: cr.gelu(x * 0.1),  # in half precision the square of 1000 overflows
+    "erfc": lambda x: cr.erfc(x * 0.1),
+    "exp of what is far below 0": lambda x: cr.exp(-abs(x)),
+    "products": lambda x: cr.tanh(x) * 1e-160 @ (x.T * 1e-161),
+    "another precision": lambda x: cr.exp(-abs(x.astype(float))).astype("float16"),
+    "a custom operation": cr.custom("gauss", lambda x: np.exp(-abs(x)), lambda g, y, x: -g * y * cr.sign(x)),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
+@pytest.mark.parametrize("name", UNDERFLOWING)
+def test_what_underflows_is_no_error_where_numpy_is_told_to_raise(name: str, dtype: str) -> None:
+    f = UNDERFLOWING[name]
+    with np.errstate(under="ignore"):
+        x = cr.Tensor(FAR, dtype=dtype)
+
+    def run() -> list[bytes]:
+        y = f(x)
+        seed = np.full(y.shape, 0.1, y.dtype)
+        x.grad = None
+        y.backward(seed)
+        results = [y.data, x.grad, cr.gradients(y, x, seed, create_graph=True).data]
+        return [np.asarray(result).tobytes() for result in results]
+
+    expected = run()
+    with np.errstate(all="raise"):
+        assert run() == expected
+
+
+def test_plain_data_underflows_too() -> None:
+    x = np.array(FAR)
+    for f in (cr.sigmoid, cr.softplus, cr.gelu, cr.softmax, cr.log_softmax, cr.logsumexp):
+        expected = f(x)
+        with np.errstate(all="raise"):
+            assert_array_equal(f(x), expected)
+
+
+def test_compiled_code_underflows_as_the_function_does() -> None:
+    def f(x: Any) -> Any:
+        return cr.sum(cr.sigmoid(x) * cr.exp(-abs(x)))
+
+    compiled, x = cr.compile(cr.value_and_grad(f)), np.array(FAR)
+    with np.errstate(all="raise"):
+        for _ in range(3):
+            for found, expected in zip(compiled(x), cr.value_and_grad(f)(x), strict=True):
+                assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("f", "at", "message"),
+    [
+        (cr.exp, 1000.0, "exp: cannot be computed .*: overflow"),
+        (cr.log, 0.0, "log: cannot be computed .*: divide by zero"),
+        (lambda x: cr.exp(-x) + cr.log(x), 0.0, "log: cannot be computed .*: divide by zero"),
+        (lambda x: cr.softmax(x) / 0.0, 1000.0, "div: cannot be computed .*: divide by zero"),
+    ],
+)
+def test_what_else_numpy_is_told_to_raise_is_an_error(f: Any, at: float, message: str) -> None:
+    with np.errstate(all="raise"), pytest.raises(RuntimeError, match=message):
+        f(cr.Tensor([-1000.0 if at else 1000.0, at]))
+
+
+def test_rules_raise_what_else_numpy_is_told_to_raise() -> None:
+    x = cr.Tensor([1.0, 0.0])
+    y = cr.sum(cr.sqrt(x) * 1e-200)
+    with np.errstate(all="raise"), pytest.raises(FloatingPointError, match="divide by zero"):
+        y.backward()
+    assert x.grad is None
