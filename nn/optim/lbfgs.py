@@ -95,20 +95,21 @@ class LBFGS(Optimizer):
         before = [copy_of(p) for p in params]
         start = np.concatenate([np.ravel(x) for x in before], dtype=float)
         try:
-            result = self.minimize(
-                loss_at,
-                start,
-                jac=True,
-                method="L-BFGS-B",
-                options={
-                    "maxiter": group["max_iter"],
-                    "maxfun": group["max_eval"],
-                    "gtol": group["tolerance_grad"],
-                    "ftol": group["tolerance_change"],
-                    "maxcor": group["history_size"],
-                },
-            )
-            write(params, result.x)
+            with np.errstate(under="ignore"):
+                result = self.minimize(
+                    loss_at,
+                    start,
+                    jac=True,
+                    method="L-BFGS-B",
+                    options={
+                        "maxiter": group["max_iter"],
+                        "maxfun": group["max_eval"],
+                        "gtol": group["tolerance_grad"],
+                        "ftol": group["tolerance_change"],
+                        "maxcor": group["history_size"],
+                    },
+                )
+                write(params, result.x)
             if result.status == 2 or (result.nfev > 1 and np.array_equal(result.x, start)):
                 text = "LBFGS: the line search found no lower loss; is the gradient that of the loss?"
                 warnings.warn(text, RuntimeWarning, stacklevel=2)

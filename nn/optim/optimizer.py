@@ -28,7 +28,8 @@ class Optimizer(ABC):
     """The base of all optimizers: parameters in groups, each with its own options, and a state to save and load.
 
     `param_groups` is a list of dicts, each with "params", a tuple, and the options ("lr", …); changing an option there,
-    or all learning rates by `optimizer.lr = …`, holds from the next step.
+    or all learning rates by `optimizer.lr = …`, holds from the next step. What is remembered of parameters in float16 is in
+    float32, as are their steps until they are taken; gradients of another precision are brought to that.
 
     >>> import chainrule as cr
     >>> w, b = cr.Tensor([1.0, 2.0]), cr.Value(0.0)
@@ -191,6 +192,11 @@ def check_keys(where: str, given: Any, expected: Iterable[str]) -> None:
     problems += [f"unexpected {name!r}" for name in given if name not in names]
     if problems:
         raise ValueError(f"{where}: {'; '.join(problems)}")
+
+
+def precision(x: Any) -> Any:
+    """What to compute in with data: float32 at least, as in float16 the square of 1e-4 is 0, and so is an eps of 1e-8."""
+    return np.result_type(x.dtype, np.float32)
 
 
 # Checks of options: (name, value) -> the value as it is kept.

@@ -11,7 +11,7 @@ from typing import Any, final
 
 import numpy as np
 
-from .elementwise import Array, Elementwise, Slots
+from .elementwise import Array, Elementwise, Numbers, Slots
 from .optimizer import Group, Parameters, flag, fraction, fractions, not_negative
 
 
@@ -19,8 +19,8 @@ from .optimizer import Group, Parameters, flag, fraction, fractions, not_negativ
 class SGD(Elementwise):
     """Gradient descent: p ← p - lr * v, with v ← momentum * v + (1 - dampening) * g.
 
-    The first v is g itself. `nesterov` takes g + momentum * v for v (Sutskever et al. 2013, as in PyTorch);
-    `weight_decay` adds weight_decay * p to g.
+    The first v is g itself, also where momentum is switched on later; switched off, v is forgotten (PyTorch keeps it).
+    `nesterov` takes g + momentum * v for v (Sutskever et al. 2013, as in PyTorch); `weight_decay` adds weight_decay * p to g.
 
     >>> import chainrule as cr
     >>> x = cr.Value(3.0)
@@ -68,18 +68,18 @@ class SGD(Elementwise):
     def slots(self, group: Group) -> Slots:
         return {"momentum_buffer": 0.0} if group["momentum"] else {}
 
-    def coefficients(self, group: Group, t: int) -> tuple[Any, ...]:
-        share = 1.0 if t == 1 else 1.0 - float(group["dampening"])
-        momentum, decay = float(group["momentum"]), float(group["weight_decay"])
-        return float(group["lr"]), momentum, share, decay, group["nesterov"]
+    def coefficients(self, group: Group, t: int) -> Numbers:
+        lr, momentum, dampening, decay = (float(group[x]) for x in ("lr", "momentum", "dampening", "weight_decay"))
+        share = None if t == 1 or not dampening else 1.0 - dampening
+        return lr, momentum or None, share, decay or None, group["nesterov"]
 
     def update(self, p: Array, g: Array, state: Sequence[Array], a: Array, b: Array, c: tuple[Any, ...]) -> None:
         lr, momentum, share, decay, nesterov = c
-        if decay:
+        if decay is not None:
             g = np.add(np.multiply(p, decay, a), g, a)
-        if momentum:
+        if momentum is not None:
             (v,) = state
-            np.add(np.multiply(v, momentum, v), g if share == 1.0 else np.multiply(g, share, b), v)
+            np.add(np.multiply(v, momentum, v), g if share is None else np.multiply(g, share, b), v)
             g = np.add(np.multiply(v, momentum, b), g, b) if nesterov else v
         np.subtract(p, np.multiply(g, lr, b), p)
 
@@ -112,18 +112,19 @@ class AdaptiveMoments(Elementwise):
         means = {"exp_avg": 0.0, "exp_avg_sq": 0.0}
         return {**means, "max_exp_avg_sq": 0.0} if group["amsgrad"] else means
 
-    def coefficients(self, group: Group, t: int) -> tuple[Any, ...]:
+    def coefficients(self, group: Group, t: int) -> Numbers:
         lr, decay, eps = float(group["lr"]), float(group["weight_decay"]), float(group["eps"])
         beta1, beta2 = map(float, group["betas"])
         root = math.sqrt(1.0 - beta2**t)
         size = lr * root / (1.0 - beta1**t)
-        return beta1, beta2, size, eps * root, decay, 1.0 - lr * decay, group["amsgrad"]
+        means = beta1, 1.0 - beta1, beta2, 1.0 - beta2
+        return decay or None, 1.0 - lr * decay, *means, size, eps * root, group["amsgrad"]
 
     def descend(self, p: Array, g: Array, state: Sequence[Array], b: Array, c: tuple[Any, ...]) -> None:
-        beta1, beta2, size, eps, _, _, amsgrad = c
+        _, _, beta1, share1, beta2, share2, size, eps, amsgrad = c
         m, v = state[:2]
-        np.add(np.multiply(m, beta1, m), np.multiply(g, 1.0 - beta1, b), m)
-        np.add(np.multiply(v, beta2, v), np.multiply(np.square(g, b), 1.0 - beta2, b), v)
+        np.add(np.multiply(m, beta1, m), np.multiply(g, share1, b), m)
+        np.add(np.multiply(v, beta2, v), np.multiply(np.square(g, b), share2, b), v)
         if amsgrad:
             v = np.maximum(state[2], v, out=state[2])
         np.divide(m, np.add(np.sqrt(v, b), eps, b), b)
@@ -146,8 +147,8 @@ class Adam(AdaptiveMoments):
     """
 
     def update(self, p: Array, g: Array, state: Sequence[Array], a: Array, b: Array, c: tuple[Any, ...]) -> None:
-        decay = c[4]
-        if decay:
+        decay = c[0]
+        if decay is not None:
             g = np.add(np.multiply(p, decay, a), g, a)
         self.descend(p, g, state, b, c)
 
@@ -177,7 +178,7 @@ class AdamW(AdaptiveMoments):
         super().__init__(params, lr, betas, eps, weight_decay, amsgrad)
 
     def update(self, p: Array, g: Array, state: Sequence[Array], a: Array, b: Array, c: tuple[Any, ...]) -> None:
-        np.multiply(p, c[5], p)
+        np.multiply(p, c[1], p)
         self.descend(p, g, state, b, c)
 
 
@@ -227,14 +228,14 @@ class Adagrad(Elementwise):
     def slots(self, group: Group) -> Slots:
         return {"sum": group["initial_accumulator_value"]}
 
-    def coefficients(self, group: Group, t: int) -> tuple[Any, ...]:
+    def coefficients(self, group: Group, t: int) -> Numbers:
         lr = float(group["lr"]) / (1.0 + (t - 1) * float(group["lr_decay"]))
-        return lr, float(group["weight_decay"]), float(group["eps"])
+        return lr, float(group["weight_decay"]) or None, float(group["eps"])
 
     def update(self, p: Array, g: Array, state: Sequence[Array], a: Array, b: Array, c: tuple[Any, ...]) -> None:
         lr, decay, eps = c
         (s,) = state
-        if decay:
+        if decay is not None:
             g = np.add(np.multiply(p, decay, a), g, a)
         np.add(s, np.square(g, b), s)
         np.divide(g, np.add(np.sqrt(s, b), eps, b), b)
@@ -296,22 +297,22 @@ class RMSprop(Elementwise):
             slots["momentum_buffer"] = 0.0
         return slots
 
-    def coefficients(self, group: Group, t: int) -> tuple[Any, ...]:
-        numbers = [float(group[name]) for name in ("lr", "alpha", "eps", "weight_decay", "momentum")]
-        return *numbers, group["centered"]
+    def coefficients(self, group: Group, t: int) -> Numbers:
+        lr, alpha, eps, decay, momentum = (float(group[x]) for x in ("lr", "alpha", "eps", "weight_decay", "momentum"))
+        return lr, alpha, 1.0 - alpha, eps, decay or None, momentum or None, group["centered"]
 
     def update(self, p: Array, g: Array, state: Sequence[Array], a: Array, b: Array, c: tuple[Any, ...]) -> None:
-        lr, alpha, eps, decay, momentum, centered = c
+        lr, alpha, share, eps, decay, momentum, centered = c
         s = state[0]
-        if decay:
+        if decay is not None:
             g = np.add(np.multiply(p, decay, a), g, a)
-        np.add(np.multiply(s, alpha, s), np.multiply(np.square(g, b), 1.0 - alpha, b), s)
+        np.add(np.multiply(s, alpha, s), np.multiply(np.square(g, b), share, b), s)
         if centered:
             m = state[1]
-            np.add(np.multiply(m, alpha, m), np.multiply(g, 1.0 - alpha, b), m)
+            np.add(np.multiply(m, alpha, m), np.multiply(g, share, b), m)
             s = np.maximum(np.subtract(s, np.square(m, b), b), 0.0, out=b)  # rounding must not make it negative
         np.divide(g, np.add(np.sqrt(s, b), eps, b), b)
-        if momentum:
+        if momentum is not None:
             v = state[-1]
             b = np.multiply(np.add(np.multiply(v, momentum, v), b, v), lr, b)
         else:

@@ -189,6 +189,19 @@ def test_arrays_of_another_library_are_optimized_too() -> None:
     assert_allclose(np.asarray(lazy.data), plain.data, rtol=1e-12)
 
 
+def test_half_precision_of_another_library() -> None:
+    da = pytest.importorskip("dask.array")
+    lazy, plain = cr.Tensor(da.ones(6, chunks=2, dtype="float16")), cr.Tensor(np.ones(6), dtype="float16")
+    for p in (lazy, plain):
+        optimizer = cr.nn.Adam([p], lr=0.1)
+        for _ in range(3):
+            p.grad = p.data * p.data.dtype.type(1e-4)
+            optimizer.step()
+        assert p.dtype == np.float16
+    assert isinstance(lazy.data, da.Array)
+    assert_array_equal(np.asarray(lazy.data), plain.data)
+
+
 # In place
 
 
@@ -311,6 +324,91 @@ def test_centered_rmsprop_survives_a_variance_that_rounds_to_less_than_zero() ->
     assert np.isfinite(x.data).all()
 
 
+# Numbers that underflow
+
+SIZES = [1.0, 1e-2, 1e-4, 1e-7]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", RULES)
+def test_steps_in_half_precision_are_those_of_single_precision_rounded(name: str, size: float) -> None:
+    shapes = [(3, 4), (5,), (), (0, 3), *([(600, 900)] if name.endswith("everything") and size == 1e-4 else [])]
+    params, twins = tensors(shapes, "float16"), tensors(shapes, "float32")
+    params[-1].data = np.array(params[-1].data, order="F")
+    ours, theirs = made(name, params), made(name, twins)
+    for t in range(4):
+        rng = np.random.default_rng(t)
+        for p, twin in zip(params, twins, strict=True):
+            g = np.asarray(rng.normal(scale=size, size=p.shape), np.float16)
+            p.grad, twin.grad, twin.data = g, g.astype(np.float32), p.data.astype(np.float32)
+        array = params[0].data
+        ours.step()
+        theirs.step()
+        for p, twin in zip(params, twins, strict=True):
+            assert p.dtype == np.float16
+            assert_array_equal(p.data, twin.data.astype(np.float16))
+        assert params[0].data is array
+    for state in ours.state_dict()["state"].values():
+        assert all(x.dtype == np.float32 for x in state.values() if isinstance(x, np.ndarray))
+
+
+@pytest.mark.parametrize("g", [1e-4, 1e-7])
+@pytest.mark.parametrize("name", ["Adam", "AMSGrad", "AdamW", "Adagrad", "RMSprop", "RMSprop, momentum"])
+def test_a_step_in_half_precision_is_as_long_as_it_should_be(name: str, g: float) -> None:
+    p = cr.Tensor(np.zeros(3), dtype="float16")
+    optimizer = made(name, [p], eps=1e-10, weight_decay=0.0)
+    p.grad = np.array([0.0, g, -g], np.float16)
+    optimizer.step()
+    length = optimizer.lr / (math.sqrt(1.0 - 0.99) if name.startswith("RMSprop") else 1.0)
+    assert_allclose(p.data, [0.0, -length, length], rtol=2e-2)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "bool", "float16", "float64", "longdouble", ">f4", ">f2"])
+@pytest.mark.parametrize("name", RULES)
+def test_a_gradient_of_another_precision_counts_as_one_of_the_own(name: str, dtype: str) -> None:
+    shapes = [(2, 3), *([(600, 900)] if name.endswith("everything") else [])]
+    params, twins = tensors(shapes, "float32"), tensors(shapes, "float32")
+    ours, theirs = made(name, params), made(name, twins)
+    scale = 1e-6 if np.dtype(dtype).kind == "f" else 100.0
+    for t in range(3):
+        rng = np.random.default_rng(t)
+        for p, twin in zip(params, twins, strict=True):
+            p.grad = rng.normal(scale=scale, size=p.shape).clip(-127, 127).astype(dtype)
+            twin.grad = p.grad.astype(np.float32)
+        ours.step()
+        theirs.step()
+    for p, twin in zip(params, twins, strict=True):
+        assert_array_equal(p.data, twin.data)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("name", RULES)
+def test_what_underflows_is_no_error_where_numpy_is_told_to_raise(name: str, dtype: str) -> None:
+    def run(params: list[Any]) -> list[bytes]:
+        optimizer = made(name, params)
+        for t in range(4):
+            for p in params:
+                with np.errstate(under="ignore"):
+                    g = np.roll(np.resize([0.0, 1e-170, 1e-25, 1e-7], p.shape), t).astype(dtype)
+                p.grad = float(g) if isinstance(p, cr.Value) else g
+            optimizer.step()
+        return arrays(optimizer)
+
+    shapes = [(4, 3), (1, 2, 7), (), *([(600, 900)] if name.endswith("everything") else [])]
+    first, second = ([*tensors(shapes, dtype), cr.Value(0.5)] for _ in range(2))
+    expected = run(first)
+    with np.errstate(all="raise"):
+        assert run(second) == expected
+
+
+def test_what_overflows_is_an_error_where_numpy_is_told_to_raise() -> None:
+    p = cr.Tensor([1.0], dtype="float32")
+    optimizer = cr.nn.Adam([p])
+    p.grad = np.array([1e30], np.float32)
+    with np.errstate(all="raise"), pytest.raises(FloatingPointError, match="overflow"):
+        optimizer.step()
+
+
 # Options
 
 
@@ -361,21 +459,96 @@ def test_a_group_added_later_may_be_larger_than_all_before() -> None:
         assert_array_equal(p.data, q.data)
 
 
-def test_an_option_may_be_switched_on_later() -> None:
+LATER: dict[str, dict[str, Any]] = {
+    "momentum": {"momentum": 0.9},
+    "dampened": {"momentum": 0.9, "dampening": 0.5},
+    "dampened in full": {"momentum": 0.9, "dampening": 1.0},
+    "Nesterov": {"momentum": 0.9, "nesterov": True},
+    "dampened, weight decay": {"momentum": 0.9, "dampening": 0.3, "weight_decay": 0.1},
+}
+
+
+@pytest.mark.parametrize("saved", ["not saved", "saved before", "saved at once", "saved after a step"])
+@pytest.mark.parametrize("name", LATER)
+def test_momentum_that_is_switched_on_later_starts_with_the_gradient(name: str, saved: str) -> None:
     torch = pytest.importorskip("torch")
-    params = tensors([(5000,), (3,), (2, 2)])
-    twins = [torch.tensor(p.data, requires_grad=True) for p in params]
+    params = [*tensors([(5000,), (3,), (2, 2), (500,)]), cr.Value(0.5), cr.Value(-0.5)]
+    twins = [torch.tensor(p.data, dtype=torch.float64, requires_grad=True) for p in params]
     ours, theirs = cr.nn.SGD(params, lr=0.1), torch.optim.SGD(twins, lr=0.1)
-    for t in range(6):
+
+    def again(optimizer: Any, now: str) -> Any:
+        if saved != now:
+            return optimizer
+        fresh = cr.nn.SGD(params, lr=0.7)
+        fresh.load_state_dict(optimizer.state_dict())
+        return fresh
+
+    for t in range(8):
         if t == 3:
-            ours.param_groups[0]["momentum"] = theirs.param_groups[0]["momentum"] = 0.9
-        give_gradients(params, t)
-        for p, twin in zip(params, twins, strict=True):
-            twin.grad = torch.tensor(p.grad)
+            ours = again(ours, "saved before")
+            for optimizer in (ours, theirs):
+                optimizer.param_groups[0].update(LATER[name])
+            ours = again(ours, "saved at once")
+        advance_both(params, twins, t, skip={0: (1,), 3: (2, 4), 4: (1, 2), 5: (0,)}.get(t, ()))
         ours.step()
         theirs.step()
+        if t == 3:
+            ours = again(ours, "saved after a step")
     for p, twin in zip(params, twins, strict=True):
-        assert_allclose(p.data, twin.detach().numpy(), rtol=1e-12)
+        assert_allclose(p.data, twin.detach().numpy(), rtol=1e-12, atol=1e-14)
+
+
+def advance_both(params: list[Any], twins: list[Any], t: int, skip: Any) -> None:
+    rng = np.random.default_rng(t)
+    for i, (p, twin) in enumerate(zip(params, twins, strict=True)):
+        g = rng.normal(size=p.shape) + p.data
+        p.grad = None if i in skip else float(g) if isinstance(p, cr.Value) else g
+        twin.grad = None if i in skip else twin.new_tensor(g)
+
+
+def test_momentum_that_was_switched_off_starts_anew() -> None:
+    x = cr.Tensor([0.0])
+    optimizer = cr.nn.SGD([x], lr=1.0, momentum=0.5, dampening=0.5)
+    for momentum, expected in ((0.5, -1.0), (0.5, -2.0), (0.0, -3.0), (0.5, -4.0), (0.5, -5.0)):
+        optimizer.param_groups[0]["momentum"] = momentum
+        x.grad = np.ones(1)
+        optimizer.step()
+        assert_allclose(x.data, [expected])
+
+
+ALIKE = {
+    # what is switched on later starts from nothing, and leaves the first step as it was, or does as in a first step
+    "RMSprop, momentum": ("RMSprop", {"momentum": 0.7}),
+    "AMSGrad": ("Adam", {"amsgrad": True}),
+    "AdamW, AMSGrad": ("AdamW", {"amsgrad": True}),
+}
+
+
+@pytest.mark.parametrize("name", ALIKE)
+def test_what_is_switched_on_later_starts_from_nothing(name: str) -> None:
+    kind, options = ALIKE[name]
+    switched, plain = tensors([(5000,), (3,)]), tensors([(5000,), (3,)])
+    first, second = getattr(cr.nn, kind)(switched, lr=0.01), getattr(cr.nn, kind)(plain, lr=0.01)
+    for t in range(4):
+        if t == 3:
+            first.param_groups[0].update(options)
+        give_gradients(switched, t)
+        give_gradients(plain, t)
+        first.step()
+        second.step()
+    for p, q in zip(switched, plain, strict=True):
+        assert_array_equal(p.data, q.data)
+    assert first.state_dict()["state"]["0"]["step"] == 4
+
+
+def test_a_mean_of_gradients_that_is_asked_for_later_starts_from_nothing() -> None:
+    x = cr.Tensor([0.0])
+    optimizer = cr.nn.RMSprop([x], lr=1.0, alpha=0.5, eps=0.0)
+    x.grad = np.array([2.0])
+    optimizer.step()
+    optimizer.param_groups[0]["centered"] = True
+    optimizer.step()  # the mean of g² is 2, then 3; that of g is 1
+    assert_allclose(x.data, [-2.0 / math.sqrt(2.0) - 2.0 / math.sqrt(3.0 - 1.0)])
 
 
 def test_a_step_may_compute_the_loss_itself() -> None:
@@ -409,7 +582,8 @@ MIXED: list[tuple[int, ...]] = [(5000,), (3, 4), (5,), ()]
 
 
 def mixed() -> list[Any]:
-    return [*tensors(MIXED, "float32"), *tensors([(3,)]), cr.Value(0.5), cr.Value(-0.5)]
+    half = tensors([(4,)], "float16")
+    return [*tensors(MIXED, "float32"), *tensors([(3,)]), cr.Value(0.5), cr.Value(-0.5), *half]
 
 
 def advance(optimizer: Any, start: int, stop: int) -> None:
@@ -535,6 +709,22 @@ def test_a_state_decides_which_arrays_are_remembered() -> None:
     assert arrays(first) == arrays(second)
 
 
+@pytest.mark.parametrize("name", ["Nesterov", "AMSGrad", "Adagrad", "RMSprop, everything"])
+def test_a_state_in_half_precision_is_loaded_too(name: str) -> None:
+    params = tensors([(4,), (2, 3)], "float16")
+    first, second = made(name, params), made(name, params)
+    give_gradients(params, 0)
+    first.step()
+    state = first.state_dict()
+    for own in state["state"].values():
+        own.update({key: x.astype(np.float16) for key, x in own.items() if key != "step"})
+    second.load_state_dict(state)
+    for i, own in second.state_dict()["state"].items():
+        for key, x in own.items():
+            assert_array_equal(x, state["state"][i][key])
+            assert key == "step" or x.dtype == np.float32
+
+
 # Misuse
 
 
@@ -547,6 +737,12 @@ def test_a_gradient_that_does_not_fit_moves_nothing() -> None:
         (b, np.ones((2, 1)), r"expected a gradient of shape \(2,\) for .*, got one of shape \(2, 1\)"),
         (b, [1.0, 2.0], r"expected a gradient of shape \(2,\) for .*, got \[1\.0, 2\.0\] \(list\)"),
         (v, np.ones(2), r"expected a gradient of shape \(\) for Value\(1\.0\) .*, got one of shape \(2,\)"),
+        (
+            b,
+            cr.Tensor([1.0, 2.0]),
+            r"expected a gradient of shape \(2,\) for .*, got Tensor\(\[1\., 2\.\]\) \(Tensor\)",
+        ),
+        (v, cr.Value(1.0), r"expected a gradient of shape \(\) for .*, got Value\(1\.0\) \(Value\)"),
     ]
     for p, g, message in wrong:
         a.grad, b.grad, v.grad = np.ones(5000), np.ones(2), 1.0
