@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from chainrule.autograd import Tensor, Value
+from chainrule.autograd.recording import in_precision
 
 from ..module import Parameter
-from .optimizer import not_negative, number
+from .optimizer import not_negative, number, precision
 
 SAFE = (1e-20, 1e30)  # sums of squares that neither overflowed nor lost digits, in float32 as in float64
 
@@ -47,7 +48,7 @@ def clip_grad_norm(
         raise FloatingPointError(f"clip_grad_norm: the norm of the gradients is {total}, so they cannot be clipped")
     factor = max_norm / (total + 1e-6)
     if not factor >= 1.0:
-        change(holders, lambda g, out: np.multiply(g, factor, out))
+        change(holders, lambda g, out: np.multiply(precise(g), factor, out))
     return total
 
 
@@ -90,6 +91,7 @@ def change(holders: list[Parameter], clipped: Any) -> None:
 
 
 def norm_of_array(g: Any, order: float) -> float:
+    g = precise(g)
     if order == 2.0 and isinstance(g, np.ndarray) and g.flags.c_contiguous:
         flat = g.reshape(-1)
         total = float(np.dot(flat, flat))
@@ -101,6 +103,10 @@ def norm_of_array(g: Any, order: float) -> float:
         return largest
     total = float(np.sum((magnitudes / largest) ** order, dtype=float))
     return largest * math.pow(total, 1.0 / order)
+
+
+def precise(g: Any) -> Any:
+    return in_precision(g, precision(g)) if hasattr(g, "dtype") else g
 
 
 def norm_of(norms: list[float], order: float) -> float:

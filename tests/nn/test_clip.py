@@ -90,6 +90,36 @@ def test_the_norm_does_not_overflow_where_the_gradients_do_not(scale: float, nor
     assert math.hypot(*t.grad) <= max(1.0, 1.1 * scale) + 1e-6
 
 
+@pytest.mark.parametrize("scale", [1e-7, 1e-4, 1e-2, 1.0, 1e4])
+@pytest.mark.parametrize("norm_type", [1.0, 2.0, 3.0, math.inf])
+def test_half_precision_neither_underflows_nor_overflows(scale: float, norm_type: float) -> None:
+    t, twin = cr.Tensor(np.zeros(6), dtype="float16"), cr.Tensor(np.zeros(6), dtype="float32")
+    t.grad = (np.array([1.0, -2.0, 3.0, 0.0, -5.0, 6.0]) * scale).astype(np.float16)
+    twin.grad = t.grad.astype(np.float32)
+    array = t.grad
+    norms = [cr.nn.clip_grad_norm([p], 1e-3 * max(scale, 1e-2), norm_type) for p in (t, twin)]
+    assert norms[0] == norms[1]
+    assert t.grad is array
+    assert_array_equal(t.grad, twin.grad.astype(np.float16))
+
+
+def test_whole_numbers_as_gradients_do_not_wrap() -> None:
+    t = cr.Tensor([0.0, 0.0])
+    t.grad = np.array([100, -100], np.int8)
+    assert cr.nn.clip_grad_norm([t], 1e3) == pytest.approx(math.sqrt(2.0) * 100.0)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_what_underflows_is_no_error_where_numpy_is_told_to_raise(dtype: str) -> None:
+    with np.errstate(under="ignore"):
+        t, g = cr.Tensor(np.zeros(3), dtype=dtype), np.array([1.0, 1e-7, 1e-200]).astype(dtype)
+    for norm_type in (1.0, 2.0, 3.0, math.inf):
+        t.grad = g.copy()
+        with np.errstate(all="raise"):
+            assert cr.nn.clip_grad_norm([t], 1e-3, norm_type) == pytest.approx(1.0, rel=1e-6)
+            cr.nn.clip_grad_value([t], 1e-200)
+
+
 @pytest.mark.parametrize("bad", [math.inf, -math.inf, math.nan])
 def test_a_norm_that_is_not_finite(bad: float) -> None:
     torch = pytest.importorskip("torch")
