@@ -90,7 +90,7 @@ class EpochSchedule(Schedule):
         groups = self.optimizer.param_groups
         for group in groups[len(self.base_lrs) :]:
             group.setdefault("initial_lr", group["lr"])
-            self.base_lrs.append(group["initial_lr"])
+            self.base_lrs.append(float(group["initial_lr"]))
         for group, base in zip(groups, self.base_lrs, strict=True):
             group["lr"] = self.rate(base, self.epoch)
 
@@ -251,8 +251,9 @@ class SequentialLR(EpochSchedule):
 class ReduceLROnPlateau(Schedule):
     """The rate times `factor` when a metric has not improved for more than `patience` epochs.
 
-    To improve is to be less (`mode="min"`) or more (`mode="max"`) than the best so far by a share of it
-    (`threshold_mode="rel"`) or an amount ("abs") of `threshold`; NaN never is. After a reduction, `cooldown` epochs do
+    To improve is to be less (`mode="min"`) or more (`mode="max"`) than the best so far by a share `threshold` of its size
+    (`threshold_mode="rel"`) or an amount `threshold` ("abs"); NaN never is. A share of its size, whatever its sign: for
+    negative metrics PyTorch takes what is worse by less than the share for better. After a reduction, `cooldown` epochs do
     not count. The rate stays above `min_lr` (a number, or one for each group), and a change of at most `eps` is not made.
 
     >>> import chainrule as cr
@@ -320,15 +321,14 @@ class ReduceLROnPlateau(Schedule):
 
     def improves(self, metric: float) -> bool:
         sign = 1.0 if self.mode == "max" else -1.0
-        if self.best is None:
-            return sign * metric > -math.inf
-        relative = self.threshold_mode == "rel"
-        bound = self.best * (1.0 + sign * self.threshold) if relative else self.best + sign * self.threshold
-        return sign * metric > sign * bound
+        bound = -math.inf if self.best is None else sign * self.best
+        if math.isfinite(bound):
+            bound += self.threshold * (abs(bound) if self.threshold_mode == "rel" else 1.0)
+        return sign * metric > bound
 
     def reduce(self) -> None:
         for group, lowest in zip(self.optimizer.param_groups, self.lowest(), strict=True):
-            lr = max(group["lr"] * self.factor, lowest)
+            lr = max(float(group["lr"]) * self.factor, lowest)
             if group["lr"] - lr > self.eps:
                 group["lr"] = lr
 

@@ -118,6 +118,57 @@ def test_going_on_from_a_state_is_never_having_stopped(name: str, resumed_in: st
         resumed.step(metric)
 
 
+BETTER: list[tuple[str, str, float, float, float, float]] = [
+    # mode, threshold_mode, threshold, the best so far, what is just better, what is not
+    ("min", "rel", 0.1, 2.0, 1.79, 1.81),
+    ("min", "rel", 0.1, -2.0, -2.21, -2.19),
+    ("min", "abs", 0.1, 2.0, 1.89, 1.91),
+    ("min", "abs", 0.1, -2.0, -2.11, -2.09),
+    ("max", "rel", 0.1, 2.0, 2.21, 2.19),
+    ("max", "rel", 0.1, -2.0, -1.79, -1.81),
+    ("max", "abs", 0.1, 2.0, 2.11, 2.09),
+    ("max", "abs", 0.1, -2.0, -1.89, -1.91),
+    ("min", "rel", 0.1, 0.0, -1e-9, 0.0),
+    ("max", "rel", 0.1, 0.0, 1e-9, 0.0),
+    ("min", "rel", 0.0, -2.0, -2.1, -2.0),
+    ("max", "rel", 0.0, -2.0, -1.9, -2.0),
+    ("min", "rel", 1.5, -2.0, -5.1, -4.9),
+    ("min", "rel", 0.1, 2.0, -math.inf, math.nan),
+    ("max", "rel", 0.1, -2.0, math.inf, math.nan),
+    ("min", "rel", 0.1, -2.0, -math.inf, math.inf),
+    ("max", "abs", 0.1, -2.0, math.inf, -math.inf),
+]
+
+
+@pytest.mark.parametrize(("mode", "threshold_mode", "threshold", "best", "better", "not_better"), BETTER)
+def test_what_is_better_by_a_share_or_an_amount_whatever_its_sign(
+    mode: Any, threshold_mode: Any, threshold: float, best: float, better: float, not_better: float
+) -> None:
+    for metric, expected in ((better, better), (not_better, best)):
+        o = optimizer()
+        schedule = cr.nn.ReduceLROnPlateau(
+            o, mode, factor=0.5, patience=0, threshold=threshold, threshold_mode=threshold_mode
+        )
+        for first in (math.nan, math.inf if mode == "min" else -math.inf):  # neither is better than nothing
+            schedule.step(first)
+            assert schedule.best is None
+        schedule.step(best)
+        before = rates(o)
+        schedule.step(metric)
+        assert schedule.best == expected
+        assert (rates(o) == before) == (metric == better)
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+@pytest.mark.parametrize("best", [math.inf, -math.inf])
+def test_nothing_is_better_than_an_infinite_best(mode: Any, best: float) -> None:
+    schedule = cr.nn.ReduceLROnPlateau(optimizer(), mode)
+    schedule.step(best)
+    schedule.step(-1.0)
+    schedule.step(best)
+    assert schedule.best == (best if best == (math.inf if mode == "max" else -math.inf) else -1.0)
+
+
 def test_a_new_rate_or_a_new_group_has_its_own_base() -> None:
     o = optimizer()
     schedule = cr.nn.ExponentialLR(o, gamma=0.5)
