@@ -43,9 +43,11 @@ class EarlyStopping:
             raise ValueError(f"EarlyStopping: mode must be 'min', 'max' or None, got {self.mode!r}")
 
     def improves(self, new: float, on: float) -> bool:
-        """Whether `new` is better by more than `min_delta`; anything is better than NaN."""
+        """Whether `new` is better by more than `min_delta`; NaN never is, and any number, infinite or not, is better than NaN."""
+        if math.isnan(on):
+            return not math.isnan(new)
         rises = self.mode == "max" or (self.mode is None and self.monitor.endswith("accuracy"))
-        return (new - on if rises else on - new) > self.min_delta or math.isnan(on)
+        return (float(new) - float(on)) * (1.0 if rises else -1.0) > self.min_delta
 
 
 @final

@@ -51,6 +51,54 @@ def without_seconds(history: cr.nn.History) -> dict[str, Any]:
     return {**plain, "records": [{k: x for k, x in record.items() if k != "seconds"} for record in plain["records"]]}
 
 
+IN_FITS: dict[str, Callable[[], Any]] = {
+    "sigmoid": lambda: [cr.nn.Linear(2, 8, rng=0), cr.nn.Sigmoid(), cr.nn.Linear(8, 3, rng=1)],
+    "GELU, softplus": lambda: [cr.nn.Linear(2, 8, rng=0), cr.nn.GELU(), cr.nn.Softplus(), cr.nn.Linear(8, 3, rng=1)],
+    "BatchNorm": lambda: [cr.nn.BatchNorm1d(2), cr.nn.Linear(2, 8, rng=0), cr.nn.Tanh(), cr.nn.Linear(8, 3, rng=1)],
+    "LayerNorm": lambda: [cr.nn.LayerNorm(2), cr.nn.Linear(2, 3, rng=0)],
+}
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e3, 1e-160])
+@pytest.mark.parametrize("kind", ["SGD", "Adam", "RMSprop"])
+@pytest.mark.parametrize("name", IN_FITS)
+def test_nothing_that_underflows_stops_training_where_numpy_is_told_to_raise(
+    name: str, kind: str, scale: float
+) -> None:
+    x = X * scale
+
+    def run(compile: bool) -> tuple[Any, bytes]:
+        model = cr.nn.Sequential(*IN_FITS[name]())
+        optimizer = getattr(cr.nn, kind)(model.parameters(), lr=0.1)
+        history = train(
+            model,
+            cr.nn.Batches(x, Y, batch_size=16, rng=1),
+            optimizer=optimizer,
+            validation=(x, Y),
+            schedule=cr.nn.ReduceLROnPlateau(optimizer, patience=0),
+            clip_norm=1.0,
+            clip_value=0.5,
+            early_stopping=3,
+            penalty=lambda model: 1e-300 * cr.nn.l2_penalty(model.parameters()),
+            compile=compile,
+        )
+        return without_seconds(history), weights(model)
+
+    for compile in (False, True) if name != "BatchNorm" else (False,):
+        expected = run(compile)
+        with np.errstate(all="raise"):
+            assert run(compile) == expected
+
+
+def test_a_feature_that_never_varies_does_not_stop_training_where_numpy_is_told_to_raise() -> None:
+    norm = cr.nn.BatchNorm1d(1)
+    norm.running_var[:] = 1e-307
+    with np.errstate(all="raise"):
+        for _ in range(200):
+            norm(np.zeros((4, 1)))
+    assert 0.0 <= norm.running_var < 1e-310
+
+
 # The loop
 
 
@@ -446,6 +494,33 @@ def test_early_stopping_goes_back_to_the_best(name: str) -> None:
     assert history.stopped == ("early stopping" if trained - best >= 2 or name == "patience 1" else None)
     assert model.w.data[0] == after[best - 1] != after[-1] or best == trained
     assert model.seen == best
+
+
+IMPROVING: list[tuple[dict[str, Any], float, float, bool]] = [
+    # options, a new measurement, the best so far, whether the new one is better
+    ({}, 1.0, 2.0, True),
+    ({}, 2.0, 2.0, False),
+    ({"mode": "max"}, 2.0, 1.0, True),
+    ({"monitor": "validation_accuracy"}, 0.9, 0.8, True),
+    ({"min_delta": 1.0}, -2.0, -0.5, True),
+    ({"min_delta": 1.0}, -2.0, -1.5, False),
+    *(({"mode": mode, "min_delta": delta}, math.nan, on, False) for mode in ("min", "max") for delta in (0.0, 1.0)
+      for on in (math.nan, 1.0, -1.0, math.inf, -math.inf)),
+    *(({"mode": mode, "min_delta": delta}, new, math.nan, True) for mode in ("min", "max") for delta in (0.0, 1.0)
+      for new in (1.0, -1.0, math.inf, -math.inf)),
+    *(({"mode": mode}, on, on, False) for mode in ("min", "max") for on in (math.inf, -math.inf)),
+    ({}, 1.0, math.inf, True),
+    ({}, -math.inf, math.inf, True),
+    ({"mode": "max"}, 1.0, -math.inf, True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("options", "new", "on", "better"), IMPROVING)
+def test_what_improves(options: Any, new: float, on: float, better: bool) -> None:
+    stopping = cr.nn.EarlyStopping(2, **options)
+    with np.errstate(all="raise"):
+        assert stopping.improves(new, on=on) is better
+        assert stopping.improves(np.float64(new), on=np.float64(on)) is better
 
 
 def test_without_early_stopping_the_last_weights_stay_and_the_best_epoch_is_known() -> None:
