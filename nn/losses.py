@@ -99,12 +99,17 @@ def log_not_below(x: Any) -> Any:
         return np.maximum(np.log(np.maximum(x, 0.0)), -100.0)
 
 
-# PyTorch's binary cross-entropy to the letter: no logarithm below -100, no slope above 1e12.
-clamped_log = custom("clamped_log", log_not_below, lambda g, y, x: g / maximum(x, 1e-12))
+def least(x: Any) -> float:
+    """What x counts as at least where it is divided by: float16 has no 1e-12, but 0."""
+    return 2.0**-14 if getattr(x, "dtype", None) == np.float16 else 1e-12
+
+
+# PyTorch's binary cross-entropy to the letter: no logarithm below -100, no slope above 1e12; in float16, none above 2**14.
+clamped_log = custom("clamped_log", log_not_below, lambda g, y, x: g / maximum(x, least(x)))
 bernoulli_loss = custom(
     "binary_cross_entropy",
     lambda p, t: -(t * log_not_below(p) + (1.0 - t) * log_not_below(1.0 - p)),
-    lambda g, y, p, t: g * (p - t) / maximum(p * (1.0 - p), 1e-12),
+    lambda g, y, p, t: g * (p - t) / maximum(p * (1.0 - p), least(p)),
     lambda g, y, p, t: g * (clamped_log(1.0 - p) - clamped_log(p)),
 )
 

@@ -263,6 +263,49 @@ def test_extremes_do_not_overflow(name: str) -> None:
         assert_allclose(x.grad, gradient, rtol=1e-6)
 
 
+FAR = np.array([[1000.0, -1000.0, 0.0, 3.0], [-745.0, 5.0, -708.0, -1e-320], [-104.0, 1.0, -88.0, 1e-200]])
+ENDS = np.array([[0.0, 1.0, 1e-310, 0.5]] * 3)
+SUBNORMAL = np.array([[1e-310, 0.0, 1.0, 0.0]] * 3)
+UNDERFLOWING: dict[str, tuple[str, Any, Any, dict[str, Any]]] = {
+    "mse": ("mse_loss", FAR / 1e3, ENDS, {}),
+    "mse of close numbers": ("mse_loss", ENDS, ENDS + 1e-170, {}),
+    "l1": ("l1_loss", FAR, ENDS, {}),
+    "huber": ("huber_loss", FAR, ENDS, {}),
+    "hinge": ("hinge_loss", FAR, np.array([[1, -1, 1, -1]] * 3), {}),
+    "bce": ("binary_cross_entropy", ENDS, np.array([[0.0, 1.0, 1.0, 0.0]] * 3), {}),
+    "bce, certain and wrong": ("binary_cross_entropy", ENDS, np.array([[1.0, 0.0, 1e-310, 1.0]] * 3), {}),
+    "bce with logits": ("binary_cross_entropy_with_logits", FAR, ENDS, {}),
+    "kl": ("kl_div", np.minimum(FAR, 0.0), ENDS, {}),
+    "kl of logs": ("kl_div", np.minimum(FAR, 0.0), np.minimum(FAR[::-1], 0.0), {"log_target": True}),
+    "nll": ("nll_loss", np.minimum(FAR, 0.0), np.array([0, 1, 2]), {}),
+    "cross-entropy": ("cross_entropy", FAR, np.array([0, 1, 2]), {}),
+    "cross-entropy, smoothed": ("cross_entropy", FAR, np.array([0, 1, 2]), {"label_smoothing": 0.1}),
+    "cross-entropy, some ignored": ("cross_entropy", FAR, np.array([0, -100, 2]), {}),
+    "cross-entropy of probabilities": ("cross_entropy", FAR, SUBNORMAL, {}),
+}
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
+@pytest.mark.parametrize("name", UNDERFLOWING)
+def test_what_underflows_is_no_error_where_numpy_is_told_to_raise(name: str, dtype: str, reduction: str) -> None:
+    loss, prediction, target, options = UNDERFLOWING[name]
+    with np.errstate(under="ignore"):
+        prediction = prediction.astype(dtype)
+
+    def run() -> list[bytes]:
+        x = cr.Tensor(prediction)
+        y = getattr(cr.nn, loss)(x, target, reduction=reduction, **options)
+        y.backward(np.full(y.shape, 0.3, dtype))
+        assert np.isfinite(y.data).all()
+        assert np.isfinite(x.grad).all()
+        return [y.data.tobytes(), x.grad.tobytes()]
+
+    expected = run()
+    with np.errstate(all="raise"):
+        assert run() == expected
+
+
 def test_binary_cross_entropy_at_its_ends_is_torch_s() -> None:
     torch = pytest.importorskip("torch")
     p = np.array([0.0, 0.0, 1.0, 1.0, 1e-30, 1e-13, 1.0 - 1e-15, 0.5])
