@@ -88,7 +88,7 @@ class Op:
             try:
                 return (ieee if numbers else underflowing)(self.forward, *inputs, **params)
             except FAILURES as again:
-                error = again
+                error = again.with_traceback(None)  # which would lead back here, in a circle
         shapes = [f"{np.shape(x)}" for x in inputs if hasattr(x, "shape")]
         given = f"arguments of shapes {' and '.join(shapes)}" if shapes else "its arguments"
         kind = next((k for k in (IndexError, ValueError, TypeError) if isinstance(error, k)), RuntimeError)

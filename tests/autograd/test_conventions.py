@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import math
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -710,3 +712,16 @@ def test_rules_raise_what_else_numpy_is_told_to_raise() -> None:
     with np.errstate(all="raise"), pytest.raises(FloatingPointError, match="divide by zero"):
         y.backward()
     assert x.grad is None
+
+
+def test_an_operation_that_fails_twice_leaves_nothing_behind() -> None:
+    x = cr.Tensor([1000.0])
+    gone = weakref.ref(x)
+    gc.disable()
+    try:
+        with np.errstate(all="raise"), pytest.raises(RuntimeError, match="overflow") as error:
+            cr.exp(x)
+        del error, x
+        assert gone() is None
+    finally:
+        gc.enable()
