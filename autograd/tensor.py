@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +26,7 @@ class Tensor(Operators):
 
     `data` is a number, (nested) lists of numbers or an array; NumPy's are copied, arrays of another library that speaks
     NumPy's protocols are kept as they are. `dtype` is a floating-point type; by default that of the data, float64 for
-    integers and booleans. `name` labels drawings and messages.
+    integers and booleans. `name` labels drawings and messages. A copy of a Tensor has a copy of its `grad`.
     Raises `TypeError` for text, None, complex numbers and objects, `ValueError` for ragged lists.
 
     >>> import chainrule as cr
@@ -116,9 +117,8 @@ class Tensor(Operators):
 
     def transpose(self, *axes: Any) -> Tensor:
         """The axes in another order, by default reversed: `t.transpose(1, 0)` or `t.transpose((1, 0))`."""
-        result: Tensor = shape.transpose(
-            self, axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes or None
-        )
+        order = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes or None
+        result: Tensor = shape.transpose(self, order)
         return result
 
     def astype(self, dtype: DTypeLike) -> Tensor:
@@ -209,7 +209,7 @@ class Tensor(Operators):
 
     def __reduce__(self) -> tuple[type[Tensor], tuple[NDArray[Any], None, str | None], tuple[None, dict[str, Any]]]:
         self.require_leaf("copied or pickled")
-        return Tensor, (plain(self), None, self.name), (None, {"frozen": self.frozen})
+        return Tensor, (plain(self), None, self.name), (None, {"grad": deepcopy(self.grad), "frozen": self.frozen})
 
 
 def unbroadcast(g: Any, to: Sequence[int]) -> Any:

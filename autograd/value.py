@@ -22,7 +22,7 @@ class Value(Operators):
     """A number, as a variable: whatever is computed from it can be differentiated with respect to it.
 
     `data` is any real number, kept as a Python float; `name` labels drawings and messages.
-    Raises `TypeError` for anything that is not a real number.
+    Raises `TypeError` for anything that is not a real number. A copy of a Value has its `grad`.
 
     >>> import chainrule as cr
     >>> a, b = cr.Value(2.0), cr.Value(3.0)
@@ -103,7 +103,7 @@ class Value(Operators):
 
     def __reduce__(self) -> tuple[type[Value], tuple[float, str | None], tuple[None, dict[str, Any]]]:
         self.require_leaf("copied or pickled")
-        return Value, (self.data, self.name), (None, {"frozen": self.frozen})
+        return Value, (self.data, self.name), (None, {"grad": self.grad, "frozen": self.frozen})
 
 
 def as_number(data: Any, what: str = "Value") -> float:

@@ -567,6 +567,20 @@ def test_leaves_can_be_copied_and_pickled(again: Any, leaf: Any) -> None:
     assert new is not leaf
     new.data = new.data + 1.0
     assert not np.array_equal(new.data, leaf.data)
+    assert new.grad is None
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+@pytest.mark.parametrize("leaf", [cr.Value(2.0), cr.Tensor([1.0, 2.0], np.float32), cr.Tensor(3.0)], ids=repr)
+def test_copies_have_gradients_of_their_own(again: Any, leaf: Any) -> None:
+    leaf.grad = None
+    cr.sum(leaf * leaf).backward()
+    before, new = copy.deepcopy(leaf.grad), again(leaf)
+    assert kind(new.grad) == kind(before)
+    assert_array_equal(new.grad, before)
+    cr.sum(new * new).backward()
+    assert_array_equal(new.grad, 2 * before)
+    assert_array_equal(leaf.grad, before)
 
 
 @pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, pickle.dumps])
