@@ -8,8 +8,11 @@ and loaded with the parameters. What a child module overrides is asked of the ch
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain, repeat, starmap
+from operator import setitem
 from reprlib import recursive_repr
 from typing import Any, ClassVar, Self
 
@@ -17,8 +20,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from chainrule.autograd import Value
-from chainrule.autograd.context import about_to_change, blocks, next_birth, tell_of
+from chainrule.autograd import Tensor, Value
+from chainrule.autograd.context import about_to_change, births, blocks, latest_change, next_birth, tell_of
 from chainrule.autograd.graph import Call, Node
 from chainrule.autograd.operators import plain
 from chainrule.autograd.plain import constant, describe
@@ -262,8 +265,12 @@ class Module(Searched):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over data by name. Names and shapes must agree in full, else `ValueError` and nothing is loaded.
 
-        A shared parameter may be given by any of the paths to it, or by several (as PyTorch lists it) with the same data.
+        Interrupted, it has loaded all or nothing. A shared parameter may be given by any of the paths to it, or by
+        several (as PyTorch lists it) with the same data.
         """
+        if not isinstance(state, Mapping):
+            hint = "; of a module, give its state_dict()" if isinstance(state, Module) else ""
+            raise TypeError(f"load_state_dict expects a mapping of names to arrays, got {describe(state)}{hint}")
         parts = dict(self.stateful())
         children = {path: part for path, part in parts.items() if isinstance(part, Module)}
         theirs: dict[str, dict[str, Any]] = {path: {} for path in children}
@@ -295,16 +302,11 @@ class Module(Searched):
         try:
             for path, child in children.items():
                 child.load_state_dict(theirs[path])
+            replace([(own[name], data) for name, data in loaded.items()])
         except BaseException:
             for path, child in children.items():
                 child.load_state_dict(before[path])
             raise
-        for name, data in loaded.items():
-            target = own[name]
-            if isinstance(target, Parameter):
-                target.data = data
-            else:
-                target[...] = data
 
     def describe(self) -> str:
         """What the repr says of this module itself, in its parentheses."""
@@ -326,11 +328,34 @@ def class_attributes(cls: type) -> Iterator[tuple[Path, Any]]:
         raise TypeError(f"{cls.__name__}: {error}") from None
 
 
+def replace(data: list[tuple[Parameter | NDArray[Any], NDArray[Any]]]) -> None:
+    """Give new data, which nobody else has, to parameters and buffers: what assigning each would do, but at once."""
+    tell_of("a change to a variable")
+    parameters = [(p, x.item() if isinstance(p, Value) else x) for p, x in data if isinstance(p, Parameter)]
+    at_once(
+        starmap(setitem, [(buffer, ..., x) for buffer, x in data if not isinstance(buffer, Parameter)]),
+        starmap(setattr, [(p, "_raw", x) for p, x in parameters]),
+        starmap(setattr, [(p, "seal", None) for p, _ in parameters if isinstance(p, Tensor)]),
+        map(setattr, [p for p, _ in parameters], repeat("birth"), births),
+        map(setitem, [latest_change], [0], births),
+    )
+
+
+def at_once(*changes: Iterable[None]) -> None:
+    """Make changes between which no Ctrl-C can come: it is heeded where Python's bytecode runs, and here none does.
+
+    So each is an iterator of C that makes one change at a step, as `map` over `setattr`, and none raises an error.
+    """
+    deque(chain(*changes), maxlen=0)
+
+
 def data_for(own: Parameter | NDArray[Any], data: Any, name: str) -> NDArray[Any]:
     """Data as the parameter or buffer can hold it, or an error that says why it cannot."""
     array = np.asarray(constant(data, repr(name)))
     if array.shape != own.shape:
         raise ValueError(f"{name!r} has shape {array.shape}, expected {own.shape}")
+    if isinstance(own, np.ndarray) and not own.flags.writeable:
+        raise ValueError(f"{name!r} is read-only")
     dtype = np.dtype(float) if isinstance(own, Value) else own.dtype
     with np.errstate(over="ignore", invalid="ignore"):
         converted = array.astype(dtype)

@@ -128,17 +128,14 @@ class Elementwise(Optimizer):
         }
         return [found[id(p)] for p in self.parameters]
 
-    def checked_states(self, groups: Sequence[Group], states: Mapping[str, Any]) -> list[list[OfTensor | OfValues]]:
+    def checked_states(self, groups: Sequence[Group], states: Mapping[str, Any]) -> dict[str, Any]:
         numbers = {id(p): str(i) for i, p in enumerate(self.parameters)}
         check_keys("load_state_dict: state", states, numbers.values())
         found = [memories_of(group["params"], self.slots(group)) for group in groups]
         for memory in [memory for memories in found for memory in memories]:
             for i, p in enumerate(memory.parameters):
                 memory.load(i, states[numbers[id(p)]], f"load_state_dict: state[{numbers[id(p)]!r}]")
-        return found
-
-    def restore(self, states: list[list[OfTensor | OfValues]]) -> None:
-        self.memories = states
+        return {"memories": found}
 
 
 class Memory(ABC):

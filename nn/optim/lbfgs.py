@@ -122,13 +122,11 @@ class LBFGS(Optimizer):
     def states(self) -> list[dict[str, Any]]:
         return [{} for _ in self.parameters]
 
-    def checked_states(self, groups: Sequence[Group], states: Mapping[str, Any]) -> None:
+    def checked_states(self, groups: Sequence[Group], states: Mapping[str, Any]) -> dict[str, Any]:
         check_keys("load_state_dict: state", states, [str(i) for i in range(len(self.parameters))])
         for i, state in states.items():
             check_keys(f"load_state_dict: state[{i!r}]", state, ())
-
-    def restore(self, states: None) -> None:
-        """Nothing is remembered between steps."""
+        return {}  # nothing is remembered between steps
 
 
 def copy_of(p: Parameter) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import repeat
 from numbers import Real
 from operator import is_not, itemgetter
 from typing import Any, ClassVar, TypeAlias
@@ -15,7 +16,7 @@ from chainrule.autograd import Tensor, Value
 from chainrule.autograd.context import tell_of
 from chainrule.autograd.plain import describe
 
-from ..module import Module, Parameter
+from ..module import Module, Parameter, at_once
 
 Group: TypeAlias = dict[str, Any]
 Check: TypeAlias = Callable[[str, Any], Any]  # (name, value) -> the value as it is kept, or an error that has the name
@@ -44,10 +45,7 @@ class Optimizer(ABC):
         self.defaults = self.checked(defaults)
         self.param_groups: list[Group] = []
         self.known: list[tuple[Parameter, ...]] = []  # the parameters of each group
-        if isinstance(params, Value | Tensor | Module):
-            hint = "its parameters()" if isinstance(params, Module) else "a list"
-            raise TypeError(f"{type(self).__name__}: expected parameters, got one {type(params).__name__}; give {hint}")
-        given: list[Any] = list(params)
+        given = listed(type(self).__name__, params)
         grouped = bool(given) and all(isinstance(group, Mapping) for group in given)
         for group in given if grouped else [{"params": given}]:
             self.add_param_group(group)
@@ -78,12 +76,12 @@ class Optimizer(ABC):
     def add_param_group(self, group: Mapping[str, Any]) -> None:
         """Optimize more parameters: `{"params": …}` with options of their own, by default the optimizer's."""
         owner = type(self).__name__
+        if not isinstance(group, Mapping):
+            raise TypeError(f'{owner}: a parameter group must be a dict with "params", got {describe(group)}')
         if "params" not in group:
             raise ValueError(f'{owner}: a parameter group needs "params", got only {sorted(map(str, group))}')
         given = group["params"]
-        if isinstance(given, set | frozenset):
-            raise TypeError(f"{owner}: parameters must come in an order, got a set")
-        params = (given,) if isinstance(given, Value | Tensor) else tuple(given)
+        params = (given,) if isinstance(given, Value | Tensor) else tuple(listed(owner, given))
         for p in params:
             if not isinstance(p, Value | Tensor) or p.op is not None:
                 raise TypeError(f"{owner}: a parameter must be a leaf Value or Tensor, got {p!r}")
@@ -131,12 +129,8 @@ class Optimizer(ABC):
         """What the optimizer remembers of each parameter, as copies."""
 
     @abstractmethod
-    def checked_states(self, groups: Sequence[Group], states: Mapping[str, Any]) -> Any:
-        """Saved states in the form that `restore` takes, or an error; nothing changes."""
-
-    @abstractmethod
-    def restore(self, states: Any) -> None:
-        """Take over what `checked_states` returned."""
+    def checked_states(self, groups: Sequence[Group], states: Mapping[str, Any]) -> dict[str, Any]:
+        """The attributes that hold what saved states say, by name, or an error; nothing changes."""
 
     def state_dict(self) -> dict[str, Any]:
         """A copy of all options and of what the optimizer remembers of each parameter, by its running number."""
@@ -150,7 +144,8 @@ class Optimizer(ABC):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over a `state_dict` of an optimizer of the same kind over parameters of the same shapes.
 
-        Raises `ValueError` or `TypeError` that says what does not fit; then nothing has changed.
+        Raises `ValueError` or `TypeError` that says what does not fit; then nothing has changed. Interrupted, it has taken
+        over all or nothing.
         """
         check_keys("load_state_dict", state, ("optimizer", "param_groups", "state"))
         if state["optimizer"] != type(self).__name__:
@@ -158,11 +153,12 @@ class Optimizer(ABC):
                 f"load_state_dict: this is the state of {state['optimizer']!r}, expected {type(self).__name__!r}"
             )
         groups = self.checked_groups(state["param_groups"])
-        states = self.checked_states(groups, state["state"])
-        for group, options in zip(self.param_groups, groups, strict=True):
-            group.pop("initial_lr", None)
-            group.update(options)
-        self.restore(states)
+        memory = self.checked_states(groups, state["state"])
+        at_once(
+            map(dict.pop, self.param_groups, repeat("initial_lr"), repeat(None)),
+            map(dict.update, self.param_groups, groups),
+            map(setattr, repeat(self), memory, memory.values()),
+        )
 
     def checked_groups(self, saved: Any) -> list[Group]:
         if not isinstance(saved, list) or len(saved) != len(self.param_groups):
@@ -182,6 +178,18 @@ class Optimizer(ABC):
                 raise type(error)(f"{where}: {error}") from None
             groups.append({"params": own["params"], **options})
         return groups
+
+
+def listed(owner: str, params: Any) -> list[Any]:
+    """The parameters or groups that somebody gives, or an error where there is no order in them."""
+    if isinstance(params, Value | Tensor | Module):
+        hint = "its parameters()" if isinstance(params, Module) else "a list"
+        raise TypeError(f"{owner}: expected parameters, got one {type(params).__name__}; give {hint}")
+    if isinstance(params, set | frozenset):
+        raise TypeError(f"{owner}: parameters must come in an order, got a set")
+    if isinstance(params, str | bytes) or not isinstance(params, Iterable):
+        raise TypeError(f"{owner}: params must be a list of parameters or of groups of them, got {describe(params)}")
+    return list(params)
 
 
 def check_keys(where: str, given: Any, expected: Iterable[str]) -> None:

@@ -10,10 +10,13 @@ import math
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from itertools import repeat
+from operator import setitem
 from typing import Any, Literal, final
 
 from chainrule.autograd import Tensor, Value
 
+from ..module import at_once
 from .optimizer import Optimizer, check_keys, count, not_negative, number, positive
 
 
@@ -53,14 +56,24 @@ class Schedule(ABC):
         return {"schedule": type(self).__name__, "epoch": self.epoch, **self.memory()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Stand where a `state_dict` of the same kind of schedule says, or raise an error and change nothing."""
+        """Stand where a `state_dict` of the same kind of schedule says, or raise an error and change nothing.
+
+        Interrupted, it has taken over all or nothing.
+        """
         name = type(self).__name__
         check_keys("load_state_dict", state, ("schedule", "epoch", *self.memory()))
         if state["schedule"] != name:
             raise ValueError(f"load_state_dict: this is the state of {state['schedule']!r}, expected {name!r}")
-        memory = self.checked_memory(state)
-        self.epoch = count("load_state_dict: 'epoch'", state["epoch"])
-        vars(self).update(memory)
+        memory = {"epoch": count("load_state_dict: 'epoch'", state["epoch"]), **self.checked_memory(state)}
+        rates = self.rates_at(memory)
+        at_once(
+            map(setattr, repeat(self), memory, memory.values()),
+            map(setitem, self.optimizer.param_groups, repeat("lr"), rates),
+        )
+
+    def rates_at(self, memory: Mapping[str, Any]) -> list[float]:
+        """The learning rates of all groups where a checked state says; none where it says nothing of them."""
+        return []
 
     @abstractmethod
     def memory(self) -> dict[str, Any]:
@@ -94,16 +107,12 @@ class EpochSchedule(Schedule):
         for group, base in zip(groups, self.base_lrs, strict=True):
             group["lr"] = self.rate(base, self.epoch)
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        before = self.state_dict()
-        super().load_state_dict(state)
+    def rates_at(self, memory: Mapping[str, Any]) -> list[float]:
+        epoch = memory["epoch"]
         try:
-            self.apply()
+            return [self.rate(base, epoch) for base in memory["base_lrs"]]
         except ArithmeticError as error:
-            super().load_state_dict(before)
-            raise ValueError(
-                f"load_state_dict: there is no learning rate for epoch {state['epoch']}: {error}"
-            ) from None
+            raise ValueError(f"load_state_dict: there is no learning rate for epoch {epoch}: {error}") from None
 
     def memory(self) -> dict[str, Any]:
         return {"base_lrs": list(self.base_lrs)}

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from interrupts import at_every_line
 from numpy.testing import assert_allclose, assert_array_equal
 from reference import directional
 
@@ -330,6 +331,49 @@ def test_state_dict_round_trip() -> None:
     other.load_state_dict(state)
     assert_array_equal(other(X[:, :2]).data, model(X[:, :2]).data)
     assert type(other.first.gain.data) is float
+
+
+def test_ctrl_c_leaves_no_module_half_loaded() -> None:
+    model = cr.nn.Sequential(cr.nn.BatchNorm1d(2), Averages())
+    old = {name: np.ones_like(x) for name, x in model.state_dict().items()}
+    new = {name: 2 * x for name, x in old.items()}
+    model.load_state_dict(old)
+    for error in at_every_line(lambda: model.load_state_dict(new)):
+        assert error is None or type(error) is KeyboardInterrupt
+        assert len({number for x in model.state_dict().values() for number in x.ravel().tolist()}) == 1
+        model.load_state_dict(old)
+
+
+def test_loading_is_an_update_of_every_parameter() -> None:
+    layer = cr.nn.Linear(2, 1, rng=0)
+    y, data = layer(np.ones(2)), layer.weight.data
+    layer.load_state_dict(layer.state_dict())
+    births = [p.birth for p in layer.parameters()]
+    assert len(set(births)) == 2
+    assert min(births) > y.birth
+    with pytest.raises(RuntimeError, match="was changed after <op linear> was computed from it"):
+        y.backward()
+    data[:] = 7.0  # an array of before, which is nobody's any more
+    assert_array_equal(layer(np.ones(2)).data, y.data)
+    layer(np.ones(2)).backward()
+
+
+def test_a_buffer_that_cannot_be_written_is_a_problem_before_anything_is_loaded() -> None:
+    module = Averages()
+    module.mean.flags.writeable = False
+    before = module.state_dict()
+    with pytest.raises(ValueError, match="nothing was loaded: 'mean' is read-only"):
+        module.load_state_dict({name: x + 1 for name, x in before.items()})
+    for name, x in module.state_dict().items():
+        assert_array_equal(x, before[name])
+
+
+@pytest.mark.parametrize("state", [5, None, "ab", [("weight", 1.0)]], ids=repr)
+def test_what_is_no_state_is_said_to_be_none(state: Any) -> None:
+    with pytest.raises(TypeError, match="load_state_dict expects a mapping of names to arrays, got"):
+        cr.nn.Linear(1, 1).load_state_dict(state)
+    with pytest.raises(TypeError, match=r"got Linear.*; of a module, give its state_dict\(\)"):
+        cr.nn.Linear(1, 1).load_state_dict(cr.nn.Linear(1, 1))
 
 
 def test_a_state_is_a_copy_both_ways() -> None:

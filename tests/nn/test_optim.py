@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from interrupts import at_every_line
 from numpy.testing import assert_allclose, assert_array_equal
 
 import chainrule as cr
@@ -638,6 +639,29 @@ def test_copies_go_on_as_the_original(name: str, again: Any) -> None:
     assert arrays(copied) == arrays(optimizer)
 
 
+def test_ctrl_c_leaves_no_optimizer_half_loaded() -> None:
+    params = [cr.Tensor([1.0, 2.0]), cr.Value(3.0), cr.Value(4.0)]
+    optimizer = cr.nn.Adam([{"params": params[:2]}, {"params": params[2:], "lr": 0.3}], lr=0.1)
+    cr.nn.StepLR(optimizer, step_size=1)
+    states = [optimizer.state_dict()]
+    advance(optimizer, 0, 2)
+    optimizer.lr = 0.5  # and no initial_lr any more
+    states.append(optimizer.state_dict())
+    known = [pickle.dumps(state) for state in states]
+    for old, new in states, states[::-1]:
+        optimizer.load_state_dict(old)
+        for error in at_every_line(lambda: optimizer.load_state_dict(new)):
+            assert error is None or type(error) is KeyboardInterrupt
+            assert pickle.dumps(optimizer.state_dict()) in known
+            optimizer.load_state_dict(old)
+
+
+def test_parameters_may_come_in_anything_that_has_an_order() -> None:
+    params = one() + one()
+    for given in tuple(params), iter(params), dict.fromkeys(params), dict(enumerate(params)).values():
+        assert [id(p) for p in cr.nn.SGD(given, lr=0.1).parameters] == [id(p) for p in params]
+
+
 def edited(*path: Any, to: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
     def edit(state: dict[str, Any]) -> dict[str, Any]:
         inner: Any = state
@@ -768,6 +792,15 @@ MISUSES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "a model": (lambda: cr.nn.SGD(cr.nn.Linear(1, 1), lr=0.1), TypeError, r"SGD: expected parameters, got one Linear; give its parameters\(\)"),
     "names too": (lambda: cr.nn.SGD(cr.nn.Linear(1, 1).named_parameters(), lr=0.1), TypeError, r"a parameter must be a leaf .* got \('weight"),
     "a set": (lambda: cr.nn.SGD([{"params": set(one())}], lr=0.1), TypeError, "SGD: parameters must come in an order, got a set"),
+    "a bare set": (lambda: cr.nn.Adam({cr.Value(1.0), cr.Value(2.0)}), TypeError, "Adam: parameters must come in an order, got a set"),
+    "a frozen set": (lambda: cr.nn.SGD(frozenset(one()), lr=0.1), TypeError, "SGD: parameters must come in an order, got a set"),
+    "a number": (lambda: cr.nn.Adam(5), TypeError, r"Adam: params must be a list of parameters or of groups of them, got 5 \(int\)"),
+    "nothing": (lambda: cr.nn.Adam(None), TypeError, "Adam: params must be a list .*, got None"),
+    "text": (lambda: cr.nn.SGD("ab", lr=0.1), TypeError, "SGD: params must be a list .*, got 'ab'"),
+    "a number in a group": (lambda: cr.nn.SGD([{"params": 5}], lr=0.1), TypeError, "SGD: params must be a list .*, got 5"),
+    "text in a group": (lambda: cr.nn.SGD([{"params": "ab"}], lr=0.1), TypeError, "SGD: params must be a list .*, got 'ab'"),
+    "a number for a group": (lambda: cr.nn.SGD(one(), lr=0.1).add_param_group(5), TypeError, "SGD: a parameter group must be a dict with .params., got 5"),
+    "a model in a group": (lambda: cr.nn.SGD([{"params": cr.nn.Linear(1, 1)}], lr=0.1), TypeError, r"got one Linear; give its parameters\(\)"),
     "listed twice": (lambda: cr.nn.SGD(one() * 2, lr=0.1), ValueError, "SGD: a parameter is listed twice"),
     "in two groups": (lambda: (lambda p: cr.nn.SGD([{"params": p}, {"params": p}], lr=0.1))(one()), ValueError, "SGD: a parameter is listed twice"),
     "a group without parameters": (lambda: cr.nn.SGD([{"lr": 0.1}]), ValueError, "SGD: a parameter group needs \"params\", got only .'lr'."),

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from interrupts import at_every_line
 
 import chainrule as cr
 
@@ -270,3 +271,18 @@ def test_an_epoch_without_a_rate_changes_nothing() -> None:
     with pytest.raises(ValueError, match="there is no learning rate for epoch 1000000"):
         schedule.load_state_dict({**schedule.state_dict(), "epoch": 10**6})
     assert (schedule.epoch, optimizer.lr) == (0, 0.1)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_ctrl_c_leaves_no_schedule_half_loaded(name: str) -> None:
+    o = optimizer()
+    schedule = SCHEDULES[name](cr.nn, o)
+    old, lrs = schedule.state_dict(), rates(o)
+    new = {**old, "epoch": 3} | ({"base_lrs": [8.0 for _ in lrs]} if "base_lrs" in old else {"bad_epochs": 1})
+    schedule.load_state_dict(new)
+    whole = [(old, lrs), (schedule.state_dict(), rates(o))]
+    schedule.load_state_dict(old)
+    for error in at_every_line(lambda: schedule.load_state_dict(new)):
+        assert error is None or type(error) is KeyboardInterrupt
+        assert (schedule.state_dict(), rates(o)) in whole
+        schedule.load_state_dict(old)
