@@ -16,18 +16,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.random import Generator
 
-from .files import (
-    Array,
-    FilePath,
-    blaming,
-    check_suffix,
-    from_npy,
-    numbers,
-    read_archive,
-    reading,
-    replacing,
-    write_archive,
-)
+from .files import Array, from_npy, numbers, read_archive, write_archive
+from .whole import FilePath, blaming, check_path, reading, write_whole
 
 FORMAT, VERSION, STRUCTURE = "chainrule checkpoint", 1, "checkpoint.json"
 
@@ -57,7 +47,7 @@ def save_checkpoint(path: FilePath, /, **parts: Any) -> None:
     ...     cr.nn.load_checkpoint(f"{folder}/last.npz", model=model, rng=rng)
     {'epoch': 7}
     """
-    check_suffix(path, ".npz")
+    check_path(path, ".npz")
     objects, plain = sorted_out(parts)
     arrays: list[Array] = []
     document = {
@@ -67,8 +57,9 @@ def save_checkpoint(path: FilePath, /, **parts: Any) -> None:
         "plain": {name: encoded(part, name, arrays) for name, part in plain.items()},
     }
     structure = json.dumps(document, allow_nan=False).encode()
-    with replacing(path) as file:
-        write_archive(file, [(STRUCTURE, structure), *((f"{i}.npy", array) for i, array in enumerate(arrays))])
+    members: list[tuple[str, Array | bytes]] = [(STRUCTURE, structure)]
+    members += [(f"{i}.npy", array) for i, array in enumerate(arrays)]
+    write_whole(path, lambda file: write_archive(file, members))
 
 
 def load_checkpoint(path: FilePath, /, **parts: Any) -> dict[str, Any]:
@@ -93,7 +84,7 @@ def load_checkpoint(path: FilePath, /, **parts: Any) -> dict[str, Any]:
 
 def read_checkpoint(path: FilePath) -> tuple[dict[str, Any], dict[str, Any]]:
     """The states in a checkpoint, of objects and plain, by name."""
-    check_suffix(path, ".npz")
+    check_path(path, ".npz")
     with reading(path) as file:
         members = dict(read_archive(file))
         if STRUCTURE not in members:
@@ -142,11 +133,19 @@ def restore_all(objects: Mapping[str, Any], states: Mapping[str, Any]) -> None:
             before[name] = state_of(x)
             restore(x, states[name])
     except BaseException as error:
-        for name, state in before.items():
-            restore(objects[name], state)
+        put_back(objects, before)
         if isinstance(error, Exception):
             raise ValueError(f"nothing was restored: {name!r}: {error}") from error
         raise
+
+
+def put_back(objects: Mapping[str, Any], before: Mapping[str, Any]) -> None:
+    """Restore what was before; interrupted once more, as by those who press Ctrl-C twice, start again."""
+    try:
+        for name, state in before.items():
+            restore(objects[name], state)
+    except KeyboardInterrupt:
+        put_back(objects, before)
 
 
 def state_of(x: Generator | Stateful) -> Any:

@@ -1,20 +1,19 @@
 """Weights on disk: numbers by name, never code.
 
-The suffix says the format. A file is written whole or not at all: under a name of its own, then moved over the old one.
-A file is read with suspicion: what its headers claim is compared with its size before anything of that size is
-allocated, and whatever is wrong with it is one `ValueError` that names the file, before anything is changed.
+The suffix says the format. A file is read with suspicion: what its headers claim is compared with its size before
+anything of that size is allocated, its numbers with their checksum, and whatever is wrong with it is one `ValueError` that
+names the file, before anything is changed.
 """
 
 from __future__ import annotations
 
 import io
+import json
 import math
 import os
-import secrets
-import shutil
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
@@ -24,8 +23,8 @@ from numpy.typing import NDArray
 from chainrule.autograd.optional.extra import extra
 
 from ..module import Module
+from .whole import FilePath, blaming, check_path, reading, write_whole
 
-FilePath: TypeAlias = str | os.PathLike[str]
 Array: TypeAlias = NDArray[Any]
 
 
@@ -36,7 +35,8 @@ def save_weights(weights: Module | Mapping[str, Any], path: FilePath) -> None:
     """Write a module's state, or arrays by name, to a `.npz` or a `.safetensors` file; the suffix decides.
 
     `.npz` is what `np.savez` writes and `np.load` reads; `.safetensors` (extra `train`) is shared with PyTorch: a module
-    of the same structure has the same names. The same state gives the same bytes. On any error the old file stands.
+    of the same structure has the same names. Both carry checksums. The same state gives the same bytes. On any error, and if
+    it is interrupted or killed, the old file stands.
 
     >>> import tempfile
     >>> import chainrule as cr
@@ -47,7 +47,7 @@ def save_weights(weights: Module | Mapping[str, Any], path: FilePath) -> None:
     ...     list(cr.nn.read_weights(f"{folder}/model.npz"))
     ['0.weight', '0.bias', '2.weight', '2.bias']
     """
-    check_suffix(path, ".npz", ".safetensors")
+    check_path(path, ".npz", ".safetensors")
     state = weights.state_dict() if isinstance(weights, Module) else weights
     if not isinstance(state, Mapping):
         raise TypeError(f"save_weights: expected a Module or a mapping of names to arrays, got {type(state).__name__}")
@@ -55,20 +55,21 @@ def save_weights(weights: Module | Mapping[str, Any], path: FilePath) -> None:
         if not isinstance(name, str):
             raise TypeError(f"save_weights: names are strings, got {name!r}")
     arrays = {name: numbers(x, repr(name)) for name, x in state.items()}
-    with replacing(path) as file:
-        if is_npz(path):
-            write_archive(file, ((f"{name}.npy", array) for name, array in arrays.items()))
-        else:
-            file.write(to_safetensors(arrays))
+    if is_npz(path):
+        members = [(f"{name}.npy", array) for name, array in arrays.items()]
+        write_whole(path, lambda file: write_archive(file, members))
+    else:
+        write_whole(path, lambda file: file.write(to_safetensors(arrays)))
 
 
 def read_weights(path: FilePath) -> dict[str, Array]:
     """The arrays in a `.npz` or `.safetensors` file, by name; a damaged or foreign file is a `ValueError`.
 
-    Compressed archives and arrays of anything but numbers are refused. bfloat16, which NumPy lacks, becomes float32,
+    So are numbers whose checksum, if the file has one, is not theirs. Compressed archives and arrays of anything but
+    numbers are refused. bfloat16, which NumPy lacks, becomes float32,
     which holds all its numbers. See `save_weights` for an example.
     """
-    check_suffix(path, ".npz", ".safetensors")
+    check_path(path, ".npz", ".safetensors")
     with reading(path) as file:
         return from_archive(file) if is_npz(path) else from_safetensors(file.read())
 
@@ -81,12 +82,6 @@ def load_weights(module: Module, path: FilePath) -> None:
     state = read_weights(path)
     with blaming(path):
         module.load_state_dict(state)
-
-
-def check_suffix(path: FilePath, *known: str) -> None:
-    suffix = Path(path).suffix
-    if suffix not in known:
-        raise ValueError(f"{os.fspath(path)}: expected a file name that ends in {' or '.join(known)}, got {suffix!r}")
 
 
 def is_npz(path: FilePath) -> bool:
@@ -103,54 +98,21 @@ def numbers(x: Any, name: str) -> Array:
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-# Whole or not at all
-
-
-@contextmanager
-def replacing(path: FilePath) -> Iterator[BinaryIO]:
-    """A new file that takes the place of `path` once it is whole, with its permissions; of a link, the file it names."""
-    target = Path(os.path.realpath(path))
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"{os.fspath(path)}: there is no folder {str(target.parent)!r}")
-    if target.is_dir():
-        raise IsADirectoryError(f"{os.fspath(path)}: is a folder")
-    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")  # in the same folder: a move between disks is a copy
-    try:
-        with open(temporary, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        if target.exists():
-            shutil.copymode(target, temporary)
-        os.replace(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-@contextmanager
-def reading(path: FilePath) -> Iterator[BinaryIO]:
-    with open(path, "rb") as file, blaming(path):
-        yield file
-
-
-@contextmanager
-def blaming(path: FilePath) -> Iterator[None]:
-    """Parsers meet damage in many ways, with many exceptions: here they become one, which names the file."""
-    try:
-        yield
-    except ImportError:
-        raise
-    except Exception as error:
-        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-        raise ValueError(f"{os.fspath(path)}: {kind}{error}") from error
-
-
 # .npz: a zip archive of arrays
 
 
+class Archive(zipfile.ZipFile):
+    """An archive in a file that somebody else closes; what is given up in the middle gets no end, by nobody."""
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is None:
+            self.close()
+
+    __del__ = object.__init__  # nothing, and that in C: a Ctrl-C that came in it would be lost
+
+
 def write_archive(file: BinaryIO, members: Iterable[tuple[str, Array | bytes]]) -> None:
-    with zipfile.ZipFile(file, "w") as archive:
+    with Archive(file, "w") as archive:
         for name, content in members:
             info = zipfile.ZipInfo(name)  # dated 1980, always: the same state gives the same bytes
             if info.filename != name or len(name.encode()) > 0xFFFF:
@@ -167,7 +129,7 @@ def write_archive(file: BinaryIO, members: Iterable[tuple[str, Array | bytes]]) 
 def read_archive(file: BinaryIO) -> Iterator[tuple[str, bytes]]:
     """The members, once their claims are checked: nothing compressed, no name twice, no more bytes than the file has."""
     size = file.seek(0, os.SEEK_END)
-    with zipfile.ZipFile(file) as archive:
+    with Archive(file) as archive:
         members = archive.infolist()
         if len({member.filename for member in members}) < len(members):
             raise ValueError("two members have the same name")
@@ -213,18 +175,36 @@ def from_npy(data: bytes, name: str) -> Array:
 # .safetensors
 
 
+CHECKSUM = "chainrule.crc32"  # its name among the metadata, which other libraries pass over
+
+
 def to_safetensors(arrays: Mapping[str, Array]) -> bytes:
     save = extra("safetensors.numpy", "train", "writing .safetensors").save
     for name, array in arrays.items():
         if name == "__metadata__" or array.dtype.newbyteorder("<").str not in SAFETENSORS.values():
             raise ValueError(f"{name!r} of dtype {array.dtype} cannot be written as .safetensors; use .npz")
-    written: bytes = save({name: np.array(array, order="C") for name, array in arrays.items()})
+    ordered = {name: np.array(array, order="C") for name, array in arrays.items()}
+    written: bytes = save(ordered, {CHECKSUM: checksum(ordered)})
     return written
 
 
 def from_safetensors(data: bytes) -> dict[str, Array]:
     library = extra("safetensors", "train", "reading .safetensors")
-    return {name: from_view(view, name) for name, view in library.deserialize(data)}
+    arrays = {name: from_view(view, name) for name, view in library.deserialize(data)}
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    expected = header.get("__metadata__", {}).get(CHECKSUM)
+    if expected not in (None, checksum(arrays)):
+        raise ValueError("is damaged, or was changed by a program that kept the old checksum")
+    return arrays
+
+
+def checksum(arrays: Mapping[str, Array]) -> str:
+    """Of names, dtypes, shapes and bits."""
+    crc = 0
+    for name, array in sorted(arrays.items()):
+        little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        crc = zlib.crc32(little.data, zlib.crc32(ascii((name, little.dtype.str, little.shape)).encode(), crc))
+    return f"{crc:08x}"
 
 
 SAFETENSORS = {

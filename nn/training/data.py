@@ -23,6 +23,7 @@ from chainrule.autograd.plain import constant, describe, require_function
 
 from ..init import Seed, generator, whole_number
 from ..storage.checkpoints import check_generator_state
+from ..storage.whole import check_path
 
 Batch: TypeAlias = tuple[Any, ...]
 Transform: TypeAlias = Callable[..., Batch]
@@ -219,6 +220,7 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     ...     cr.nn.read_idx(path)
     array([7, 2, 1], dtype=uint8)
     """
+    check_path(path)
     path = Path(path)
     size = path.stat().st_size
     with path.open("rb") as file:

@@ -27,7 +27,7 @@ from ..optim.clip import clip_grad_norm, clip_grad_value
 from ..optim.optimizer import Optimizer, number
 from ..optim.schedules import ReduceLROnPlateau, Schedule
 from ..storage.checkpoints import Stateful, load_checkpoint, save_checkpoint
-from ..storage.files import check_suffix
+from ..storage.whole import check_path
 from .data import Batch, Batches
 from .demands import is_not_finite, may_have_classes, not_finite, require_descendable, require_number
 from .evaluation import IN_USE, Data, Loss, average_loss, batches_of, parts_of
@@ -274,7 +274,7 @@ class Training:
             if resume:
                 raise ValueError("fit: resume=True needs checkpoint=, the file to go on from")
             return
-        check_suffix(path, ".npz")
+        check_path(path, ".npz")
         if path.exists():
             if not resume:
                 raise FileExistsError(f"fit: {path} is there already: go on from it with resume=True, or delete it")

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from interrupts import at_every_line
 from numpy.testing import assert_array_equal
 
 import chainrule as cr
@@ -229,6 +230,46 @@ def test_if_one_part_cannot_be_restored_none_is(path: Path, reverse: bool) -> No
     assert_identical(model.state_dict(), before)
     assert rng.random() == np.random.default_rng(5).random()
     assert counter.state == "before"
+
+
+def test_ctrl_c_anywhere_leaves_all_parts_old_or_all_new(path: Path) -> None:
+    def look() -> tuple[Any, ...]:
+        state = model.state_dict()["bias"], optimizer.lr, rng.bit_generator.state["state"]["state"], counter.state
+        return float(state[0][0]), *state[1:]
+
+    model, rng, counter = cr.nn.Linear(1, 1, rng=0), np.random.default_rng(1), Counter("new")
+    optimizer = cr.nn.SGD(model.parameters(), lr=0.1)
+    parts = {"model": model, "optimizer": optimizer, "rng": rng, "counter": counter}
+    cr.nn.save_checkpoint(path, **parts)
+    new = look()
+    model.bias.data, optimizer.lr, counter.state = [5.0], 0.2, "old"
+    rng.random()
+    cr.nn.save_checkpoint(path.with_name("old.npz"), **parts)
+    old = look()
+    for error in at_every_line(lambda: cr.nn.load_checkpoint(path, **parts), step=7):
+        assert error is None or type(error) is KeyboardInterrupt
+        assert look() in (old, new)
+        cr.nn.load_checkpoint(path.with_name("old.npz"), **parts)
+
+
+def test_ctrl_c_again_and_again_leaves_all_parts_old(path: Path) -> None:
+    class Slow(Counter):
+        """Whoever waits for its state presses Ctrl-C three times."""
+
+        presses = 0
+
+        def load_state_dict(self, state: Any) -> None:
+            self.state = "half"
+            if self.presses < 3:
+                self.presses += 1
+                raise KeyboardInterrupt
+            self.state = state
+
+    first, slow, last = Counter("old"), Slow("old"), Counter("old")
+    cr.nn.save_checkpoint(path, first=Counter("new"), slow=Counter("new"), last=Counter("new"))
+    with pytest.raises(KeyboardInterrupt):
+        cr.nn.load_checkpoint(path, first=first, slow=slow, last=last)
+    assert (first.state, slow.state, last.state) == ("old", "old", "old")
 
 
 def test_a_model_of_another_shape_and_a_generator_of_another_kind_are_refused(path: Path) -> None:
