@@ -13,6 +13,8 @@ from .activations import Sigmoid as Sigmoid
 from .activations import SiLU as SiLU
 from .activations import Softplus as Softplus
 from .activations import Tanh as Tanh
+from .averaging import NothingCountsError as NothingCountsError
+from .averaging import averaged as averaged
 from .flow import DeadUnitsReport as DeadUnitsReport
 from .flow import GradientFlow as GradientFlow
 from .flow import dead_units as dead_units

@@ -1,8 +1,9 @@
 """Losses: how wrong a prediction is, as one number to descend.
 
 Each has PyTorch's name and meaning, but that classes lie on the last axis. `reduction` is "mean" (over all elements or
-samples), "sum", or "none" for all losses by themselves. Shapes must agree: broadcasting here would average over pairs
-that nobody meant. Plain targets take the precision of the predictions, and plain integers are floats.
+samples; over none it is a `NothingCountsError`), "sum", or "none" for all losses by themselves. Shapes must agree:
+broadcasting here would average over pairs that nobody meant. Plain targets take the precision of the predictions, and plain
+integers are floats. Over how many a loss is the mean, `fit` and `evaluate` hear from the loss (`averaging.py`).
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from chainrule.autograd.ops.shape import getitem, scatter, shape_of
 from chainrule.autograd.plain import NUMBERS, constant, describe
 from chainrule.autograd.recording import in_precision, is_data, recorder
 
+from .averaging import NothingCountsError, tell
 from .module import Parameter
 
 NODES = (Value, Tensor)
@@ -164,9 +166,10 @@ def kl_div(log_prediction: Any, target: Any, *, log_target: bool = False, reduct
         share, log_share = target, log(where(target > 0, target, 1.0))
     losses = share * (finite_if_absent(share, log_share) - finite_if_absent(share, log_prediction))
     if reduction == "batchmean":
-        if not shape_of(losses) or not losses.shape[0]:
-            raise ValueError("kl_div: reduction='batchmean' needs a first axis with at least one sample")
-        return sum(losses) / losses.shape[0]
+        if not shape_of(losses):
+            raise ValueError("kl_div: reduction='batchmean' needs a first axis, of samples")
+        check_reduction("kl_div", "mean", losses.shape[0])
+        return tell(sum(losses) / losses.shape[0], "mean", losses.shape[0])
     return reduced("kl_div", losses, reduction, ("mean", "sum", "none", "batchmean"))
 
 
@@ -182,7 +185,7 @@ def cross_entropy(
 
     `target` is integer labels (...), or probabilities (..., classes) as floats. Samples labelled `ignore_index` count
     for nothing; `label_smoothing` gives that share of the target to all classes alike (Szegedy et al. 2016). The mean is
-    over the samples that are not ignored; of none at all it is a `ValueError` (PyTorch: nan).
+    over the samples that are not ignored; of none at all it is a `NothingCountsError` (PyTorch: nan).
 
     Raises `TypeError` for labels that are not integers, `ValueError` for a wrong shape or a label out of range.
 
@@ -205,7 +208,9 @@ def cross_entropy(
     labels, kept = as_labels("cross_entropy", target, shape, ignore_index)
     if kept is None and not label_smoothing:  # the common case, in one node
         check_reduction("cross_entropy", reduction, labels.size)
-        return cross_entropy_(logits, labels, reduction=reduction, _kept={})
+        return tell(
+            cross_entropy_(logits, labels, reduction=reduction, _kept={}), reduction, labels.size, logits, target
+        )
 
     def losses_of(logits: Any, labels: Any) -> Any:
         losses = cross_entropy_(logits, labels, reduction="none", _kept={})
@@ -213,53 +218,56 @@ def cross_entropy(
             return losses
         return losses * (1.0 - label_smoothing) - mean(log_softmax(logits), -1) * label_smoothing
 
-    return over_labels("cross_entropy", losses_of, logits, labels, kept, reduction)
+    return over_labels("cross_entropy", losses_of, logits, target, labels, kept, reduction)
 
 
 def cross_entropy_of_probabilities(logits: Any, target: Any, label_smoothing: float, reduction: str) -> Any:
+    given = target
     logits, target = alike("cross_entropy", logits, target)
     target = require_probabilities("cross_entropy: target probabilities", target)
     if label_smoothing:
         target = target * (1.0 - label_smoothing) + label_smoothing / target.shape[-1]
     losses = -sum(target * finite_if_absent(target, log_softmax(logits)), -1)
-    return reduced("cross_entropy", losses, reduction)
+    return reduced("cross_entropy", losses, reduction, scores=logits, labels=given)
 
 
 def nll_loss(log_probabilities: Any, labels: Any, *, ignore_index: int = -100, reduction: str = "mean") -> Any:
     """-log_probabilities[label]: `log_probabilities` has shape (..., classes), integer `labels` (...).
 
     After `log_softmax`, what `cross_entropy` computes at once. Samples labelled `ignore_index` count for nothing; the
-    mean over none at all is a `ValueError`.
+    mean over none at all is a `NothingCountsError`.
 
     >>> import chainrule as cr
     >>> float(cr.nn.nll_loss(cr.log([[0.25, 0.75]]), [0]))
     1.3862943611198906
     """
     log_probabilities = joined("nll_loss", log_probabilities)
+    given = labels
     labels, kept = as_labels("nll_loss", labels, shape_of(log_probabilities), ignore_index)
 
     def losses_of(log_p: Any, labels: Any) -> Any:
         places = labels[..., None] if isinstance(labels, Tensor) else labels[..., None].astype(np.intp)
         return -reshape(take_along_axis(log_p, places), labels.shape)
 
-    return over_labels("nll_loss", losses_of, log_probabilities, labels, kept, reduction)
+    return over_labels("nll_loss", losses_of, log_probabilities, given, labels, kept, reduction)
 
 
 def over_labels(
-    name: str, losses_of: Callable[[Any, Any], Any], scores: Any, labels: Any, kept: Any, reduction: str
+    name: str, losses_of: Callable[[Any, Any], Any], scores: Any, given: Any, labels: Any, kept: Any, reduction: str
 ) -> Any:
     """The losses of the samples that are kept (None: of all), reduced; of the others, 0."""
     if kept is None:
-        return reduced(name, losses_of(scores, labels), reduction)
-    losses = losses_of(getitem(scores, kept), labels[kept])
+        return reduced(name, losses_of(scores, labels), reduction, scores=scores, labels=given)
+    scores, used = getitem(scores, kept), labels[kept]
+    losses = losses_of(scores, used)
     if reduction == "none":
         return scatter(losses, index=kept, shape=labels.shape)
-    return reduced(name, losses, reduction)
+    return reduced(name, losses, reduction, scores=scores, labels=used)
 
 
 def as_labels(name: str, labels: Any, shape: tuple[int, ...], ignore_index: int) -> tuple[Any, Any]:
     """Labels as an array of their own, checked against scores of that shape; where they count, None for everywhere."""
-    recorded = isinstance(labels, Tensor) and labels.dtype.kind in "iu"
+    recorded = isinstance(labels, Tensor) and labels.dtype.kind in "iu" and recorder() is not None
     labels = labels if recorded else np.array(plain(labels) if isinstance(labels, NODES) else labels)
     if labels.dtype.kind not in "iu":
         raise TypeError(f"{name}: labels must be integers (class numbers), got {labels.dtype}")
@@ -267,6 +275,8 @@ def as_labels(name: str, labels: Any, shape: tuple[int, ...], ignore_index: int)
         advice = "; probabilities must be floats" if shape and labels.shape == shape else ""
         raise ValueError(f"{name}: labels of shape {labels.shape} for scores of shape {shape}{advice}")
     if recorded:
+        if 0 <= ignore_index < shape[-1]:  # where one is ignored, the function itself runs instead of what was recorded
+            labels = require(np.not_equal, ignore_index, labels, f"{name}: recorded without labels to ignore")
         return class_labels(labels, classes=shape[-1]), None
     if not labels.size or (ignore_index < 0 and labels.astype(np.uint64).max() < shape[-1]):  # negative ones are huge
         return labels, None
@@ -315,12 +325,15 @@ def penalty(name: str, size: Callable[[Any], Any], parameters: Iterable[Paramete
 REDUCTIONS = ("mean", "sum", "none")
 
 
-def reduced(name: str, losses: Any, reduction: str, known: tuple[str, ...] = REDUCTIONS) -> Any:
+def reduced(
+    name: str, losses: Any, reduction: str, known: tuple[str, ...] = REDUCTIONS, scores: Any = None, labels: Any = None
+) -> Any:
     """All losses as one number, or as they are."""
-    check_reduction(name, reduction, math.prod(shape_of(losses)), known)
+    count = math.prod(shape_of(losses))
+    check_reduction(name, reduction, count, known)
     if reduction == "none":
         return losses
-    return mean(losses) if reduction == "mean" else sum(losses)
+    return tell(mean(losses) if reduction == "mean" else sum(losses), reduction, count, scores, labels)
 
 
 def check_reduction(name: str, reduction: str, count: int, known: tuple[str, ...] = REDUCTIONS) -> None:
@@ -328,7 +341,7 @@ def check_reduction(name: str, reduction: str, count: int, known: tuple[str, ...
         *others, last = map(repr, known)
         raise ValueError(f"{name}: reduction must be {', '.join(others)} or {last}, got {reduction!r}")
     if reduction == "mean" and not count:
-        raise ValueError(f"{name}: there are no samples to average over")
+        raise NothingCountsError(f"{name}: there are no samples to average over")
 
 
 def alike(name: str, a: Any, b: Any) -> tuple[Any, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,10 +10,11 @@ import numpy as np
 from chainrule.autograd import Node, no_grad
 from chainrule.autograd.plain import describe
 
+from ..averaging import asked
 from ..module import Module, in_use
 from .data import Batches
 from .evaluation import Data, parts_of
-from .metrics import classifies, plain
+from .metrics import plain
 
 
 def require_number(what: str, x: Any) -> None:
@@ -29,7 +30,7 @@ def require_descendable(total: Any) -> None:
     """A loss must be a number to descend, or an error says why it is none."""
     if not isinstance(total, Node):
         raise TypeError(f"fit: loss must return a node to differentiate, got {describe(total)}")
-    if np.shape(total._raw) != ():
+    if getattr(total._raw, "shape", ()):
         require_number("loss", total)
     if not total.args:
         raise ValueError("fit: loss returned a constant: it depends on no parameter, or was computed under no_grad()")
@@ -45,10 +46,10 @@ def not_finite(what: str, x: object) -> FloatingPointError:
     )
 
 
-def may_have_classes(model: Module, data: Data) -> bool:
-    """Whether an accuracy can be measured, as the first batch shows; leaves no trace.
+def may_classify(model: Module, loss: Callable[[Any, Any], Any], data: Data) -> bool:
+    """Whether the loss brings an accuracy, as the first batch shows; the model keeps no trace.
 
-    An iterable that is somebody's own is not begun just to look: of that it is not known.
+    An iterable that is somebody's own is not begun just to look: of that it is not known, nor of a batch without samples.
     """
     if not isinstance(data, Batches | Sequence):
         return True
@@ -57,4 +58,5 @@ def may_have_classes(model: Module, data: Data) -> bool:
     if isinstance(data, Batches):
         data.load_state_dict(before)
     with in_use(model), no_grad():
-        return classifies(model(*inputs), target)
+        _, result, said = asked(model, loss)(inputs, target)
+    return result is None or said.scores is not None

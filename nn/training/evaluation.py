@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from chainrule.autograd import Node, Tensor, Value, no_grad
 from chainrule.autograd.plain import describe
 
+from ..averaging import Average, asked
 from ..module import Module, in_use
 from .data import Batch, Batches
-from .metrics import Tally, nothing_counts
+from .measures import Metrics, Whole, by_name
+from .metrics import Tally, plain
 
 Loss: TypeAlias = Callable[[Any, Any], Any]
 Data: TypeAlias = Iterable[Batch]
@@ -22,51 +24,71 @@ IN_USE = 1024  # samples in a batch where nothing is learned, so that nothing de
 
 
 class Evaluation(NamedTuple):
-    """The average loss over a data set; accuracy and confusion matrix, None where nothing is classified."""
+    """The average loss over a data set; accuracy and confusion matrix, None where nothing is classified; metrics by name."""
 
     loss: float
     accuracy: float | None
     confusion: NDArray[np.int64] | None
+    metrics: dict[str, float]
 
 
-def evaluate(model: Module, loss: Loss, data: Data) -> Evaluation:
+def evaluate(model: Module, loss: Loss, data: Data, *, metrics: Metrics = ()) -> Evaluation:
     """The model as it is in use: its average loss over data, its accuracy, and which class it takes for which.
 
     Layers behave as after `eval()`, and afterwards as before; nothing is recorded. `data` is what `fit` takes: Batches, a
-    tuple of arrays (inputs..., target), cut into batches of 1024, or any iterable of batches. `loss` is the mean over the
-    samples of a batch; of labels, only those that are not negative count, and a batch without any is left out. Raises
-    `TypeError` for other data, `ValueError` where no batch is left.
+    tuple of arrays (inputs..., target), cut into batches of 1024, or any iterable of batches.
+
+    The average is the loss of the whole set, however it is cut into batches. For that the library's losses tell over how many
+    they are the mean (elements; of labels those that are not ignored), also where a lambda adds something to one. A loss
+    with reduction="sum" is summed. Any other counts as the mean over the rows of the target, unless it says otherwise by
+    `averaged`. Accuracy and confusion matrix are those of what `cross_entropy` or `nll_loss` saw, None for other losses. A
+    batch in which nothing counts is left out.
+
+    `metrics` are names ("accuracy", "mean_absolute_error", "mean_squared_error", "root_mean_squared_error", "r2_score", with
+    scikit-learn's meaning), functions `(output, target)` that return a number, or a dict of these by other names. Each is
+    given the outputs and targets of all batches at once, as arrays that are kept until then. Functions whose first parameter
+    is called `y_true`, as scikit-learn's, get the target first.
+
+    Raises `TypeError` for other data, `ValueError` where no batch is left or the loss is put together of means over different
+    numbers, `RuntimeError` for a metric that fails.
 
     >>> import chainrule as cr
     >>> model = cr.nn.Linear(1, 1, rng=0)
     >>> model.weight.data, model.bias.data = [[2.0]], [0.0]
-    >>> cr.nn.evaluate(model, cr.nn.mse_loss, ([[1.0], [2.0]], [[2.0], [5.0]])).loss
-    0.5
+    >>> found = cr.nn.evaluate(model, cr.nn.mse_loss, ([[1.0], [2.0]], [[2.0], [5.0]]), metrics="mean_absolute_error")
+    >>> found.loss, found.metrics
+    (0.5, {'mean_absolute_error': 0.5})
     """
     tally = Tally(confusion=True)
-    total = average_loss(model, loss, batches_of("evaluate: data", data, batch_size=IN_USE, shuffle=False), tally)
-    return Evaluation(total, tally.accuracy, tally.confusion)
+    whole = Whole("evaluate", by_name("evaluate", metrics))
+    total = average_loss(
+        model, loss, batches_of("evaluate: data", data, batch_size=IN_USE, shuffle=False), tally, whole
+    )
+    return Evaluation(total, tally.accuracy, tally.confusion, whole.measured(tally.accuracy))
 
 
 def average_loss(
-    model: Module, loss: Loss, data: Data, tally: Tally, between: Callable[[], object] = lambda: None
+    model: Module,
+    loss: Loss,
+    data: Data,
+    tally: Tally,
+    whole: Whole,
+    between: Callable[[], object] = lambda: None,
 ) -> float:
-    """The average over the samples that count, which the tally sees too; `between` is called before each batch."""
-    total, samples = 0.0, 0
+    """The average over all that counts; tally and whole see it too. `between` is called before each batch."""
+    average, ask = Average(), asked(model, loss)
     with in_use(model), no_grad():
         for batch in data:
             between()
             *inputs, target = parts_of(batch)
-            prediction = model(*inputs)
-            if nothing_counts(prediction, target):
-                continue
-            number = as_number(loss(prediction, target))
-            (n,) = tally.add([prediction], [target])
-            total += n * number
-            samples += n
-    if not samples:
+            prediction, result, said = ask(inputs, target)
+            whole.add(prediction, target)
+            if samples := said.samples:
+                average.add(as_number(result), samples, said.make)
+                tally.add(*[[None if x is None else plain(x)] for x in (said.scores, said.labels)])
+    if not average.samples:
         raise ValueError("evaluate: data holds no batch with a sample that counts")
-    return total / samples
+    return average.value
 
 
 def batches_of(name: str, data: Data, *, batch_size: int, shuffle: bool) -> Data:

@@ -21,6 +21,7 @@ from chainrule.autograd import Node
 from chainrule.autograd import compile as compiled
 from chainrule.autograd.plain import describe
 
+from ..averaging import Answer, Asked, Averaged, NothingCountsError, asked
 from ..init import whole_number
 from ..module import Module, modes_kept
 from ..optim.clip import clip_grad_norm, clip_grad_value
@@ -29,12 +30,13 @@ from ..optim.schedules import ReduceLROnPlateau, Schedule
 from ..storage.checkpoints import Stateful, load_checkpoint, save_checkpoint
 from ..storage.whole import check_path
 from .data import Batch, Batches
-from .demands import is_not_finite, may_have_classes, not_finite, require_descendable, require_number
+from .demands import is_not_finite, may_classify, not_finite, require_descendable, require_number
 from .evaluation import IN_USE, Data, Loss, average_loss, batches_of, parts_of
 from .history import History, Record, strays
 from .interruption import Interrupted, Interruption
-from .metrics import Tally, nothing_counts
-from .progress import Seen, progress_of
+from .measures import Metric, Metrics, Whole, by_name
+from .metrics import Tally
+from .progress import Seen, progress_of, raw
 from .stopping import Best, EarlyStopping, StopTraining
 
 Callback: TypeAlias = Callable[[History, Module], object]
@@ -59,6 +61,7 @@ def fit(
     penalty: Penalty | None = None,
     callbacks: Sequence[Callback] = (),
     after_batch: BatchCallback | None = None,
+    metrics: Metrics = (),
     progress: bool = True,
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
@@ -67,19 +70,20 @@ def fit(
     """Train the model: for each batch forward, loss, backward, update. Returns what was measured in each epoch.
 
     `data` gives in each epoch batches `(inputs..., target)`: Batches; a tuple of arrays, cut into shuffled batches of 32;
-    or any iterable of batches that can be iterated over again. `loss(model(inputs...), target)` is one number, the mean
-    over the samples of the batch; `penalty(model)`, such as `lambda model: 1e-4 * cr.nn.l2_penalty(model.parameters())`,
-    is added to it. The optimizer updates the parameters it was given; gradients of the model's others are forgotten too.
+    or any iterable of batches that can be iterated over again. `loss(model(inputs...), target)` is one number; `penalty(model)`,
+    such as `lambda model: 1e-4 * cr.nn.l2_penalty(model.parameters())`, is added to it. The optimizer updates the
+    parameters it was given; gradients of the model's others are forgotten too.
 
-    Where the target has integer labels of classes, samples with a negative label count for nothing in the averages, and a
-    batch for which the loss fails because it has no others is left out.
+    What is averaged over batches is weighed as `evaluate` does it, so that it is the value of the whole set: by the number of
+    elements or labels that the library's losses are the mean of (one with reduction="sum" is summed), else by the rows of
+    the target, or by what `averaged` says. A batch in which nothing counts, as where all labels are ignored, is left out.
 
     A record of the History has `epoch`, from 1; `loss`, the average over the samples as they were trained on, and
-    `penalty`, which it does not include; `accuracy`, where the prediction has scores of classes and the target integer
-    labels or probabilities that sum to 1 (the first batch decides); `validation_loss` and `validation_accuracy`, by
-    `evaluate` on the `validation` data; `lr`; `gradient_norm`, the average before clipping, if `clip_norm` is given; and
-    `seconds`, validation included. The best epoch is the one of least validation loss, else of least loss, or as
-    `early_stopping` says.
+    `penalty`, which it does not include; `accuracy`, where the loss is made with `cross_entropy` or `nll_loss`, of the scores
+    and labels that this saw; `validation_loss` and `validation_accuracy`, by `evaluate` on the `validation` data; each of
+    `metrics`, over all predictions as they were trained on, and over the validation data as `validation_…`; `lr`;
+    `gradient_norm`, the average before clipping, if `clip_norm` is given; and `seconds`, validation included. The best
+    epoch is the one of least validation loss, else of least loss, or as `early_stopping` says.
 
     - `schedule.step()` follows each epoch; ReduceLROnPlateau is given the validation loss, else the loss.
     - `clip_norm` limits the norm of all gradients together, `clip_value` each element, before an update.
@@ -89,6 +93,8 @@ def fit(
       training.
     - `after_batch` is called after each update with what was differentiated, the batch's loss and penalty; its graph and
       the parameters' gradients are still those of the step.
+    - `metrics` are names, functions `(output, target)` that return a number, or a dict of these by other names: see
+      `evaluate`. Early stopping may watch them.
     - `progress` shows a bar; where tqdm is missing, a line on stderr for each epoch.
     - `checkpoint` is a file that after each epoch gets all that training needs to go on: model, optimizer, schedule,
       epoch, history, and the generators of the model and of Batches. With `resume` training goes on from that file, if it
@@ -135,6 +141,7 @@ def fit(
         penalty=penalty,
         callbacks=callbacks,
         after_batch=after_batch,
+        metrics=by_name("fit", metrics),
         checkpoint=None if checkpoint is None else Path(checkpoint),
         compile=compile,
     )
@@ -142,17 +149,29 @@ def fit(
     return training.run(progress)
 
 
-def code_for(model: Module, loss: Loss) -> Callable[[Sequence[Any], Any], tuple[Any, Any]]:
-    """What is differentiated in training, compiled: the loss of a batch, with the prediction."""
+def code_for(model: Module, loss: Loss, predictions: bool) -> Asked:
+    """What is differentiated in training, compiled: the numbers and arrays of the answer are results of the code."""
+    ask = asked(model, loss)
 
-    def forward(inputs: Sequence[Any], target: Any) -> tuple[Any, Any]:
-        prediction = model(*inputs)
-        return loss(prediction, target), prediction
+    def forward(inputs: Sequence[Any], target: Any) -> Any:
+        prediction, result, said = ask(inputs, target)
+        if result is None:
+            raise NothingCountsError("fit: nothing counts in this batch")
+        samples = said.samples if isinstance(said.samples, Node) else float(said.samples)
+        seen = [] if said.scores is None else [said.scores]
+        if seen and said.labels is not target:
+            seen.append(said.labels)
+        return result, samples, said.make, *seen, *[prediction] * predictions
 
     code = compiled(forward)
 
-    def on_arrays(inputs: Sequence[Any], target: Any) -> tuple[Any, Any]:
-        return code([listed_as_array(x) for x in inputs], listed_as_array(target))
+    def on_arrays(inputs: Sequence[Any], target: Any) -> Answer:
+        target = listed_as_array(target)
+        result, samples, make, *found = code([listed_as_array(x) for x in inputs], target)
+        prediction = found.pop() if predictions else None
+        scores = found.pop(0) if found else None
+        said = Averaged(result, float(raw(samples)), scores, found[0] if found else target, make)
+        return prediction, result, said
 
     return on_arrays
 
@@ -179,6 +198,7 @@ class Training:
     penalty: Penalty | None
     callbacks: Sequence[Callback]
     after_batch: BatchCallback | None
+    metrics: Mapping[str, Metric]
     checkpoint: Path | None
     compile: bool
 
@@ -216,18 +236,26 @@ class Training:
         self.best: Best | None = None
         self.interruption = Interruption()
         self.clips = self.clip_norm is not None or self.clip_value is not None
-        self.code = code_for(self.model, self.loss) if self.compile else None
+        ask = code_for(self.model, self.loss, bool(self.metrics)) if self.compile else asked(self.model, self.loss)
+        self.ask = ask
 
     def check_monitor(self, monitor: str) -> None:
         """What early stopping watches must be there to watch."""
         there = ["loss", "seconds"] + ["lr"] * ("lr" in self.optimizer.options)
         there += ["penalty"] * (self.penalty is not None) + ["gradient_norm"] * (self.clip_norm is not None)
         there += ["validation_loss"] * (self.validation is not None)
+        there += [*self.metrics] + [f"validation_{name}" for name in self.metrics] * (self.validation is not None)
         data = {"accuracy": self.data, "validation_accuracy": self.validation}.get(monitor)
-        if monitor not in there and (data is None or not may_have_classes(self.model, data)):
+        if monitor not in there and (data is None or not may_classify(self.model, self.loss, data)):
             raise ValueError(
                 f"fit: early_stopping monitors {monitor!r}, which is not measured here; there is {', '.join(there)}"
                 + (", but no validation data" if self.validation is None else "")
+            )
+        if self.criterion.mode is None and not monitor.endswith(
+            ("accuracy", "loss", "error", "penalty", "norm", "lr", "seconds")
+        ):
+            raise ValueError(
+                f"fit: early_stopping monitors {monitor!r}; say mode='max' or 'min', which of them is better"
             )
 
     # What a checkpoint holds
@@ -322,12 +350,9 @@ class Training:
 
     def train(self) -> Record:
         """One pass over the data."""
-        seen = Seen(
-            len(self.history) + 1,
-            self.progress,
-            lasting=isinstance(self.data, Batches) and self.data.transform is None,
-            classifies=self.measured("accuracy"),
-        )
+        whole = Whole("fit", self.metrics)
+        lasting = isinstance(self.data, Batches) and self.data.transform is None
+        seen = Seen(len(self.history) + 1, self.progress, whole, lasting=lasting)
         self.parameters = self.optimizer.parameters
         moved = set(map(id, self.parameters))
         self.frozen = [p for p in self.model.parameters() if id(p) not in moved]
@@ -338,9 +363,13 @@ class Training:
             self.step(batch, seen)
         seen.look()
         self.require_finite_weights(f"epoch {seen.epoch}, after its last batch")
-        if not seen.samples:
+        if not seen.batches:
+            raise ValueError(
+                f"fit: data gave no batch in epoch {seen.epoch}; it must give them anew each time it is iterated over"
+            )
+        if not seen.loss.samples:
             raise ValueError("fit: data gave no samples that count")
-        record = seen.averages()
+        record = seen.averages() | whole.measured(seen.tally.accuracy)
         for name, wanted in ("penalty", self.penalty), ("gradient_norm", self.clip_norm):
             if wanted is None:
                 del record[name]
@@ -350,15 +379,11 @@ class Training:
         """The model in use, on the validation data."""
         if self.validation is None:
             return {}
-        tally = Tally(confusion=True, classifies=self.measured("validation_accuracy"))
-        loss = average_loss(self.model, self.loss, self.validation, tally, between=self.interruption.check)
+        tally, whole = Tally(confusion=True), Whole("fit: validation", self.metrics)
+        loss = average_loss(self.model, self.loss, self.validation, tally, whole, between=self.interruption.check)
         self.history.confusion = tally.confusion
-        accuracy = tally.accuracy
-        return {"validation_loss": loss} | ({} if accuracy is None else {"validation_accuracy": accuracy})
-
-    def measured(self, name: str) -> bool | None:
-        """Whether the last epoch measured this, as then the next one does; None before there is one."""
-        return name in self.history[-1] if self.history.records else None
+        found = {"loss": loss} | ({} if tally.accuracy is None else {"accuracy": tally.accuracy})
+        return {f"validation_{name}": x for name, x in (found | whole.measured(tally.accuracy)).items()}
 
     def step(self, batch: Batch, seen: Seen) -> None:
         """Forward, loss, backward, update. A network may be so small that all else here counts: it is looked at later."""
@@ -372,16 +397,10 @@ class Training:
             self.optimizer.zero_grad()
             for p in self.frozen:
                 p.grad = None
-            if self.code is None:
-                prediction = self.model(*inputs)
-                loss = total = self.loss(prediction, target)
-            else:
-                try:
-                    loss, prediction = self.code(inputs, target)
-                except ValueError:
-                    prediction = self.model(*inputs)  # what is wrong with the batch shows in this
-                    raise
-                total = loss
+            prediction, loss, said = self.ask(inputs, target)
+            if not said.samples:
+                raise NothingCountsError("fit: nothing counts in this batch")
+            total = loss
             penalty: Any = 0.0
             if self.penalty is not None:
                 penalty = self.penalty(self.model)
@@ -398,18 +417,22 @@ class Training:
                 self.require_finite_gradients()
             norm = self.clip() if self.clips else 0.0
             if seen.batches == done:  # the first evaluation: a line search makes several
-                seen.add(target, prediction, loss, penalty, norm)
+                seen.add(said, loss, penalty, norm)
+                seen.whole.add(prediction, target)
             return total
 
         buffers = [(array, array.copy()) for array in self.buffers] if self.buffers else ()
         try:
             self.optimizer.step(objective)
         except BaseException as error:
+            if isinstance(error, ValueError) and prediction is None:
+                prediction = self.predicted(inputs)  # what is wrong with the batch shows in this
             for array, before in buffers:
                 array[...] = before
             if not isinstance(error, ValueError | FloatingPointError):
                 raise
-            if seen.batches == done and nothing_counts(prediction, target):
+            if seen.batches == done and isinstance(error, NothingCountsError):
+                seen.whole.add(prediction, target)
                 seen.skip()
             elif isinstance(error, FloatingPointError) or is_not_finite(prediction):
                 if done:
@@ -421,6 +444,13 @@ class Training:
             if self.after_batch is not None:
                 with self.interruption.between_batches():
                     self.after_batch(total)
+
+    def predicted(self, inputs: Sequence[Any]) -> Any:
+        """After an error, in the model or behind it."""
+        try:
+            return self.model(*inputs)
+        except Exception:
+            return None
 
     def require_gradients(self) -> None:
         if all(p.grad is None for p in self.parameters):
@@ -466,7 +496,7 @@ class Training:
         if monitor not in record:
             raise ValueError(
                 f"fit: early_stopping monitors {monitor!r}, which epoch {record['epoch']} did not measure: not in every "
-                "batch has the prediction scores of classes, and the target integer labels or probabilities that sum to 1"
+                "batch is the loss made with cross_entropy or nll_loss"
             )
         if best is None or self.criterion.improves(record[monitor], on=self.history[best - 1][monitor]):
             self.history.best_epoch = record["epoch"]

@@ -1,30 +1,34 @@
 """Metrics: how often a classifier is right, and which class it takes for which. Counts, not variables.
 
-A class is predicted where the score is largest. Classes are numbered from 0: a negative label, such as the -100 that
-`cross_entropy` ignores, says that a sample does not count.
+A class is predicted where the score is largest; where a score is NaN, none is. Classes are numbered from 0, and samples that
+do not count are labelled `ignore_index`, as for `cross_entropy`.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from chainrule.autograd import Node
+from chainrule.autograd.operators import plain as data_of
 
 MOST_CLASSES = 1000  # for which `Tally` keeps a confusion matrix: 8 MB
 LARGEST_MATRIX = 10_000  # classes that a matrix has without being asked to: 800 MB
 
 
-def accuracy(prediction: Any, target: Any) -> float:
+def accuracy(prediction: Any, target: Any, *, ignore_index: int = -100) -> float:
     """The share of samples whose class is predicted right.
 
     `prediction` has the scores of each class, shape (..., classes), or the predicted classes themselves, integers of
     shape (...). `target` has integer labels, shape (...), or the classes' probabilities, shape (..., classes), which sum
-    to 1. Samples with a negative label do not count; NaN where none does. Raises `ValueError` for shapes that do not go
-    together, and for a single score per sample, which is no choice between classes: compare it with a threshold.
+    to 1. Samples labelled `ignore_index` do not count; NaN where none does, as of empty input.
+
+    Raises `ValueError` for shapes that do not go together, for a column (n, 1) of labels, for another negative label beside
+    scores, for booleans beside labels other than 0 and 1, and for a single score per sample, which is no choice between
+    classes: compare it with a threshold.
 
     >>> import chainrule as cr
     >>> cr.nn.accuracy([[2.0, 1.0], [0.0, 3.0], [1.0, 0.0]], [0, 1, 1])
@@ -33,15 +37,17 @@ def accuracy(prediction: Any, target: Any) -> float:
     >>> cr.nn.accuracy(scores.data[:, 0] > 0, [1, 0])
     1.0
     """
-    predicted, labels = compared("accuracy", prediction, target)
+    predicted, labels = compared("accuracy", prediction, target, ignore_index)
     return float(np.mean(predicted == labels)) if labels.size else math.nan
 
 
-def confusion_matrix(prediction: Any, target: Any, classes: int | None = None) -> NDArray[np.int64]:
+def confusion_matrix(
+    prediction: Any, target: Any, classes: int | None = None, *, ignore_index: int = -100
+) -> NDArray[np.int64]:
     """How many samples of each class (row) were taken for each class (column).
 
-    `prediction` and `target` as for `accuracy`. `classes` is the number of classes; by default what the scores have, or
-    as many as occur, up to 10,000. Raises `ValueError` as `accuracy` does, and for classes out of range.
+    `prediction`, `target` and `ignore_index` as for `accuracy`. `classes` is the number of classes; by default what the scores have, or
+    as many as occur, up to 10,000. Raises `ValueError` as `accuracy` does, and for classes out of range and scores of NaN.
 
     >>> import chainrule as cr
     >>> cr.nn.confusion_matrix([0, 1, 1, 1], [0, 0, 1, 1])
@@ -49,7 +55,9 @@ def confusion_matrix(prediction: Any, target: Any, classes: int | None = None) -
            [0, 2]])
     """
     scores = plain(prediction)
-    predicted, labels = (x.astype(np.int64) for x in compared("confusion_matrix", scores, target))
+    predicted, labels = (x.astype(np.int64) for x in compared("confusion_matrix", scores, target, ignore_index))
+    if scores.dtype.kind == "f" and np.isnan(scores).any():
+        raise ValueError("confusion_matrix: a score is NaN, so that no class is predicted")
     if classes is None:
         occurring = max(predicted.max(initial=-1), labels.max(initial=-1)) + 1
         classes = scores.shape[-1] if scores.dtype.kind == "f" else int(occurring)
@@ -66,20 +74,27 @@ def confusion_matrix(prediction: Any, target: Any, classes: int | None = None) -
 
 
 def plain(x: Any) -> NDArray[Any]:
-    return np.asarray(x._raw if isinstance(x, Node) else x)
+    return np.asarray(data_of(x))
 
 
-def compared(name: str, prediction: Any, target: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+def compared(name: str, prediction: Any, target: Any, ignore_index: int) -> tuple[NDArray[Any], NDArray[Any]]:
     """The predicted class and the label of each sample that counts, in one row each."""
     scores, labels = plain(prediction), plain(target)
+    if scores.shape[:1] == labels.shape[:1] == (0,):
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
     scored = scores.dtype.kind == "f" and scores.ndim > 0
-    if scored and scores.shape[-1] == 1:
+    if scored and scores.shape[-1] < 2:
         raise ValueError(
             f"{name}: one score per sample, shape {scores.shape}, is no choice between classes; threshold it: "
             f"{name}(scores[..., 0] > 0, labels)"
         )
-    classes = np.asarray(scores.argmax(axis=-1)) if scored else scores
-    if labels.ndim > 1 and labels.shape[:-1] == classes.shape and scores.shape in (labels.shape, classes.shape):
+    classes = chosen(scores) if scored else scores
+    if labels.shape == (*classes.shape, 1):
+        raise ValueError(
+            f"{name}: a column of labels, shape {labels.shape}, beside {classes.shape[0] if classes.ndim else 1} predictions "
+            "may mean labels or probabilities of one class; for labels give target.reshape(-1)"
+        )
+    if labels.shape[:-1] == classes.shape and labels.ndim > 1 and scores.shape in (labels.shape, classes.shape):
         if not are_probabilities(labels):
             raise ValueError(
                 f"{name}: the target has the shape of probabilities, {labels.shape}, but its rows do not sum to 1"
@@ -90,8 +105,27 @@ def compared(name: str, prediction: Any, target: Any) -> tuple[NDArray[Any], NDA
             f"{name}: expected scores (..., classes) or integer classes (...), and integer labels (...) or probabilities "
             f"(..., classes), got {scores.dtype} of shape {scores.shape} and {plain(target).dtype} of shape {np.shape(target)}"
         )
-    counted = labels >= 0
-    return (classes.ravel(), labels.ravel()) if counted.all() else (classes[counted], labels[counted])
+    counted = labels != ignore_index
+    classes, labels = classes[counted], labels[counted]
+    if scored and labels.size and labels.min() < 0:
+        raise ValueError(
+            f"{name}: a label is {labels.min()}, but classes are numbered from 0; samples that do not count are labelled "
+            f"ignore_index, here {ignore_index}"
+        )
+    if (classes.dtype == bool) != (labels.dtype == bool) and not are_bits(classes, labels):
+        raise ValueError(
+            f"{name}: booleans beside numbers other than 0 and 1: compare both with the threshold (labels > 0)"
+        )
+    return classes, labels
+
+
+def chosen(scores: NDArray[Any]) -> NDArray[Any]:
+    """The class of the largest score; -1 where a score is NaN."""
+    return np.where(np.isnan(scores).any(axis=-1), -1, scores.argmax(axis=-1))
+
+
+def are_bits(*arrays: NDArray[Any]) -> bool:
+    return all(np.isin(x, (0, 1)).all() for x in arrays)
 
 
 def are_probabilities(x: NDArray[Any]) -> bool:
@@ -99,82 +133,55 @@ def are_probabilities(x: NDArray[Any]) -> bool:
     return bool(np.all(x >= 0) and np.allclose(x.sum(axis=-1, dtype=float), 1.0, atol=1e-3))
 
 
-def classifies(prediction: Any, target: Any) -> bool:
-    """Whether this looks like scores of classes beside integer labels, or beside probabilities."""
-    if not isinstance(prediction, Node | np.ndarray):
-        return False
-    scores, labels = plain(prediction), plain(target)
-    if scores.dtype.kind != "f" or not scores.ndim or scores.shape[-1] < 2:
-        return False
-    if labels.shape == scores.shape and labels.ndim > 1:
-        return are_probabilities(labels)
-    return labels.dtype.kind in "iu" and labels.shape == scores.shape[:-1]
-
-
-def nothing_counts(prediction: Any, target: Any) -> bool:
-    """Whether classes are predicted, but no sample has a label that counts: there is no average of no losses."""
-    try:
-        return classifies(prediction, target) and not compared("accuracy", prediction, target)[1].size
-    except ValueError:
-        return False
-
-
-def samples_in(target: Any) -> int:
-    """The length of the first axis; a single number is one sample."""
-    try:
-        return len(target)
-    except TypeError:
-        return 1
-
-
-def together(parts: list[Any]) -> NDArray[Any]:
-    return plain(parts[0]) if len(parts) == 1 else np.concatenate(parts)
-
-
 @final
 class Tally:
-    """The accuracy and, if wanted, the confusion matrix over all batches that are added.
+    """The accuracy and, if wanted, the confusion matrix over all batches that are added, by what their losses saw.
 
-    The first batch decides whether classes are predicted at all, unless that is known; a later one that does not go with
-    it ends the matter. Batches may come singly or several together.
+    Batches may come singly or several together. One whose loss does not classify ends the matter.
     """
 
-    def __init__(self, *, confusion: bool = False, classifies: bool | None = None) -> None:
+    def __init__(self, *, confusion: bool = False) -> None:
         self.wanted = confusion
         self.confusion: NDArray[np.int64] | None = None
         self.right = self.counted = 0
-        self.classifies = classifies
+        self.classifies = True
 
-    def add(self, predictions: list[Any], targets: list[Any]) -> list[int]:
-        """Take in one batch or several. Returns how many samples count in each: by these its loss is an average."""
-        found = self.classes_of(predictions, targets)
-        if found is None:
-            return [samples_in(target) for target in targets]
-        predicted, labels = found
-        self.right += int(np.count_nonzero(predicted == labels))
-        self.counted += labels.size
-        scores = [plain(prediction) for prediction in predictions]
-        classes = scores[0].shape[-1]
-        if self.wanted and classes <= MOST_CLASSES:
-            matrix = confusion_matrix(predicted, labels, classes)
-            self.confusion = matrix if self.confusion is None else self.confusion + matrix
-        sizes = [x.size // classes for x in scores]
-        if sum(sizes) == labels.size:
-            return sizes
-        return [int(np.count_nonzero(plain(target) >= 0)) for target in targets]
-
-    def classes_of(self, predictions: list[Any], targets: list[Any]) -> tuple[NDArray[Any], NDArray[Any]] | None:
-        """The predicted classes and the labels that count; None where classes are not predicted."""
-        try:
-            if self.classifies is None:
-                self.classifies = classifies(predictions[0], targets[0])
-            if self.classifies:
-                return compared("accuracy", together(predictions), together(targets))
-        except ValueError:
+    def add(self, scores: Sequence[Any], labels: Sequence[Any]) -> None:
+        """Take in the scores and the labels (or probabilities) of one batch or several; None where there are none."""
+        widths = {None if x is None else x.shape[-1] for x in scores}
+        if None in widths or not self.classifies:
             self.classifies, self.confusion = False, None
-        return None
+        elif len(widths) > 1:
+            for one in zip(scores, labels, strict=True):
+                self.add(*[[x] for x in one])
+        else:
+            (classes,) = widths
+            joined = np.concatenate([x if x.ndim == 2 else x.reshape(-1, classes) for x in scores])
+            # A loss that is trained on is never NaN.
+            predicted = chosen(joined) if self.wanted else joined.argmax(axis=-1)
+            found = [y if y.ndim == 1 == x.ndim - 1 else as_labels(y, x) for x, y in zip(scores, labels, strict=True)]
+            self.count(predicted, np.concatenate(found), classes)
+
+    def count(self, predicted: NDArray[Any], labels: NDArray[Any], classes: int) -> None:
+        counts = labels >= 0
+        self.right += int(np.count_nonzero((predicted == labels) & counts))
+        self.counted += int(np.count_nonzero(counts))
+        if self.confusion is not None and len(self.confusion) != classes:
+            self.wanted, self.confusion = False, None
+        if self.wanted and classes <= MOST_CLASSES:
+            counts &= predicted >= 0
+            matrix = confusion_matrix(predicted[counts], labels[counts], classes)
+            self.confusion = matrix if self.confusion is None else self.confusion + matrix
 
     @property
     def accuracy(self) -> float | None:
-        """None where classes are not predicted."""
+        """None where nothing is classified."""
         return self.right / self.counted if self.classifies and self.counted else None
+
+
+def as_labels(labels: Any, scores: Any) -> NDArray[Any]:
+    """Labels in one row; of probabilities the largest, -1 where they are all 0: such a sample does not count."""
+    if labels.ndim < scores.ndim:
+        return labels.reshape(-1)
+    rows = labels.reshape(-1, labels.shape[-1])
+    return np.where(rows.any(axis=-1), rows.argmax(axis=-1), -1)

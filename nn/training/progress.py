@@ -7,10 +7,14 @@ import time
 from abc import ABC, abstractmethod
 from typing import Any, final
 
+import numpy as np
+
 from chainrule.autograd import Node
 from chainrule.autograd.optional.extra import extra
 
+from ..averaging import Average, Averaged
 from .history import Record, text
+from .measures import Whole
 from .metrics import Tally
 
 REFRESH = 0.1  # seconds between two updates of the bar
@@ -110,30 +114,32 @@ class Seen:
     """What is measured in the course of one epoch of training.
 
     Quick batches are put aside and looked at together, if their arrays are `lasting`: nobody writes into them later.
-    Whether classes are predicted may be known from earlier epochs.
     """
 
-    def __init__(self, epoch: int, progress: Progress, *, lasting: bool, classifies: bool | None) -> None:
-        self.epoch, self.progress = epoch, progress
-        self.batches = self.skipped = self.samples = 0
-        self.loss = self.penalty = self.norm = 0.0  # sums over samples, the norm's over batches
-        self.tally = Tally(classifies=classifies)
+    def __init__(self, epoch: int, progress: Progress, whole: Whole, *, lasting: bool) -> None:
+        self.epoch, self.progress, self.whole = epoch, progress, whole
+        self.batches = self.skipped = 0
+        self.loss = Average()
+        self.penalty = self.norm = 0.0  # sums over samples and over batches
+        self.tally = Tally()
         self.aside: list[tuple[Any, ...]] = []
         self.enough, self.most = 1, MOST_ASIDE if lasting else 1
         self.looked = time.monotonic()
 
-    def add(self, target: Any, prediction: Any, loss: Any, penalty: Any, norm: float) -> None:
-        """One batch; of nodes the data is kept, the graph is not."""
+    def add(self, said: Averaged, loss: Any, penalty: Any, norm: float) -> None:
+        """One batch; of nodes the data is kept, the graph is not. Scores may be weights, which change: they are copied."""
         self.batches += 1
-        scores = prediction._raw if isinstance(prediction, Node) else None
+        _, samples, scores, labels, make, _ = said
+        if scores is not None:
+            scores, labels = raw(scores).copy(), np.array(raw(labels))
         loss = loss._raw if isinstance(loss, Node) else loss
         penalty = penalty._raw if isinstance(penalty, Node) else penalty
-        self.aside.append((target, scores, loss, penalty, norm))
+        self.aside.append((samples, scores, labels, make, loss, penalty, norm))
         if len(self.aside) >= self.enough:
             self.look()
 
     def skip(self) -> None:
-        """A batch in which no sample counts."""
+        """A batch in which nothing counts."""
         self.batches += 1
         self.skipped += 1
         self.progress.batches(1, self)
@@ -142,11 +148,10 @@ class Seen:
         """Take in what was put aside. Sums grow batch by batch, so that it does not matter when this happens."""
         aside, self.aside = self.aside, []
         if aside:
-            counts = self.tally.add([entry[1] for entry in aside], [entry[0] for entry in aside])
-            for n, (_, _, loss, penalty, norm) in zip(counts, aside, strict=True):
-                self.samples += n
-                self.loss += n * float(loss)
-                self.penalty += n * float(penalty)
+            self.tally.add([entry[1] for entry in aside], [entry[2] for entry in aside])
+            for samples, _, _, make, loss, penalty, norm in aside:
+                self.loss.add(float(loss), samples, make)
+                self.penalty += samples * float(penalty)
                 self.norm += norm
             self.progress.batches(len(aside), self)
         now = time.monotonic()
@@ -154,10 +159,15 @@ class Seen:
         self.looked = now
 
     def averages(self) -> Record:
-        """Over the batches so far; empty while no sample has counted."""
-        if not self.samples:
+        """Over the batches so far; empty while nothing has counted."""
+        samples = self.loss.samples
+        if not samples:
             return {}
-        averages = {"loss": self.loss / self.samples, "penalty": self.penalty / self.samples}
+        averages = {"loss": self.loss.value, "penalty": self.penalty / samples}
         accuracy = self.tally.accuracy
         averages |= {} if accuracy is None else {"accuracy": accuracy}
         return averages | {"gradient_norm": self.norm / (self.batches - self.skipped)}
+
+
+def raw(x: Any) -> Any:
+    return x._raw if isinstance(x, Node) else x

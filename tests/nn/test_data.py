@@ -330,7 +330,10 @@ SCORES = np.array([[2.0, 1.0, 0.0], [0.0, 3.0, 1.0], [1.0, 0.0, 4.0], [5.0, 0.0,
         (SCORES.reshape(2, 2, 3), [[0, 1], [2, 2]], 0.75),
         (SCORES, [0, -100, 1, -100], 0.5),
         (SCORES, [-100] * 4, math.nan),
-        (SCORES, [-1, 1, 1, -2], 0.5),
+        ([-1, 1, 1, -1], [-1, 1, -1, -100], 2 / 3),
+        (np.full((2, 3), math.nan), [0, 0], 0.0),
+        ([], [], math.nan),
+        (np.zeros((0, 3)), np.zeros(0, int), math.nan),
         (SCORES[:, 0] > 1, [1, 0, 1, 1], 0.75),
     ],
 )
@@ -360,6 +363,10 @@ def test_accuracy_of_what_does_not_go_together(prediction: Any, target: Any) -> 
         (cr.Tensor(SCORES[:, :1]), np.ones((4, 1), int), "one score per sample"),
         (SCORES, SCORES, "its rows do not sum to 1"),
         (SCORES, np.array([[2.0, -1.0, 0.0]] * 4), "its rows do not sum to 1"),
+        (SCORES, np.ones((4, 1)), r"a column of labels, shape \(4, 1\).*give target.reshape\(-1\)"),
+        (SCORES[:, 0] > 1, np.ones((4, 1), int), "a column of labels"),
+        (SCORES, [0, 1, -1, 2], "a label is -1, but classes are numbered from 0"),
+        (SCORES[:, 0] > 1, [1, -1, 1, -1], "booleans beside numbers other than 0 and 1"),
     ],
 )
 def test_metrics_of_what_is_no_choice_between_classes(metric: Any, prediction: Any, target: Any, message: str) -> None:
@@ -375,7 +382,12 @@ def test_confusion_matrix() -> None:
         assert found.dtype == np.int64
     assert cr.nn.confusion_matrix([0], [1], classes=3).tolist() == [[0, 0, 0], [1, 0, 0], [0, 0, 0]]
     assert cr.nn.confusion_matrix([3], [0]).shape == (4, 4)
-    assert cr.nn.confusion_matrix(SCORES, [1, -100, 1, -1]).sum() == 2
+    assert cr.nn.confusion_matrix(SCORES, [1, -100, 1, -100]).sum() == 2
+    assert cr.nn.confusion_matrix(SCORES, [1, 0, 1, 0], ignore_index=0).sum() == 2
+    assert cr.nn.confusion_matrix([], []).shape == (0, 0)
+    assert cr.nn.confusion_matrix([], [], classes=2).tolist() == [[0, 0], [0, 0]]
+    with pytest.raises(ValueError, match="a score is NaN"):
+        cr.nn.confusion_matrix(SCORES * [1.0, math.nan, 1.0], [0, 1, 2, 2])
     for prediction, target in ([0], [10**9]), ([10**9], [0]):
         with pytest.raises(ValueError, match="class 1000000000 occurs"):
             cr.nn.confusion_matrix(prediction, target)

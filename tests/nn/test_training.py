@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import itertools
 import json
 import math
 import os
@@ -269,7 +271,7 @@ def test_validation_is_in_use_and_leaves_no_trace() -> None:
     train(alone)
     assert weights(model) == weights(alone)
     found = cr.nn.evaluate(model, cr.nn.cross_entropy, VALIDATION)
-    assert found == (*cr.nn.evaluate(model, cr.nn.cross_entropy, VALIDATION)[:2], found.confusion)
+    assert found[:2] == cr.nn.evaluate(model, cr.nn.cross_entropy, VALIDATION)[:2]
     assert history[-1]["validation_loss"] == found.loss
     assert history[-1]["validation_accuracy"] == found.accuracy
     assert_array_equal(history.confusion, found.confusion)
@@ -321,21 +323,27 @@ def test_the_modes_are_afterwards_as_before(mode: bool) -> None:
     assert [module.training for module in model.modules()] == before
 
 
+ONE_HOT = np.eye(3)[Y]
+
+
 @pytest.mark.parametrize(
-    ("target", "classes"),
+    ("loss", "target", "classes"),
     [
-        (Y, True),
-        (Y.astype(np.uint8), True),
-        (np.eye(3)[Y], True),
-        (np.full((50, 3), 1 / 3), True),
-        (RNG.normal(size=(50, 3)), False),
-        (RNG.random((50, 3)), False),
-        (np.abs(X[:, :1]) * [1, 2, 3], False),
+        (cr.nn.cross_entropy, Y, True),
+        (cr.nn.cross_entropy, Y.astype(np.uint8), True),
+        (cr.nn.cross_entropy, ONE_HOT, True),
+        (cr.nn.cross_entropy, np.full((50, 3), 1 / 3), True),
+        (lambda p, t: cr.nn.nll_loss(cr.log_softmax(p), t), Y, True),
+        (lambda p, t: 0.5 * cr.nn.cross_entropy(p, t) + 0.1 * cr.mean(p**2), Y, True),
+        (lambda p, t: cr.nn.cross_entropy(p, t, reduction="sum"), Y, True),
+        (cr.nn.mse_loss, ONE_HOT, False),
+        (lambda p, t: cr.mean((p[:, 0] - t) ** 2), Y, False),
+        (lambda p, t: cr.nn.cross_entropy(p[:, :2], t % 2) + cr.nn.cross_entropy(p, t), Y, False),
     ],
 )
-def test_accuracy_is_measured_where_classes_are_predicted(target: Any, classes: bool) -> None:
-    loss = cr.nn.cross_entropy if target.ndim == 1 else cr.nn.mse_loss
-    history = train(data=cr.nn.Batches(X, target), loss=loss, validation=(X, target), epochs=1)
+@pytest.mark.parametrize("compile", [True, False])
+def test_accuracy_is_that_of_what_the_loss_classifies(loss: Any, target: Any, classes: bool, compile: bool) -> None:
+    history = train(data=cr.nn.Batches(X, target), loss=loss, validation=(X, target), epochs=1, compile=compile)
     assert ("accuracy" in history.names, "validation_accuracy" in history.names) == (classes, classes)
     assert (history.confusion is not None) == classes
 
@@ -387,35 +395,175 @@ def test_where_no_label_counts_there_is_nothing_to_train_on_and_an_ignored_batch
         cr.nn.evaluate(model, cr.nn.cross_entropy, [(X[:10], none)])
 
 
-CERTAIN, OPEN = np.eye(3)[Y[:10]], np.abs(X[:10, :1]) * [1.0, 2.0, 3.0]
+def masked_mse(prediction: Any, target: Any) -> Any:
+    """Of targets that are known; the others are NaN."""
+    known = np.isfinite(target)
+    error = cr.where(known, prediction - np.nan_to_num(target), 0.0)
+    return cr.nn.averaged(cr.sum(error**2) / max(known.sum(), 1), known.sum())
+
+
+def gaussian(prediction: Any, target: Any) -> Any:
+    return cr.mean(prediction[:, 1] + 0.5 * ((target - prediction[:, 0]) * cr.exp(-prediction[:, 1])) ** 2)
+
+
+SEQUENCES = X[:48].reshape(12, 4, 2)
+PADDED = np.where(np.arange(4) < np.arange(12)[:, None] % 5, Y[:48].reshape(12, 4), -1)
+HOLES = np.where(np.arange(50)[:, None] % 7 > [0, 2, 4], X @ [[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]], math.nan)
+HOLES[:14] = math.nan
+COUNTS = RNG.integers(-3, 2, 50)
+SHARES = np.where(np.arange(50)[:, None] % 3 == 0, 0.0, ONE_HOT)
+
+# a loss, inputs, targets
+LOSSES: dict[str, tuple[Any, Any, Any]] = {
+    "cross-entropy": (cr.nn.cross_entropy, X, Y),
+    "a class is padding": (lambda p, t: cr.nn.cross_entropy(p, t, ignore_index=0), X, np.where(np.arange(50) < 17, 0, Y)),
+    "ignored": (cr.nn.cross_entropy, X, np.where(np.arange(50) % 7 < 4, -100, Y)),
+    "a partial": (functools.partial(cr.nn.cross_entropy, ignore_index=2), X, Y),
+    "scaled": (lambda p, t: 0.5 * cr.nn.cross_entropy(p, t, ignore_index=0), X, Y),
+    "with something added": (lambda p, t: cr.nn.cross_entropy(p, t, ignore_index=0) + 1.0, X, Y),
+    "labels from 1": (lambda p, t: cr.nn.cross_entropy(p, t - 1, ignore_index=-1), X, (Y + np.arange(50)) % 4),
+    "nll": (lambda p, t: cr.nn.nll_loss(cr.log_softmax(p), t, ignore_index=1), X, Y),
+    "smoothed": (lambda p, t: cr.nn.cross_entropy(p, t, ignore_index=1, label_smoothing=0.1), X, Y),
+    "probabilities": (cr.nn.cross_entropy, X, SHARES),
+    "sequences": (lambda p, t: cr.nn.cross_entropy(p, t, ignore_index=-1), SEQUENCES, PADDED),
+    "sum": (lambda p, t: cr.nn.cross_entropy(p, t, reduction="sum"), X, Y),
+    "sum of squares": (lambda p, t: cr.nn.mse_loss(p, t, reduction="sum"), X, ONE_HOT),
+    "mse": (cr.nn.mse_loss, X, ONE_HOT),
+    "hinge": (cr.nn.hinge_loss, X, 2.0 * ONE_HOT - 1.0),
+    "batchmean": (lambda p, t: cr.nn.kl_div(cr.log_softmax(p), t, reduction="batchmean"), X, ONE_HOT),
+    "two heads": (lambda p, t: cr.nn.cross_entropy(p[:, :2], t % 2) + 2.0 * cr.nn.mse_loss(p[:, 2:], t[:, None]), X, Y),
+    "one's own": (lambda p, t: cr.mean((p[:, 0] - t) ** 2), X, COUNTS),
+    "a likelihood": (gaussian, X, COUNTS),
+    "quantiles": (lambda p, t: cr.mean(cr.maximum(0.9 * (t[:, None] - p), -0.1 * (t[:, None] - p))), X, COUNTS),
+    "a column of ones": (lambda p, t: cr.mean((p - t) ** 2), X, np.ones((50, 1))),
+    "said": (masked_mse, X, HOLES),
+}  # fmt: skip
+
+
+def uneven(x: Any, y: Any) -> list[Any]:
+    """Batches of any size, the first of a single sample."""
+    cuts = [0, 1, 3, len(x) // 2, len(x)]
+    return [(x[i:j], y[i:j]) for i, j in itertools.pairwise(cuts)]
+
+
+@pytest.mark.parametrize("compile", [True, False])
+@pytest.mark.parametrize("name", LOSSES)
+def test_averages_over_batches_are_the_loss_of_the_whole_set(name: str, compile: bool) -> None:
+    loss, x, y = LOSSES[name]
+    model = model_of()
+    expected = float(loss(model(x), y).data)
+    whole = cr.nn.evaluate(model, loss, [(x, y)])
+    assert whole.loss == pytest.approx(expected, rel=1e-12)
+    still = cr.nn.SGD(model.parameters(), lr=0.0)
+    for batches in (*(cr.nn.Batches(x, y, batch_size=n, shuffle=False) for n in (1, 7, 50)), uneven(x, y)):
+        found = cr.nn.evaluate(model, loss, batches)
+        assert found.loss == pytest.approx(expected, rel=1e-12)
+        assert found.accuracy == (None if whole.accuracy is None else pytest.approx(whole.accuracy))
+        assert_array_equal(found.confusion, whole.confusion)
+        if compile and name == "said":
+            continue
+        (record,) = train(model, batches, loss, optimizer=still, epochs=1, compile=compile)
+        assert record["loss"] == pytest.approx(expected, rel=1e-12)
+        assert record.get("accuracy") == found.accuracy
+
+
+def test_accuracy_is_that_of_what_the_loss_saw() -> None:
+    model = model_of()
+    labels = (Y + np.arange(50)) % 4  # one more than the class; 0 is none
+    found = cr.nn.evaluate(model, lambda p, t: cr.nn.cross_entropy(-p, t - 1, ignore_index=-1), (X, labels))
+    kept = labels > 0
+    assert found.accuracy == np.mean(model(X).data.argmin(axis=1)[kept] == labels[kept] - 1)
+    assert found.confusion is not None
+    assert found.confusion.sum() == kept.sum()
+
+
+def test_of_plain_numbers_too_the_loss_says_what_it_is_the_mean_of() -> None:
+    class Constant(cr.nn.Module):
+        def forward(self, x: Any) -> Any:
+            return np.tile([1.0, 2.0, 3.0], (len(x), 1))
+
+    y = np.where(np.arange(50) % 7 < 4, -100, Y)
+    batches = cr.nn.Batches(X, y, batch_size=9, shuffle=False)
+    expected = cr.nn.cross_entropy(Constant()(X), y)
+    for loss in cr.nn.cross_entropy, lambda p, t: float(cr.nn.cross_entropy(p, t)):
+        assert cr.nn.evaluate(Constant(), loss, batches).loss == pytest.approx(float(expected), rel=1e-12)
+
+
+def test_means_over_numbers_that_do_not_keep_their_proportion_are_refused() -> None:
+    def both(prediction: Any, target: Any) -> Any:
+        return cr.nn.cross_entropy(prediction, target, ignore_index=0) + cr.nn.cross_entropy(prediction, target)
+
+    def mixed(prediction: Any, target: Any) -> Any:
+        return cr.nn.cross_entropy(prediction, target) + cr.nn.cross_entropy(prediction, target, reduction="sum")
+
+    batches = cr.nn.Batches(X, Y, batch_size=20, shuffle=False)
+    for loss, message in (both, "different numbers of samples"), (mixed, "of a mean and a sum"):
+        with pytest.raises(ValueError, match=message + ".*nn.averaged"):
+            cr.nn.evaluate(model_of(), loss, batches)
+        with pytest.raises(ValueError, match=message):
+            train(data=batches, loss=loss)
+        said = cr.nn.evaluate(model_of(), lambda p, t, f=loss: cr.nn.averaged(f(p, t), len(t)), batches)
+        assert math.isfinite(said.loss)
 
 
 @pytest.mark.parametrize(
-    ("targets", "measured"), [((CERTAIN, OPEN), False), ((OPEN, CERTAIN), False), ((CERTAIN, CERTAIN), True)]
+    ("samples", "kind", "message"),
+    [
+        (-1, ValueError, "not negative, got -1"),
+        (math.nan, ValueError, "not negative, got nan"),
+        ("many", TypeError, "must be a number, got 'many'"),
+        (X, TypeError, "must be a number, got array"),
+    ],
 )
-def test_whether_classes_are_predicted_is_decided_once(targets: Any, measured: bool) -> None:
-    class Swapped:
-        """In every other epoch the batches come the other way round."""
+def test_what_is_no_number_of_samples_is_refused(samples: Any, kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message):
+        cr.nn.averaged(cr.Value(1.0), samples)
 
-        epochs = 0
 
-        def __iter__(self) -> Iterator[tuple[Any, Any]]:
-            self.epochs += 1
-            return iter([(X[:10], target) for target in targets][:: 1 if self.epochs % 2 else -1])
+@pytest.mark.parametrize("compile", [True, False])
+def test_a_batch_of_which_the_loss_says_that_nothing_counts_is_left_out(compile: bool) -> None:
+    def loss(prediction: Any, target: Any) -> Any:
+        return cr.nn.averaged(cr.sum(prediction * target), cr.sum(target) if compile else target.sum())
 
-    data = Swapped()
-    history = train(data=data, loss=cr.nn.mse_loss, validation=[(X[:10], target) for target in targets], epochs=4)
-    assert data.epochs == 4
-    for name in ("accuracy", "validation_accuracy"):
-        assert [name in record for record in history] == [measured] * 4
-    assert (history.confusion is not None) == measured
-    stopping = cr.nn.EarlyStopping(2, monitor="accuracy")
-    own = Swapped()
-    if measured:
-        assert len(train(data=own, loss=cr.nn.mse_loss, early_stopping=stopping)["accuracy"]) == 3 == own.epochs
-    else:
-        with pytest.raises(ValueError, match="early_stopping monitors 'accuracy'"):
-            train(data=own, loss=cr.nn.mse_loss, early_stopping=stopping)
+    nothing, something = (X[:5], np.zeros((5, 1))), (X[5:9], np.ones((4, 1)))
+    models = [model_of(), model_of()]
+    train(models[0], [nothing, something, nothing], loss, epochs=2, compile=compile)
+    train(models[1], [something], loss, epochs=2)
+    assert_allclose(models[0][0].weight.data, models[1][0].weight.data, rtol=1e-12)
+    with pytest.raises(ValueError, match="no samples that count"):
+        train(data=[nothing], loss=loss, compile=compile)
+
+
+def test_any_other_error_of_a_loss_comes_out() -> None:
+    for y in np.where(Y == 1, -1, Y), np.full(50, -1), np.full(50, 3):
+        for batches in cr.nn.Batches(X, y, batch_size=1, rng=0), (X, y):
+            with pytest.raises(ValueError, match="there are 3 classes"):
+                train(data=batches)
+            with pytest.raises(ValueError, match="there are 3 classes"):
+                cr.nn.evaluate(model_of(), cr.nn.cross_entropy, batches)
+
+
+def test_what_is_ignored_is_ignored_in_compiled_code() -> None:
+    model = model_of()
+    code = cr.compile(lambda x, y: cr.nn.cross_entropy(model(x), y, ignore_index=1))
+    for y in (Y[Y != 1][:8], Y[:8], Y[8:16]):
+        assert code(X[:8], y).item() == pytest.approx(
+            cr.nn.cross_entropy(model(X[:8]), y, ignore_index=1).item(), rel=1e-12
+        )
+
+
+def test_weights_that_are_scores_are_counted_as_they_were_trained_on() -> None:
+    class Table(cr.nn.Module):
+        def __init__(self) -> None:
+            self.table = cr.Tensor(np.eye(3)[[0, 0, 0, 0]])
+
+        def forward(self, x: Any) -> Any:
+            return self.table
+
+    batches = cr.nn.Batches(np.zeros((40, 1)), np.ones(40, int), batch_size=4)
+    model = Table()
+    history = train(model, batches, optimizer=cr.nn.SGD(model.parameters(), lr=4.0), epochs=1)
+    assert history["accuracy"] == [pytest.approx(0.9)]  # the first batch of ten is wrong
 
 
 # Schedules and early stopping

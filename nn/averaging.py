@@ -1,0 +1,172 @@
+"""What a loss is the mean of: losses say it, and `fit` and `evaluate` hear it, so that nothing is guessed from targets.
+
+Whoever asks for a loss listens. Each loss that is computed meanwhile tells over how much it is the mean, also in a lambda, a
+sum or a product, and as a plain number. So the average over batches is the loss of the whole set.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar, final
+
+from chainrule.autograd import Node
+from chainrule.autograd.plain import describe
+from chainrule.autograd.recording import recorder
+
+Loss = TypeVar("Loss")
+
+MEAN: tuple[float, ...] = ()
+SUM = (-1.0,)  # no ratio of numbers
+
+
+class NothingCountsError(ValueError):
+    """The mean over no samples: all are ignored, or there are none. `fit` and `evaluate` leave out such a batch.
+
+    >>> import chainrule as cr
+    >>> cr.nn.cross_entropy([[0.0, 0.0]], [-100])
+    Traceback (most recent call last):
+    chainrule.nn.averaging.NothingCountsError: cross_entropy: there are no samples to average over
+    """
+
+
+@final
+class Averaged(NamedTuple):
+    """A loss with what it is the mean of; where it classifies, also with the scores and the labels that it saw."""
+
+    loss: Any
+    samples: Any  # so many count; a node where a function is recorded
+    scores: Any = None
+    labels: Any = None
+    make: tuple[float, ...] = MEAN  # or SUM; of several means: how large the others' numbers are beside the first's
+    explicit: bool = False  # said by `averaged`
+
+
+new = tuple.__new__  # quicker than the constructor, in every step of training
+listener: ContextVar[list[Averaged] | None] = ContextVar("listener", default=None)
+
+
+def tell(loss: Loss, reduction: str, count: Any, scores: Any = None, labels: Any = None) -> Loss:
+    """The loss, after whoever listens was told that it is the mean or the sum over so many."""
+    heard = listener.get()
+    if heard is not None and reduction != "none":
+        make = SUM if reduction == "sum" else MEAN
+        heard.append(new(Averaged, (loss, count, scores, labels, make, False)))
+    return loss
+
+
+def averaged(loss: Loss, samples: Any) -> Loss:
+    """The same loss, said to be the mean over so many samples: so much does a batch weigh in `fit` and `evaluate`.
+
+    The library's losses say it themselves, and what is made of one of them is a mean over the same. Any other counts as
+    the mean over the rows of the target. `samples` is a number, or an array or variable of one; a batch with 0 is left out.
+    Raises `ValueError` for a negative number.
+
+    >>> import chainrule as cr, numpy as np
+    >>> def loss(prediction, target):
+    ...     known = np.isfinite(target)
+    ...     error = cr.where(known, prediction - np.nan_to_num(target), 0.0)
+    ...     return cr.nn.averaged(cr.sum(error**2) / max(known.sum(), 1), known.sum())
+    >>> model = cr.nn.Linear(1, 1, rng=0)
+    >>> model.weight.data, model.bias.data = [[2.0]], [0.0]
+    >>> cr.nn.evaluate(model, loss, [([[1.0]], [[3.0]]), ([[1.0], [2.0]], [[np.nan], [np.nan]])]).loss
+    1.0
+    """
+    if not isinstance(samples, Node) or recorder() is None:
+        samples = number_of_samples(samples)
+    heard = listener.get()
+    if heard is not None:
+        heard.append(Averaged(loss, samples, explicit=True))
+    return loss
+
+
+def number_of_samples(x: Any) -> float:
+    try:
+        number = float(x)
+    except (TypeError, ValueError):
+        raise TypeError(f"averaged: samples must be a number, got {describe(x)}") from None
+    if not 0.0 <= number < math.inf:
+        raise ValueError(f"averaged: samples must be a number that is not negative, got {number}")
+    return number
+
+
+def understood(loss: Any, heard: list[Averaged], target: Any) -> Averaged:
+    """What a loss is the mean of, after all that was heard while it was computed."""
+    own = next((said for said in heard if said.loss is loss), None)
+    if own is not None and not own.explicit:
+        return own
+    parts = [said for said in heard if said.explicit] if own is None else [own]
+    first, *others = parts or heard or [Averaged(loss, rows_of(target))]
+    if any(said.make != first.make for said in others):
+        raise ValueError(
+            "the loss is put together of a mean and a sum: say over how many it is the mean, with nn.averaged"
+        )
+    shares = MEAN if first.make == SUM else tuple([ratio(said.samples, first.samples) for said in others])
+    make = first.make if all(share == 1.0 for share in shares) else shares
+    classified = [said for said in heard if said.scores is not None]
+    scores, labels = (classified[0].scores, classified[0].labels) if len(classified) == 1 else (None, None)
+    return Averaged(loss, first.samples, scores, labels, make)
+
+
+Answer: TypeAlias = tuple[Any, Any, Averaged]
+Asked: TypeAlias = Callable[[Sequence[Any], Any], Answer]
+
+
+def asked(model: Callable[..., Any], loss: Callable[[Any, Any], Any]) -> Asked:
+    """A function of a batch: what the model predicts, the loss of that, and what the loss is the mean of; None of nothing."""
+
+    def ask(inputs: Sequence[Any], target: Any) -> Answer:
+        heard: list[Averaged] = []
+        token = listener.set(heard)
+        try:
+            prediction = model(*inputs)
+            try:
+                result = loss(prediction, target)
+            except NothingCountsError:
+                return prediction, None, Averaged(None, 0)
+        finally:
+            listener.reset(token)
+        if len(heard) == 1 and heard[0].loss is result:  # as nearly always
+            return prediction, result, heard[0]
+        return prediction, result, understood(result, heard, target)
+
+    return ask
+
+
+def ratio(a: float, b: float) -> float:
+    return a / b if b else math.inf
+
+
+def rows_of(target: Any) -> int:
+    """The length of the first axis; a single number is one."""
+    try:
+        return len(target)
+    except TypeError:
+        return 1
+
+
+@final
+class Average:
+    """A loss over all batches that were added: what it is on them all at once."""
+
+    __slots__ = ("make", "samples", "total")
+
+    def __init__(self) -> None:
+        self.total = self.samples = 0.0
+        self.make: tuple[float, ...] | None = None
+
+    def add(self, loss: float, samples: float, make: tuple[float, ...]) -> None:
+        if self.make is None:
+            self.make = make
+        elif self.make != make:
+            raise ValueError(
+                "the loss is put together of means over different numbers of samples, in each batch others, so that no average "
+                "over the batches is the loss of the whole set: say over how many it is the mean, with nn.averaged"
+            )
+        self.samples += samples
+        self.total += loss if make == SUM else samples * loss
+
+    @property
+    def value(self) -> float:
+        return self.total if self.make == SUM else self.total / self.samples
