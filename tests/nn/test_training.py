@@ -566,6 +566,115 @@ def test_weights_that_are_scores_are_counted_as_they_were_trained_on() -> None:
     assert history["accuracy"] == [pytest.approx(0.9)]  # the first batch of ten is wrong
 
 
+# Metrics
+
+
+def rms(output: Any, target: Any) -> float:
+    return float(np.sqrt(np.mean((output - target) ** 2)))
+
+
+COLUMNS = X @ [[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]] + np.sin(X[:, :1])
+
+
+@pytest.mark.parametrize("compile", [True, False])
+@pytest.mark.parametrize("size", [7, 50])
+def test_metrics_are_of_the_whole_set(size: int, compile: bool) -> None:
+    model = model_of()
+    names = ["mean_absolute_error", "mean_squared_error", "root_mean_squared_error", "r2_score", rms]
+    batches = cr.nn.Batches(X, COLUMNS, batch_size=size, shuffle=False)
+    expected = cr.nn.evaluate(model, cr.nn.mse_loss, (X, COLUMNS), metrics=names).metrics
+    output = model(X).data
+    assert expected["rms"] == rms(output, COLUMNS)
+    assert list(expected) == [*names[:4], "rms"]
+    found = cr.nn.evaluate(model, cr.nn.mse_loss, batches, metrics=names).metrics
+    assert found == pytest.approx(expected, rel=1e-12)
+    still = cr.nn.SGD(model.parameters(), lr=0.0)
+    (record,) = train(
+        model, batches, cr.nn.mse_loss, optimizer=still, epochs=1, validation=batches, metrics=names, compile=compile
+    )
+    for name, x in expected.items():
+        assert record[name] == pytest.approx(x, rel=1e-12)
+        assert record[f"validation_{name}"] == pytest.approx(x, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["mean_absolute_error", "mean_squared_error", "root_mean_squared_error", "r2_score"])
+@pytest.mark.parametrize("target", [COLUMNS, COLUMNS[:, :1], np.ones((50, 2)), COLUMNS * [1.0, 0.0, 1.0]])
+def test_metrics_by_name_are_scikit_learns(name: str, target: Any) -> None:
+    theirs = getattr(pytest.importorskip("sklearn.metrics"), name)
+    model = cr.nn.Linear(2, target.shape[1], rng=0)
+    for output in (model, lambda x: target):
+
+        class Net(cr.nn.Module):
+            def forward(self, x: Any, f: Any = output) -> Any:
+                return f(x)
+
+        found = cr.nn.evaluate(Net(), cr.nn.mse_loss, (X, target), metrics={"by name": name, "theirs": theirs}).metrics
+        expected = theirs(target, getattr(output(X), "data", output(X)) if output is model else target)
+        assert found == {"by name": pytest.approx(expected), "theirs": pytest.approx(expected)}
+
+
+def test_metrics_see_what_was_trained_on_even_where_arrays_are_recycled() -> None:
+    seen: list[Any] = []
+
+    def keep(output: Any, target: Any) -> int:
+        seen.append((output, target))
+        return len(target)
+
+    predictions: list[Any] = []
+
+    def loss(prediction: Any, target: Any) -> Any:
+        predictions.append(prediction.data)
+        return cr.nn.cross_entropy(prediction, target)
+
+    history = train(data=recycled(), loss=loss, epochs=2, metrics=[keep, "accuracy"])
+    assert history["keep"] == [40, 40]
+    for epoch, (output, target) in enumerate(seen):
+        assert_array_equal(output, np.concatenate(predictions[4 * epoch : 4 * epoch + 4]))
+        assert_array_equal(target, Y[:40])
+        assert history["accuracy"][epoch] == cr.nn.accuracy(output, target)
+
+
+def test_early_stopping_watches_a_metric_in_the_direction_that_is_said() -> None:
+    options = {
+        "data": cr.nn.Batches(X, COLUMNS, rng=0), "loss": cr.nn.mse_loss, "validation": (X, COLUMNS),
+        "metrics": ["r2_score", "mean_absolute_error"], "epochs": 5,
+    }  # fmt: skip
+    stopping = cr.nn.EarlyStopping(5, monitor="validation_r2_score", mode="max")
+    history = train(early_stopping=stopping, **options)
+    scores = history["validation_r2_score"]
+    assert history.best_epoch == 1 + scores.index(max(scores))
+    assert train(early_stopping=cr.nn.EarlyStopping(5, monitor="mean_absolute_error"), **options).best_epoch
+    with pytest.raises(ValueError, match="monitors 'validation_r2_score'; say mode='max' or 'min'"):
+        train(early_stopping=cr.nn.EarlyStopping(5, monitor="validation_r2_score"), **options)
+
+
+def broken(output: Any, target: Any) -> float:
+    raise KeyError("no such class")
+
+
+@pytest.mark.parametrize(
+    ("metrics", "kind", "message"),
+    [
+        ("f1", ValueError, "no metric is called 'f1'; there are accuracy, mean_absolute_error"),
+        ([lambda p, t: 1.0], ValueError, "a metric has no name; give a dict"),
+        ([functools.partial(rms)], ValueError, "a metric has no name; give a dict"),
+        ([rms, rms], ValueError, "'rms' is given twice; give a dict"),
+        ({"loss": rms}, ValueError, "'loss' is the name of something else"),
+        ({"validation_rms": rms}, ValueError, "'validation_rms' is the name of something else"),
+        ([3], TypeError, r"a metric is 3 \(int\), expected a function"),
+        ({"none": lambda p, t: None}, TypeError, "metric 'none' must return a number, got None"),
+        ({"all": lambda p, t: p}, TypeError, "metric 'all' must return a number, got array"),
+        ([broken], RuntimeError, "metric 'broken' failed: 'no such class'"),
+        ("r2_score", RuntimeError, r"metric 'r2_score' failed: .* shape \(40, 3\) and targets of shape \(40,\)"),
+    ],
+)
+def test_errors_of_metrics_name_them(metrics: Any, kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match="fit: " + message):
+        train(metrics=metrics)
+    with pytest.raises(kind, match="evaluate: " + message):
+        cr.nn.evaluate(model_of(), cr.nn.cross_entropy, (X[:40], Y[:40]), metrics=metrics)
+
+
 # Schedules and early stopping
 
 
