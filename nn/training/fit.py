@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,12 +84,14 @@ def fit(
     and labels that this saw; `validation_loss` and `validation_accuracy`, by `evaluate` on the `validation` data; each of
     `metrics`, over all predictions as they were trained on, and over the validation data as `validation_…`; `lr`;
     `gradient_norm`, the average before clipping, if `clip_norm` is given; and `seconds`, validation included. The best
-    epoch is the one of least validation loss, else of least loss, or as `early_stopping` says.
+    epoch is the one of least validation loss, else of least loss, or as `early_stopping` says. The first validation loss that
+    is not finite is a `RuntimeWarning`.
 
     - `schedule.step()` follows each epoch; ReduceLROnPlateau is given the validation loss, else the loss.
     - `clip_norm` limits the norm of all gradients together, `clip_value` each element, before an update.
     - `early_stopping`, an EarlyStopping or its patience, ends training when the validation loss has not improved for that
-      many epochs. However training ends, the model then has the weights (and buffers) of the best epoch.
+      many epochs. However training ends, the model then has the weights (and buffers) of the best epoch. One of NaN is
+      never the best; where all are, patience counts from the first, and the weights stay as they are.
     - Each of `callbacks` is called after each epoch with the History so far and the model; raising `StopTraining` ends
       training.
     - `after_batch` is called after each update with what was differentiated, the batch's loss and penalty; its graph and
@@ -234,6 +237,7 @@ class Training:
             raise ValueError("fit: schedule is given a loss after each epoch, so its mode must be 'min'")
         self.history = History(monitor=self.criterion.monitor)
         self.best: Best | None = None
+        self.warned = False
         self.interruption = Interruption()
         self.clips = self.clip_norm is not None or self.clip_value is not None
         ask = code_for(self.model, self.loss, bool(self.metrics)) if self.compile else asked(self.model, self.loss)
@@ -285,7 +289,7 @@ class Training:
         history, best = History.from_dict(state["history"]), state["best"]
         if history.monitor != self.history.monitor:
             raise ValueError(f"best was by {history.monitor!r} there, and is by {self.history.monitor!r} here")
-        if (best is None) != (self.early_stopping is None or not history.records):
+        if (best is None) != (self.early_stopping is None or history.best_epoch is None):
             raise ValueError("early_stopping was given there or is given here, but not both")
         if best is not None:
             shapes = {name: array.shape for name, array in self.model.state_dict().items()}
@@ -344,6 +348,7 @@ class Training:
         if self.checkpoint is not None:
             save_checkpoint(self.checkpoint, **self.parts())
         self.progress.epoch(record)
+        self.warn_once(record)
         self.stop_if_patience_ends()
         if self.interruption.asked:
             self.history.stopped = INTERRUPTED
@@ -498,15 +503,22 @@ class Training:
                 f"fit: early_stopping monitors {monitor!r}, which epoch {record['epoch']} did not measure: not in every "
                 "batch is the loss made with cross_entropy or nll_loss"
             )
-        if best is None or self.criterion.improves(record[monitor], on=self.history[best - 1][monitor]):
+        if self.criterion.improves(record[monitor], on=math.nan if best is None else self.history[best - 1][monitor]):
             self.history.best_epoch = record["epoch"]
             if self.early_stopping is not None:
                 self.best = Best(self.model.state_dict(), self.history.confusion)
 
     def stop_if_patience_ends(self) -> None:
-        best = self.history.best_epoch
-        if self.early_stopping and best is not None and len(self.history) - best >= self.early_stopping.patience:
+        best = self.history.best_epoch or 1  # as if the first epoch were, where none is: NaN is never the best
+        if self.early_stopping and len(self.history) - best >= self.early_stopping.patience:
             self.history.stopped = "early stopping"
+
+    def warn_once(self, record: Record) -> None:
+        loss = record.get("validation_loss", 0.0)
+        if not (math.isfinite(loss) or self.warned):
+            self.warned = True
+            text = f"fit: the validation loss of epoch {record['epoch']} is {loss}, though the weights are finite"
+            warnings.warn(text, RuntimeWarning, stacklevel=5)
 
     def call_back(self) -> None:
         for callback in self.callbacks:

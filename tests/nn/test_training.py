@@ -739,18 +739,51 @@ STOPPING: dict[str, tuple[list[float], Any, int, int]] = {
     "NaN first": ([math.nan, 3, 4, 4, 1], 2, 4, 2),
     "NaN later": ([3, math.nan, math.nan, 1], 2, 3, 1),
     "infinite": ([math.inf, 3, math.inf, 2], 2, 4, 4),
+    "NaN twice": ([math.nan, math.nan, 3, 2], 2, 4, 4),
+    "NaN only": ([math.nan] * 20, 2, 3, 0),
 }
 
 
 @pytest.mark.parametrize("name", STOPPING)
 def test_early_stopping_goes_back_to_the_best(name: str) -> None:
     values, stopping, trained, best = STOPPING[name]
-    history, after, model = scripted(values, early_stopping=stopping)
+    odd = next((i for i, x in enumerate(values[:trained], 1) if not math.isfinite(x)), None)
+    with pytest.warns(RuntimeWarning) if odd else contextlib.nullcontext([]) as warned:
+        history, after, model = scripted(values, early_stopping=stopping)
+    assert [str(w.message).split(" is ")[0] for w in warned] == [f"fit: the validation loss of epoch {odd}"] * bool(odd)
     assert_array_equal(history["validation_loss"], values[:trained])
-    assert history.best_epoch == best
+    assert history.best_epoch == (best or None)
     assert history.stopped == ("early stopping" if trained - best >= 2 or name == "patience 1" else None)
-    assert model.w.data[0] == after[best - 1] != after[-1] or best == trained
-    assert model.seen == best
+    kept = best or trained  # where there is no best epoch, the last weights stay
+    assert model.w.data[0] == after[kept - 1] != after[-1] or kept == trained
+    assert model.seen == kept
+
+
+def test_a_warning_of_the_validation_loss_points_to_the_call() -> None:
+    with pytest.warns(RuntimeWarning, match="validation loss of epoch 1 is nan") as warned:
+        scripted([math.nan])
+    assert [w.filename for w in warned] == [__file__]
+
+
+def test_where_no_epoch_was_the_best_training_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    def run(epochs: int, path: str, **options: Any) -> tuple[Any, Any]:
+        model = model_of()
+        broken = X[40:] * math.nan
+        with pytest.warns(RuntimeWarning):
+            history = train(
+                model,
+                validation=(broken, Y[40:]),
+                early_stopping=9,
+                epochs=epochs,
+                checkpoint=tmp_path / path,
+                **options,
+            )
+        return weights(model), without_seconds(history)
+
+    run(2, "last.npz")
+    again, whole = run(4, "last.npz", resume=True), run(4, "whole.npz")
+    assert again[0] == whole[0]
+    assert repr(again[1]) == repr(whole[1])
 
 
 IMPROVING: list[tuple[dict[str, Any], float, float, bool]] = [
