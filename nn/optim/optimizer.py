@@ -45,6 +45,7 @@ class Optimizer(ABC):
         self.defaults = self.checked(defaults)
         self.param_groups: list[Group] = []
         self.known: list[tuple[Parameter, ...]] = []  # the parameters of each group
+        self.announced: list[Callable[[], Any]] = []  # weak references to the schedules that were made for it
         given = listed(type(self).__name__, params)
         grouped = bool(given) and all(isinstance(group, Mapping) for group in given)
         for group in given if grouped else [{"params": given}]:
@@ -56,6 +57,15 @@ class Optimizer(ABC):
     def parameters(self) -> list[Parameter]:
         """Every parameter, in the order of the groups."""
         return [p for group in self.param_groups for p in group["params"]]
+
+    @property
+    def schedules(self) -> list[Any]:
+        """The schedules that were made for this optimizer and are still there, the oldest first."""
+        return [schedule for reference in self.announced if (schedule := reference()) is not None]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies: schedules stay with the original, or announce themselves where they are copied too."""
+        return {**vars(self), "announced": []}
 
     @property
     def lr(self) -> float:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from itertools import repeat
 from operator import setitem
 from typing import Any, Literal, final
+from weakref import ref
 
 from chainrule.autograd import Tensor, Value
 
@@ -46,6 +47,16 @@ class Schedule(ABC):
         self.optimizer = optimizer
         self.epoch = 0
         self.base_lrs: list[float] = []
+        self.announce()
+
+    def announce(self) -> None:
+        """Let the optimizer know of this schedule, whoever steps it: a checkpoint of training has its state."""
+        alive = [reference for reference in self.optimizer.announced if reference() is not None]
+        self.optimizer.announced = [*alive, ref(self)]
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        vars(self).update(state)
+        self.announce()
 
     @abstractmethod
     def step(self, metric: Any = None) -> None:

@@ -99,10 +99,12 @@ def fit(
     - `metrics` are names, functions `(output, target)` that return a number, or a dict of these by other names: see
       `evaluate`. Early stopping may watch them.
     - `progress` shows a bar; where tqdm is missing, a line on stderr for each epoch.
-    - `checkpoint` is a file that after each epoch gets all that training needs to go on: model, optimizer, schedule,
-      epoch, history, and the generators of the model and of Batches. With `resume` training goes on from that file, if it
-      is there, up to `epochs` in all, and to the same bytes as without a break, given the same arguments. Without, a
-      file that is there is an error. Data of your own has a part in this if it has `state_dict` and `load_state_dict`.
+    - `checkpoint` is a file that after each epoch gets all that training needs to go on: model, optimizer, every schedule that
+      was made for it, epoch, history, and the generators of the model and of Batches. With `resume` training goes on from
+      that file, if it is there, up to `epochs` in all, and to the same bytes as without a break, given the same arguments.
+      Without, a file that is there is an error. Data, a loss, a penalty, callbacks and metrics of your own have a part in this
+      if they, or the objects whose methods they are, have `state_dict` and `load_state_dict`. What a function keeps
+      elsewhere, as in its closure, cannot be seen.
     - `compile` runs model and loss from code that is made for them (`cr.compile`): small networks train up to a third
       faster. What that refuses, such as Dropout and BatchNorm1d, is a `TypeError`.
 
@@ -266,14 +268,31 @@ class Training:
 
     def parts(self) -> dict[str, Any]:
         """Everything that decides what comes next."""
-        stateful = {"schedule": self.schedule, "data": self.data, "validation": self.validation}
+        others = [schedule for schedule in self.optimizer.schedules if schedule is not self.schedule]
+        found = {**self.stateful(), "schedules": others} if others else self.stateful()
         return {
             "model": self.model,
-            "optimizer": self.optimizer,
             "generators": self.model.generators(),
+            **found,
+            "optimizer": self.optimizer,  # after the schedules, each of which sets the rate
             "training": self,
-            **{name: part for name, part in stateful.items() if isinstance(part, Stateful)},
         }
+
+    def stateful(self) -> dict[str, Any]:
+        """What was given that has a state of its own, also that of which a method was given."""
+        given = {
+            name: getattr(self, name) for name in ("schedule", "data", "validation", "loss", "penalty", "after_batch")
+        }
+        given |= {f"callback {i}": f for i, f in enumerate(self.callbacks)}
+        given |= {f"metric {name}": f for name, f in self.metrics.items()}
+        found: dict[str, Any] = {}
+        for name, x in given.items():
+            owner = x if isinstance(x, Stateful) else getattr(x, "__self__", None)
+            if isinstance(owner, Stateful) and not isinstance(owner, type | Optimizer) and owner is not self.model:
+                found[name] = owner
+                if isinstance(owner, Module):
+                    found[f"{name}, generators"] = owner.generators()
+        return found
 
     def state_dict(self) -> dict[str, Any]:
         for record in self.history:

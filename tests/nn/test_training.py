@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import itertools
 import json
 import math
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -1333,6 +1335,102 @@ def test_what_stopped_early_stays_stopped_and_what_a_callback_stopped_goes_on(tm
     assert len(train_on("early.npz", epochs=20, early_stopping=20, resume=True)) == 20
     assert train_on("callback.npz", epochs=4, callbacks=[stop]).stopped == "callback"
     assert train_on("callback.npz", epochs=4, resume=True)["epoch"] == [1, 2, 3, 4]
+
+
+class Counter:
+    """Counts its calls, and can be asked to go on from any number."""
+
+    def __init__(self) -> None:
+        self.n = 0
+
+    def state_dict(self) -> dict[str, int]:
+        return {"n": self.n}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.n = state["n"]
+
+    def count(self, *given: Any) -> int:
+        self.n += 1
+        return self.n
+
+
+class Warming(Counter):
+    """A loss and a penalty whose weight grows from call to call."""
+
+    def __call__(self, prediction: Any, target: Any) -> Any:
+        return cr.nn.cross_entropy(prediction, target) * min(1.0, 0.1 * self.count())
+
+    def penalty(self, model: cr.nn.Module) -> Any:
+        return 1e-3 * self.count() * cr.nn.l2_penalty(model.parameters())
+
+
+class Noisy(cr.nn.Module):
+    """A loss with a random layer and a parameter."""
+
+    def __init__(self) -> None:
+        self.drop, self.scale = cr.nn.Dropout(0.5, rng=0), cr.Tensor([1.0])
+
+    def forward(self, prediction: Any, target: Any) -> Any:
+        return cr.nn.cross_entropy(self.drop(prediction) * self.scale, target)
+
+
+def per_batch(make: Any) -> Any:
+    """A schedule that only a closure knows."""
+
+    def options(optimizer: Any) -> dict[str, Any]:
+        schedule = make(optimizer)
+        return {"after_batch": lambda total: schedule.step(total)}
+
+    return options
+
+
+def counted_by(counter: Counter, **options: Any) -> dict[str, Any]:
+    """A schedule of one's own that follows a counter with a state."""
+    return {**options, "metrics": {"n": lambda output, target: counter.n}}
+
+
+STATEFUL: dict[str, Callable[[Any], dict[str, Any]]] = {
+    "a schedule in a closure": per_batch(lambda o: cr.nn.ExponentialLR(o, 0.9)),
+    "a plateau in a closure": per_batch(lambda o: cr.nn.ReduceLROnPlateau(o, patience=2, cooldown=1)),
+    "two schedules": lambda o: per_batch(lambda o: cr.nn.ExponentialLR(o, 0.9))(o) | {"schedule": cr.nn.StepLR(o, 2, 0.5)},
+    "a sequence": lambda o: {"schedule": cr.nn.SequentialLR(o, [cr.nn.LinearLR(o, 0.5), cr.nn.StepLR(o, 1)], [3])},
+    "a method of a schedule": lambda o: {"after_batch": cr.nn.CosineAnnealingLR(o, 30).step},
+    "a loss": lambda o: {"loss": Warming()},
+    "a loss that is a module": lambda o: {"loss": Noisy()},
+    "a method of an object": lambda o: {"penalty": Warming().penalty},
+    "a metric": lambda o: {"metrics": [Counter().count]},
+    "after each batch": lambda o: counted_by(c := Counter(), after_batch=c.count),
+    "a callback": lambda o: counted_by(c := Counter(), callbacks=[print_nothing, c.count]),
+}  # fmt: skip
+
+
+def print_nothing(history: cr.nn.History, model: cr.nn.Module) -> None: ...
+
+
+@pytest.mark.parametrize("name", STATEFUL)
+def test_whatever_has_a_state_goes_on_from_the_checkpoint(name: str, tmp_path: Path) -> None:
+    def run(epochs: int, path: str, **options: Any) -> tuple[Any, Any]:
+        model = model_of()
+        optimizer = cr.nn.Adam(model.parameters(), lr=0.1)
+        given = STATEFUL[name](optimizer)
+        history = train(model, optimizer=optimizer, epochs=epochs, checkpoint=tmp_path / path, **given, **options)
+        return weights(model), without_seconds(history)
+
+    run(2, "last.npz")
+    assert run(5, "last.npz", resume=True) == run(5, "whole.npz")
+
+
+def test_an_optimizer_knows_its_schedules_as_long_as_they_are_there() -> None:
+    optimizer = cr.nn.SGD([cr.Value(1.0)], lr=1.0)
+    first, second = cr.nn.StepLR(optimizer, 1), cr.nn.StepLR(optimizer, 2)
+    assert optimizer.schedules == [first, second]
+    del first
+    assert optimizer.schedules == [second]
+    for again in copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x)):
+        assert again(optimizer).schedules == []
+        copied, schedule = again((optimizer, second))
+        assert copied.schedules == [schedule]
+    assert optimizer.schedules == [second]
 
 
 def test_an_existing_checkpoint_is_not_overwritten(tmp_path: Path) -> None:
