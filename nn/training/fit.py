@@ -95,7 +95,8 @@ def fit(
     - Each of `callbacks` is called after each epoch with the History so far and the model; raising `StopTraining` ends
       training.
     - `after_batch` is called after each update with what was differentiated, the batch's loss and penalty; its graph and
-      the parameters' gradients are still those of the step.
+      the parameters' gradients are still those of the step. Raising `StopTraining` ends training at once: the weights are
+      those after that batch, and the epoch under way is not recorded, as after Ctrl-C.
     - `metrics` are names, functions `(output, target)` that return a number, or a dict of these by other names: see
       `evaluate`. Early stopping may watch them.
     - `progress` shows a bar; where tqdm is missing, a line on stderr for each epoch.
@@ -344,6 +345,7 @@ class Training:
                 while len(self.history) < self.epochs and self.history.stopped is None:
                     self.epoch()
         finally:
+            self.interruption.end()  # once more, if a second Ctrl-C came while the block was entered or left
             self.progress.close()
         if self.best is not None:
             self.model.load_state_dict(self.best.weights)
@@ -355,8 +357,8 @@ class Training:
         start = time.perf_counter()
         try:
             record = {"epoch": len(self.history) + 1, **self.train(), **self.validate()}
-        except Interrupted:
-            self.history.stopped = INTERRUPTED
+        except (Interrupted, StopTraining) as reason:
+            self.history.stopped = INTERRUPTED if isinstance(reason, Interrupted) else "callback"
             return
         record |= {"lr": self.optimizer.lr} if "lr" in self.optimizer.options else {}
         self.history.records.append(record | {"seconds": time.perf_counter() - start})

@@ -20,15 +20,17 @@ class Interruption:
 
     `between_batches`, where nothing is half done, the first one raises `Interrupted` at once: somebody may wait there.
     Only in the main thread, where Python handles signals, and only where Ctrl-C would raise `KeyboardInterrupt` anyway.
+
+    A second Ctrl-C ends the block before it raises, wherever it comes. Whoever opens the block calls `end` once more behind it,
+    for what may go wrong while it is entered or left.
     """
 
     def __init__(self) -> None:
-        self.asked = self.watching = self.between = False
+        self.asked = self.between = False
 
     def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            self.watching = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        if self.watching:
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        if in_main_thread and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             signal.signal(signal.SIGINT, self.note)
         return self
 
@@ -47,11 +49,16 @@ class Interruption:
 
     def note(self, signum: int, frame: FrameType | None) -> None:
         if self.asked:
+            self.end()
             raise KeyboardInterrupt
         self.asked = True
         if self.between:
             raise Interrupted
 
-    def __exit__(self, *exception: object) -> None:
-        if self.watching:
+    def end(self) -> None:
+        """Put back the handler that was there; if somebody has set another one meanwhile, that one stays."""
+        if signal.getsignal(signal.SIGINT) == self.note:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def __exit__(self, *exception: object) -> None:
+        self.end()

@@ -13,7 +13,7 @@ from ..init import whole_number
 
 
 class StopTraining(Exception):
-    """Raised by a callback of `fit` to end training after this epoch."""
+    """Raised by a callback of `fit` to end training after this epoch, or by `after_batch`, after this batch."""
 
 
 @final

@@ -1248,6 +1248,84 @@ def test_handlers_of_others_are_left_alone() -> None:
         signal.signal(signal.SIGINT, before)
 
 
+def stopped_at(line: int) -> bool:
+    """Whether training has so many lines around its block, and was stopped at that one by a Ctrl-C."""
+    left = line
+
+    def trace(frame: Any, event: str, arg: Any) -> Any:
+        nonlocal left
+        name = Path(frame.f_code.co_filename).name
+        if name != "interruption.py" and (name, frame.f_code.co_name) != ("fit.py", "run"):
+            return None
+        left -= event == "line"
+        if left == 0:
+            raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        train(epochs=1, data=[(X, Y)], after_batch=lambda total: None)
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+def test_ctrl_c_at_any_line_leaves_no_handler_behind() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        line = 1
+        while stopped_at(line):
+            assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, f"line {line}"
+            line += 1
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert line > 20
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no signals to send")
+def test_two_ctrl_c_while_training_ends_leave_no_handler_behind() -> None:
+    class Closing:
+        """An iterable that is left in the midst of a batch."""
+
+        def __iter__(self) -> Iterator[Any]:
+            try:
+                yield X, Y
+                raise cr.nn.StopTraining
+            finally:
+                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with pytest.raises(KeyboardInterrupt):
+            train(data=Closing())
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("options", [{}, {"early_stopping": 3, "validation": VALIDATION}])
+def test_training_can_be_stopped_after_a_batch(options: Any) -> None:
+    model, batches = model_of(), []
+    kept: list[bytes] = []
+
+    def stop(total: cr.Node) -> None:
+        batches.append(total)
+        if len(batches) in (3, 5):
+            kept.append(weights(model))  # the first epoch has three batches
+        if len(batches) == 5:
+            raise cr.nn.StopTraining
+
+    history = train(model, after_batch=stop, **options)
+    assert (len(batches), len(history), history.stopped) == (5, 1, "callback")
+    assert weights(model) == kept[0 if options else 1]
+
+
 # Checkpoints
 
 
