@@ -15,11 +15,6 @@ from .activations import Softplus as Softplus
 from .activations import Tanh as Tanh
 from .averaging import NothingCountsError as NothingCountsError
 from .averaging import averaged as averaged
-from .flow import DeadUnitsReport as DeadUnitsReport
-from .flow import GradientFlow as GradientFlow
-from .flow import dead_units as dead_units
-from .flow import gradient_flow as gradient_flow
-from .flow import unused as unused
 from .layers import MLP as MLP
 from .layers import Dropout as Dropout
 from .layers import Embedding as Embedding
@@ -69,6 +64,11 @@ from .training.data import split as split
 from .training.evaluation import Evaluation as Evaluation
 from .training.evaluation import evaluate as evaluate
 from .training.fit import fit as fit
+from .training.flow import DeadUnitsReport as DeadUnitsReport
+from .training.flow import GradientFlow as GradientFlow
+from .training.flow import dead_units as dead_units
+from .training.flow import gradient_flow as gradient_flow
+from .training.flow import unused as unused
 from .training.history import History as History
 from .training.metrics import accuracy as accuracy
 from .training.metrics import confusion_matrix as confusion_matrix

@@ -40,10 +40,17 @@ def is_not_finite(x: Any) -> bool:
     return isinstance(x, Node | np.ndarray | float) and not np.all(np.isfinite(plain(x)))
 
 
-def not_finite(what: str, x: object) -> FloatingPointError:
+def not_finite(what: str, x: object, parameters: Sequence[Any]) -> FloatingPointError:
     return FloatingPointError(
         f"{what} is {x}, so nothing was updated. A lower learning rate, clip_norm=, or other initial weights may help"
+        + overflow(parameters)
     )
+
+
+def overflow(parameters: Sequence[Any]) -> str:
+    """What is to be said of numbers that are too large, where that is soon the case."""
+    half = any(getattr(p.data, "dtype", None) == np.float16 for p in parameters)
+    return "; there are parameters in float16, where what is above 65504 overflows: float32 has room" if half else ""
 
 
 def may_classify(model: Module, loss: Callable[[Any, Any], Any], data: Data) -> bool:

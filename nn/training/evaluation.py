@@ -76,19 +76,26 @@ def average_loss(
     between: Callable[[], object] = lambda: None,
 ) -> float:
     """The average over all that counts; tally and whole see it too. `between` is called before each batch."""
-    average, ask = Average(), asked(model, loss)
+    average, ask, batches = Average(), asked(model, loss), 0
     with in_use(model), no_grad():
         for batch in data:
             between()
+            batches += 1
             *inputs, target = parts_of(batch)
             prediction, result, said = ask(inputs, target)
             whole.add(prediction, target)
             if samples := said.samples:
                 average.add(as_number(result), samples, said.make)
                 tally.add(*[[None if x is None else plain(x)] for x in (said.scores, said.labels)])
+    if not batches:
+        raise no_batch(whole.where)
     if not average.samples:
-        raise ValueError("evaluate: data holds no batch with a sample that counts")
+        raise ValueError(f"{whole.where}: there is no batch with a sample that counts")
     return average.value
+
+
+def no_batch(where: str) -> ValueError:
+    return ValueError(f"{where}: there is no batch; data must give its batches anew each time it is iterated over")
 
 
 def batches_of(name: str, data: Data, *, batch_size: int, shuffle: bool) -> Data:

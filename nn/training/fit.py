@@ -31,8 +31,8 @@ from ..optim.schedules import ReduceLROnPlateau, Schedule
 from ..storage.checkpoints import Stateful, load_checkpoint, save_checkpoint
 from ..storage.whole import check_path
 from .data import Batch, Batches
-from .demands import is_not_finite, may_classify, not_finite, require_descendable, require_number
-from .evaluation import IN_USE, Data, Loss, average_loss, batches_of, parts_of
+from .demands import is_not_finite, may_classify, not_finite, overflow, require_descendable, require_number
+from .evaluation import IN_USE, Data, Loss, average_loss, batches_of, no_batch, parts_of
 from .history import History, Record, strays
 from .interruption import Interrupted, Interruption
 from .measures import Metric, Metrics, Whole, by_name
@@ -390,9 +390,7 @@ class Training:
         seen.look()
         self.require_finite_weights(f"epoch {seen.epoch}, after its last batch")
         if not seen.batches:
-            raise ValueError(
-                f"fit: data gave no batch in epoch {seen.epoch}; it must give them anew each time it is iterated over"
-            )
+            raise no_batch(f"fit: data, in epoch {seen.epoch}")
         if not seen.loss.samples:
             raise ValueError("fit: data gave no samples that count")
         record = seen.averages() | whole.measured(seen.tally.accuracy)
@@ -405,7 +403,8 @@ class Training:
         """The model in use, on the validation data."""
         if self.validation is None:
             return {}
-        tally, whole = Tally(confusion=True), Whole("fit: validation", self.metrics)
+        epoch = len(self.history) + 1
+        tally, whole = Tally(confusion=True), Whole(f"fit: validation, in epoch {epoch}", self.metrics)
         loss = average_loss(self.model, self.loss, self.validation, tally, whole, between=self.interruption.check)
         self.history.confusion = tally.confusion
         found = {"loss": loss} | ({} if tally.accuracy is None else {"accuracy": tally.accuracy})
@@ -435,7 +434,7 @@ class Training:
                 total = loss + penalty
             require_descendable(total)
             if not math.isfinite(total._raw):
-                raise not_finite("the loss", total.item())
+                raise not_finite("the loss", total.item(), self.parameters)
             total.backward()
             if not done:
                 self.require_gradients()
@@ -485,14 +484,15 @@ class Training:
     def require_finite_gradients(self) -> None:
         """Before every update this would cost a small network a twentieth of its time; see `require_finite_weights`."""
         if name := self.first_not_finite([p.grad for p in self.parameters]):
-            raise not_finite(f"the gradient of {name}", "not finite, though the loss is")
+            raise not_finite(f"the gradient of {name}", "not finite, though the loss is", self.parameters)
 
     def require_finite_weights(self, where: str) -> None:
-        """A gradient that was not finite leaves weights that are not, and those a loss that is not."""
+        """A gradient or an update that was not finite leaves weights that are not, and those a loss that is not."""
         if name := self.first_not_finite(self.parameters):
             raise FloatingPointError(
-                f"fit: {where}: {name} is not finite any more: an earlier gradient was not, and the update went ahead. "
-                "With clip_norm= or clip_value= each gradient is looked at before its update"
+                f"fit: {where}: {name} is not finite any more: an earlier gradient was not, or the update made of it, and it "
+                "went ahead. With clip_norm= or clip_value= each gradient is looked at before its update, and a lower learning "
+                f"rate makes updates smaller{overflow(self.parameters)}"
             )
 
     def first_not_finite(self, found: Sequence[Any]) -> str | None:
@@ -509,7 +509,7 @@ class Training:
         if self.clip_norm is not None:
             norm = clip_grad_norm(self.parameters, self.clip_norm)
             if not math.isfinite(norm):
-                raise not_finite("the norm of the gradients", norm)
+                raise not_finite("the norm of the gradients", norm, self.parameters)
         if self.clip_value is not None:
             clip_grad_value(self.parameters, self.clip_value)
         return norm

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias, final
 import numpy as np
 from numpy.typing import NDArray
 
+from chainrule.autograd import Node
 from chainrule.autograd.optional.extra import new_figure
 from chainrule.autograd.plain import describe
 
@@ -66,9 +67,9 @@ class History:
         return list(dict.fromkeys(name for record in self.records for name in record))
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as plain dicts, lists and numbers, for JSON or a table."""
+        """Everything as plain dicts, lists and numbers, for JSON or a table; NumPy's numbers become Python's."""
         return {
-            "records": [dict(record) for record in self.records],
+            "records": [{name: as_plain(x) for name, x in record.items()} for record in self.records],
             "monitor": self.monitor,
             "best_epoch": self.best_epoch,
             "stopped": self.stopped,
@@ -178,6 +179,13 @@ def strays(record: Mapping[Any, Any]) -> list[Any]:
         for name, x in record.items()
         if not (isinstance(name, str) and isinstance(x, int | float | np.integer | np.floating))
     ]
+
+
+def as_plain(x: Any) -> Any:
+    """A number of NumPy's or a variable of one, as callbacks may add them, as Python's; anything else as it is."""
+    if isinstance(x, Node):
+        x = x._raw
+    return x.item() if isinstance(x, np.generic | np.ndarray) and x.ndim == 0 else x
 
 
 def text(x: Any) -> str:

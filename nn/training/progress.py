@@ -98,7 +98,7 @@ def line(record: Record) -> str:
 
 def progress_of(wanted: bool, done: int, epochs: int, batches: int | None) -> Progress:
     """The way to show epochs `done + 1` to `epochs`, with `batches` in each, where that is known."""
-    if not wanted or done >= epochs:
+    if not wanted or done >= epochs or sys.stderr is None:  # as under pythonw
         return Silence()
     try:
         tqdm = extra("tqdm.auto", "train", "the progress bar")

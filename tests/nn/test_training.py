@@ -990,6 +990,32 @@ def test_gradients_whose_squares_overflow_are_finite_all_the_same() -> None:
     assert np.isfinite(model.weight.data).all()
 
 
+@pytest.mark.parametrize(
+    ("lr", "scale", "message"),
+    [
+        (6e4, 8.0, "'(weight|bias)' is not finite any more: an earlier gradient was not, or the update made of it"),
+        (1e-9, 1e5, "the loss is (inf|nan), so nothing was updated"),
+    ],
+)
+def test_what_overflows_in_float16_is_said_to(lr: float, scale: float, message: str) -> None:
+    def run(dtype: str) -> None:
+        model = cr.nn.Linear(2, 3, dtype=dtype, rng=0)
+        batches = cr.nn.Batches(np.ones((50, 2), dtype), Y, batch_size=8, rng=0)
+        optimizer = cr.nn.SGD(model.parameters(), lr=lr)
+        train(
+            model,
+            batches,
+            lambda p, t: cr.mean((p + 1.0) * np.float32(scale)).astype(dtype),
+            optimizer=optimizer,
+            epochs=1,
+        )
+
+    run("float32")
+    with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match=message) as error:
+        run("float16")
+    assert "parameters in float16, where what is above 65504 overflows" in str(error.value)
+
+
 class Counted(cr.nn.Module):
     """Has a buffer that each forward pass changes."""
 
@@ -1139,6 +1165,22 @@ def test_no_epochs_change_nothing() -> None:
     before = weights(model)
     history = train(model, epochs=0, validation=VALIDATION)
     assert (len(history), weights(model), repr(history)) == (0, before, "History(no epoch has finished)")
+
+
+def test_data_that_ends_after_an_epoch_is_named_with_the_epoch() -> None:
+    class Once:
+        def __init__(self) -> None:
+            self.left = [(X[:20], Y[:20]), (X[20:], Y[20:])]
+
+        def __iter__(self) -> Iterator[Any]:
+            while self.left:
+                yield self.left.pop()
+
+    for where, options in ("data", {"data": Once()}), ("validation", {"validation": Once()}):
+        with pytest.raises(
+            ValueError, match=f"fit: {where}, in epoch 2: there is no batch; data must give its batches anew"
+        ):
+            train(**options)
 
 
 # Ctrl-C
@@ -1555,6 +1597,14 @@ def test_a_record_that_could_not_be_read_again_is_not_saved(tmp_path: Path) -> N
 # Progress
 
 
+def test_where_there_is_no_stderr_training_is_silent(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    assert len(train(progress=True)) == 3
+    assert capsys.readouterr().out == ""
+
+
 def test_a_bar_over_all_batches_with_the_averages(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("tqdm")
     history = train(progress=True, validation=VALIDATION, epochs=2)
@@ -1618,6 +1668,22 @@ def test_a_history_goes_through_json() -> None:
     assert again.to_dict() == history.to_dict()
     assert_array_equal(again.confusion, history.confusion)
     assert repr(again) == repr(history)
+
+
+def test_numbers_of_numpy_that_a_callback_adds_go_through_json() -> None:
+    def note(history: cr.nn.History, model: cr.nn.Module) -> None:
+        history[-1].update(
+            {
+                "a": np.float32(0.5),
+                "b": np.int64(3),
+                "c": np.array(1.5),
+                "d": cr.Value(2.0),
+                "e": cr.Tensor(4.0),
+            }
+        )
+
+    (record,) = json.loads(json.dumps(train(callbacks=[note], epochs=1).to_dict()))["records"]
+    assert [record[name] for name in "abcde"] == [0.5, 3, 1.5, 2.0, 4.0]
 
 
 GOOD = history_of(2).to_dict()

@@ -30,7 +30,7 @@ def loss_of(model: cr.nn.Module) -> Any:
     return cr.nn.mse_loss(model(X), Y[:, None])
 
 
-def trained(model: cr.nn.Module, steps: int = 6) -> tuple[list[dict[str, Any]], list[cr.nn.flow.GradientFlow]]:
+def trained(model: cr.nn.Module, steps: int = 6) -> tuple[list[dict[str, Any]], list[cr.nn.GradientFlow]]:
     """The parameters at the start and after each step, and the gradients of each step."""
     path, flows, optimizer = [model.state_dict()], [], cr.nn.SGD(model.parameters(), lr=0.5)
     for _ in range(steps):

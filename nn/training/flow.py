@@ -22,8 +22,8 @@ from chainrule.autograd.optional.extra import new_figure
 from chainrule.autograd.parameters import Parameters, Variable, named
 from chainrule.autograd.plain import describe
 
-from .inside import dotted, walk
-from .module import Module, in_use
+from ..inside import dotted, walk
+from ..module import Module, in_use
 
 FADED, GROWN = 1e-4, 1e4  # times the gradient of the last weights: less is vanishing, more is exploding
 TOO_LARGE = 1e3  # times the parameter itself: at a learning rate of 0.001, one step replaces it
