@@ -59,7 +59,7 @@ def tell(loss: Loss, reduction: str, count: Any, scores: Any = None, labels: Any
 def averaged(loss: Loss, samples: Any) -> Loss:
     """The same loss, said to be the mean over so many samples: so much does a batch weigh in `fit` and `evaluate`.
 
-    The library's losses say it themselves, and what is made of one of them is a mean over the same. Any other counts as
+    The library's losses say it themselves, and what is made of them counts as a mean over the same. Any other counts as
     the mean over the rows of the target. `samples` is a number, or an array or variable of one; a batch with 0 is left out.
     Raises `ValueError` for a negative number.
 
@@ -96,17 +96,14 @@ def understood(loss: Any, heard: list[Averaged], target: Any) -> Averaged:
     own = next((said for said in heard if said.loss is loss), None)
     if own is not None and not own.explicit:
         return own
-    parts = [said for said in heard if said.explicit] if own is None else [own]
-    first, *others = parts or heard or [Averaged(loss, rows_of(target))]
-    if any(said.make != first.make for said in others):
-        raise ValueError(
-            "the loss is put together of a mean and a sum: say over how many it is the mean, with nn.averaged"
-        )
-    shares = MEAN if first.make == SUM else tuple([ratio(said.samples, first.samples) for said in others])
-    make = first.make if all(share == 1.0 for share in shares) else shares
+    parts = [own] if own is not None else [said for said in heard if said.explicit] or heard
+    by_rows = Averaged(loss, rows_of(target))
+    if any(said.make == SUM for said in parts) or not parts:  # a sum that was divided, most likely by the length
+        parts = [*parts, by_rows]
+    shares = tuple([ratio(said.samples, parts[0].samples) for said in parts[1:]])
     classified = [said for said in heard if said.scores is not None]
     scores, labels = (classified[0].scores, classified[0].labels) if len(classified) == 1 else (None, None)
-    return Averaged(loss, first.samples, scores, labels, make)
+    return Averaged(loss, parts[0].samples, scores, labels, MEAN if set(shares) <= {1.0} else shares)
 
 
 Answer: TypeAlias = tuple[Any, Any, Averaged]
@@ -123,7 +120,9 @@ def asked(model: Callable[..., Any], loss: Callable[[Any, Any], Any]) -> Asked:
             prediction = model(*inputs)
             try:
                 result = loss(prediction, target)
-            except NothingCountsError:
+            except NothingCountsError as error:
+                if heard:  # a part of the loss counts
+                    raise ValueError(f"{error}; but over others, for another part of the loss") from error
                 return prediction, None, Averaged(None, 0)
         finally:
             listener.reset(token)

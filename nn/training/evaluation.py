@@ -39,9 +39,9 @@ def evaluate(model: Module, loss: Loss, data: Data, *, metrics: Metrics = ()) ->
     tuple of arrays (inputs..., target), cut into batches of 1024, or any iterable of batches.
 
     The average is the loss of the whole set, however it is cut into batches. For that the library's losses tell over how many
-    they are the mean (elements; of labels those that are not ignored), also where a lambda adds something to one. A loss
-    with reduction="sum" is summed. Any other counts as the mean over the rows of the target, unless it says otherwise by
-    `averaged`. Accuracy and confusion matrix are those of what `cross_entropy` or `nll_loss` saw, None for other losses. A
+    they are the mean (elements; of labels those that are not ignored), also where a lambda makes something of one. A loss
+    with reduction="sum" is summed; what is made of it, as by a division, counts as a mean. Any other counts as the mean over
+    the rows of the target, unless it says otherwise by `averaged`. Accuracy and confusion matrix are those of what `cross_entropy` or `nll_loss` saw, None for other losses. A
     batch in which nothing counts is left out.
 
     `metrics` are names ("accuracy", "mean_absolute_error", "mean_squared_error", "root_mean_squared_error", "r2_score", with

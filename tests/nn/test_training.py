@@ -430,6 +430,8 @@ LOSSES: dict[str, tuple[Any, Any, Any]] = {
     "sequences": (lambda p, t: cr.nn.cross_entropy(p, t, ignore_index=-1), SEQUENCES, PADDED),
     "sum": (lambda p, t: cr.nn.cross_entropy(p, t, reduction="sum"), X, Y),
     "sum of squares": (lambda p, t: cr.nn.mse_loss(p, t, reduction="sum"), X, ONE_HOT),
+    "a sum over the length": (lambda p, t: cr.nn.mse_loss(p, t, reduction="sum") / len(t), X, ONE_HOT),
+    "a sum over the labels": (lambda p, t: cr.nn.cross_entropy(p, t, reduction="sum") / len(t) + 1.0, X, Y),
     "mse": (cr.nn.mse_loss, X, ONE_HOT),
     "hinge": (cr.nn.hinge_loss, X, 2.0 * ONE_HOT - 1.0),
     "batchmean": (lambda p, t: cr.nn.kl_div(cr.log_softmax(p), t, reduction="batchmean"), X, ONE_HOT),
@@ -495,14 +497,14 @@ def test_means_over_numbers_that_do_not_keep_their_proportion_are_refused() -> N
     def both(prediction: Any, target: Any) -> Any:
         return cr.nn.cross_entropy(prediction, target, ignore_index=0) + cr.nn.cross_entropy(prediction, target)
 
-    def mixed(prediction: Any, target: Any) -> Any:
-        return cr.nn.cross_entropy(prediction, target) + cr.nn.cross_entropy(prediction, target, reduction="sum")
+    def divided(prediction: Any, target: Any) -> Any:
+        return cr.nn.cross_entropy(prediction, target, ignore_index=0, reduction="sum") / len(target)
 
     batches = cr.nn.Batches(X, Y, batch_size=20, shuffle=False)
-    for loss, message in (both, "different numbers of samples"), (mixed, "of a mean and a sum"):
-        with pytest.raises(ValueError, match=message + ".*nn.averaged"):
+    for loss in both, divided:
+        with pytest.raises(ValueError, match=r"different numbers of samples.*nn.averaged"):
             cr.nn.evaluate(model_of(), loss, batches)
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(ValueError, match="different numbers of samples"):
             train(data=batches, loss=loss)
         said = cr.nn.evaluate(model_of(), lambda p, t, f=loss: cr.nn.averaged(f(p, t), len(t)), batches)
         assert math.isfinite(said.loss)
@@ -534,6 +536,17 @@ def test_a_batch_of_which_the_loss_says_that_nothing_counts_is_left_out(compile:
     assert_allclose(models[0][0].weight.data, models[1][0].weight.data, rtol=1e-12)
     with pytest.raises(ValueError, match="no samples that count"):
         train(data=[nothing], loss=loss, compile=compile)
+
+
+def test_a_batch_in_which_a_part_of_the_loss_counts_is_not_left_out() -> None:
+    def loss(prediction: Any, target: Any) -> Any:
+        return cr.nn.cross_entropy(prediction, target) + cr.nn.cross_entropy(prediction, target, ignore_index=1)
+
+    batches = [(X[:3], np.array([0, 2, 0])), (X[3:6], np.array([1, 1, 1]))]
+    with pytest.raises(ValueError, match="no samples to average over; but over others, for another part of the loss"):
+        train(data=batches, loss=loss)
+    with pytest.raises(ValueError, match="for another part of the loss"):
+        cr.nn.evaluate(model_of(), loss, batches)
 
 
 def test_any_other_error_of_a_loss_comes_out() -> None:
