@@ -56,6 +56,7 @@ class Token:
     mode: bool | None = None  # whether operations are recorded; None: as around it
     outer: Token | None = None
     block: ref[Any] | None = None
+    frame = 0  # the identity of the one whose `with` it is
     holds = False
     records = True  # the same, what is around it counted in
     watcher: Watcher | None = None  # who watches inside
@@ -73,8 +74,9 @@ class Token:
         outer, mode = self.outer, self.mode
         if outer is not None and not outer.holds:
             outer = holding(outer)
-        self.watcher = self.around = None if outer is None else outer.watcher
-        self.keeper = None if outer is None else outer.keeper
+        self.around = None if outer is None else outer.watcher
+        self.watcher = self if isinstance(self, Watcher) else self.around  # until it ends
+        self.keeper = self if isinstance(self, Keeper) else None if outer is None else outer.keeper
         self.records = mode if mode is not None else outer is None or outer.records
 
 
@@ -147,17 +149,9 @@ class Watcher(Token):
     def aside(self, what: str) -> None:
         """Something else than an operation happens, `what`."""
 
-    def settle(self) -> None:
-        super().settle()
-        self.watcher = self  # until it ends
-
 
 class Keeper(Token):
     """Who undoes, at the end, what changes inside: gradients, and what modules hold beside their parameters."""
-
-    def settle(self) -> None:
-        super().settle()
-        self.keeper = self  # until it ends
 
     @abstractmethod
     def note(self, x: Any) -> None:

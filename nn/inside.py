@@ -8,11 +8,12 @@ is referred to: a variable or a module that only such a way leads to would be ne
 from __future__ import annotations
 
 import gc
+import sys
 import weakref
 from collections import UserDict, UserList
 from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass
-from types import BuiltinFunctionType, FrameType, FunctionType, GeneratorType, ModuleType, SimpleNamespace
+from types import FrameType, FunctionType, GeneratorType, ModuleType, SimpleNamespace
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -32,14 +33,15 @@ class Searched:
     caches: ClassVar[tuple[str, ...]] = ()  # the attributes that hold what is made of the others: not searched
 
 
-# Objects that lead nowhere, or to all that is loaded
+# Objects that lead nowhere, or to all that is loaded, or to what is another's
 CLOSED = (
-    type(None), bool, int, float, complex, str, bytes, type, np.generic, np.dtype, np.random.Generator, ModuleType,
-    BuiltinFunctionType, FrameType, weakref.ref,
+    type(None), bool, int, float, complex, str, bytes, np.dtype, np.random.Generator, ModuleType, FrameType,
+    weakref.ref, weakref.ProxyType, weakref.CallableProxyType,
 )  # fmt: skip
 LEAVES = frozenset([Value, Tensor])
-PLAIN = frozenset([type(None), bool, int, float, str, np.dtype, np.random.Generator, type, BuiltinFunctionType])
-MOST = 100_000  # objects that are looked at in search of what is hidden
+PLAIN = frozenset(CLOSED)
+LIBRARIES = frozenset([*sys.stdlib_module_names, "chainrule", "numpy"])
+MOST = 1_000_000  # objects that are looked at in search of what is hidden
 
 
 def items_of(x: Any) -> Iterable[tuple[Any, Any]] | None:
@@ -58,18 +60,22 @@ def items_of(x: Any) -> Iterable[tuple[Any, Any]] | None:
     if isinstance(x, SimpleNamespace):
         return vars(x).items()
     if is_dataclass(x) and not isinstance(x, type):
-        return [(field.name, getattr(x, field.name)) for field in fields(x) if hasattr(x, field.name)]
+        own = {field.name: getattr(x, field.name) for field in fields(x) if hasattr(x, field.name)}
+        return (own | getattr(x, "__dict__", {})).items()
     return None
 
 
-def walk(root: Any, methods: frozenset[str] = frozenset(), sought: tuple[type, ...] = ()) -> Iterator[tuple[Path, Any]]:
+def walk(
+    root: Any, methods: frozenset[str] = frozenset(), sought: tuple[type, ...] = (), searching: bool = True
+) -> Iterator[tuple[Path, Any]]:
     """Everything inside `root`, itself included, with its path, in order of definition; each container once.
 
-    What is inside a part that overrides one of the methods is left to that. Raises `TypeError` at the end where a leaf, a
-    module, or what else is `sought`, is hidden.
+    What is inside a part that overrides one of the methods is left to that. If `searching`, raises `TypeError` at the end
+    where a leaf, a module, or what else is `sought`, is hidden.
     """
     seen: dict[int, Any] = {}  # what was made for this walk only must live as long as its identity counts
     others: list[tuple[Path, Any]] = []
+    containers: list[tuple[Path, Any]] = []
     stack: list[tuple[Path, Any]] = [((), root)]
     while stack:
         path, part = stack.pop()
@@ -80,15 +86,17 @@ def walk(root: Any, methods: frozenset[str] = frozenset(), sought: tuple[type, .
             if id(part) in seen:
                 continue
             items = items_of(part)
-            if items is None:
-                others.append((path, part))
-            else:
+            if items is not None:
                 seen[id(part)] = part
                 if part is root or not is_asked(part, methods):
                     stack.extend([((path, key), x) for key, x in items][::-1])
+            if items is None:
+                others.append((path, part))
+            elif not (kind in (list, tuple) or isinstance(part, Searched)):
+                containers.append((path, part))  # which may hold more than its items: keys, attributes
         yield path, part
-    for path, other in others:
-        for x in reached_from(other, seen, sought):
+    for path, other in others + containers if searching else ():
+        for x in reached_from(dotted(path), other, seen, sought):
             raise TypeError(
                 f"{dotted(path)!r} is {a_or_an(other)} with {a_or_an(x)} inside, which is not found there: it would be neither "
                 "trained nor saved. Keep it in an attribute, a list, a tuple, a dict or a dataclass; freeze() it, if it is "
@@ -101,13 +109,17 @@ def is_asked(part: Any, methods: frozenset[str]) -> bool:
     return isinstance(part, Searched) and bool(part.overrides) and not part.overrides.isdisjoint(methods)
 
 
-def reached_from(root: Any, known: dict[int, Any], sought: tuple[type, ...]) -> Iterator[Any]:
+def reached_from(name: str, root: Any, known: dict[int, Any], sought: tuple[type, ...]) -> Iterator[Any]:
     """The leaves, the modules, and what else is sought, that `root` refers to, directly or not, but what is known."""
     seen = {id(root): root}
     stack = [root]
-    while stack and len(seen) < MOST:
+    while stack:
+        if len(seen) > MOST:
+            raise TypeError(
+                f"{name!r} is {a_or_an(root)} that is too large to be searched for variables; name it among the caches"
+            )
         for x in referents(stack.pop()):
-            if id(x) in seen or id(x) in known:
+            if id(x) in seen or id(x) in known or (type(x) in PLAIN and not (sought and isinstance(x, sought))):
                 continue
             if isinstance(x, (Searched, *sought)) or (isinstance(x, Node) and x.op is None):
                 yield x
@@ -117,13 +129,16 @@ def reached_from(root: Any, known: dict[int, Any], sought: tuple[type, ...]) -> 
 
 
 def referents(x: Any) -> Iterable[Any]:
-    """What an object refers to; of a function not its globals, which lead to all that is loaded."""
+    """What an object refers to; of a function not its globals, of a class not its subclasses: they lead to all that is loaded."""
+    if isinstance(x, type):
+        return () if x.__module__.partition(".")[0] in LIBRARIES else (*vars(x).values(), *x.__bases__)
     if isinstance(x, FunctionType):
         return [*(x.__closure__ or ()), *(x.__defaults__ or ()), *(x.__kwdefaults__ or {}).values(), *vars(x).values()]
     if isinstance(x, GeneratorType):
         return x.gi_frame.f_locals.values() if x.gi_frame is not None else ()
-    if isinstance(x, np.ndarray):
-        return x.ravel().tolist() if x.dtype.kind == "O" else ()
+    if isinstance(x, np.ndarray | np.void):
+        held = np.asarray(x).ravel().tolist() if x.dtype.hasobject else []
+        return [*held, *getattr(x, "__dict__", {}).values()]
     return gc.get_referents(x)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from chainrule.autograd import Tensor, Value, linear, matmul, reshape, take
-from chainrule.autograd.context import blocks
+from chainrule.autograd.context import about_to_change, blocks
 from chainrule.autograd.ops.linalg import class_labels
 from chainrule.autograd.plain import constant, describe
 from chainrule.autograd.recording import in_precision, is_data
@@ -104,6 +104,8 @@ class Dropout(Module):
         if not self.training or self.p == 0.0:
             return x
         x = x if isinstance(x, Value | Tensor) else np.asarray(constant(x, "Dropout"))
+        if blocks:
+            about_to_change(self)
         kept = self.rng.random(x.shape, dtype=np.float32) >= self.p  # the same elements in every precision
         dtype = np.dtype(float) if isinstance(x, Value) or x.dtype.kind != "f" else x.dtype
         return x * np.multiply(kept, 1.0 / (1.0 - self.p) if self.p < 1.0 else 0.0, dtype=dtype)

@@ -35,7 +35,8 @@ new_call = tuple.__new__  # half the time of Call(...), in a step of a small net
 # What a child may have ways of its own for
 STATE = frozenset(["state_dict", "load_state_dict"])
 LISTING = frozenset(["parameters", "named_parameters"])
-ZERO_GRAD, TRAIN = frozenset(["zero_grad"]), frozenset(["train"])
+ZERO_GRAD, TRAIN, FREEZE = frozenset(["zero_grad"]), frozenset(["train"]), frozenset(["freeze", "unfreeze"])
+ASKED = STATE | LISTING | ZERO_GRAD | TRAIN | FREEZE
 
 
 class Module(Searched):
@@ -61,10 +62,8 @@ class Module(Searched):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        own = vars(cls).get("__slots__", ())
-        cls.slots += (own,) if isinstance(own, str) else tuple(own)
-        asked = STATE | LISTING | ZERO_GRAD | TRAIN
-        cls.overrides = frozenset(name for name in asked if getattr(cls, name) is not getattr(Module, name))
+        cls.slots = tuple([name for base in cls.__mro__ for name in slots_of(base)])
+        cls.overrides = frozenset(name for name in ASKED if getattr(cls, name) is not getattr(Module, name))
         for path, x in class_attributes(cls):
             if isinstance(x, Module | Parameter):
                 raise TypeError(
@@ -82,6 +81,8 @@ class Module(Searched):
                 f"{type(self).__name__}: {name!r} is a parameter, and would vanish behind {describe(x)}. Set its numbers by "
                 f"{name}.data = …; to train it no more, freeze() the module; to do without it, set it to None first"
             )
+        if name in ASKED:
+            super().__setattr__("overrides", self.overrides | {name})
         super().__setattr__(name, x)
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
@@ -128,7 +129,7 @@ class Module(Searched):
         """Every parameter once, with the path of attributes and indices that leads to it, in order of definition."""
         seen: set[int] = set()
         names: set[str] = set()
-        kept = {id(p) for p in self.parameters()} if "parameters" in self.overrides else None
+        kept = {id(p) for p in self.parameters()} if LISTING & self.overrides == {"parameters"} else None
         for path, part in walk(self, LISTING):
             found: Iterable[tuple[str, Parameter]] = ()
             if isinstance(part, Parameter):
@@ -146,7 +147,7 @@ class Module(Searched):
 
     def parameters(self) -> list[Parameter]:
         """Every parameter once."""
-        if "named_parameters" in self.overrides:
+        if LISTING & self.overrides == {"named_parameters"}:
             return [p for _, p in self.named_parameters()]
         found: dict[int, Parameter] = {}
         for path, part in walk(self, LISTING):
@@ -177,7 +178,7 @@ class Module(Searched):
         tell_of("zero_grad()")
         if blocks:
             about_to_change(self)
-        for path, part in list(walk(self, ZERO_GRAD)):
+        for path, part in list(walk(self, ZERO_GRAD, searching=False)):
             if isinstance(part, Parameter):
                 leaf(path, part).grad = None
             elif part is not self and is_asked(part, ZERO_GRAD):
@@ -223,8 +224,10 @@ class Module(Searched):
         tell_of("freeze() or unfreeze()")
         if blocks:
             about_to_change(self)
-        for _, part in list(walk(self)):
-            if isinstance(part, Module):
+        for _, part in list(walk(self, FREEZE)):
+            if part is not self and is_asked(part, FREEZE):
+                part.freeze() if frozen else part.unfreeze()
+            elif isinstance(part, Module):
                 part.frozen, part.training = frozen, part.in_training and not frozen
             elif isinstance(part, Parameter):
                 part.frozen, part.grad = frozen, None
@@ -232,9 +235,10 @@ class Module(Searched):
 
     def kept(self) -> Callable[[], None]:
         """How to put back what this module and those inside hold now, but the data of parameters."""
-        held = list(walk(self, sought=(Generator,)))
+        held = list(walk(self, searching=False))
         attributes = [(part, dict(vars(part))) for _, part in held if isinstance(part, Module)]
         arrays = [(part, part.copy()) for _, part in held if isinstance(part, np.ndarray) and part.flags.writeable]
+        contents = [(part, type(part)(part)) for _, part in held if type(part) in (list, dict)]
         states = [(part, part.bit_generator.state) for _, part in held if isinstance(part, Generator)]
         parameters = [(part, part.grad, part.frozen) for _, part in held if isinstance(part, Parameter)]
 
@@ -243,6 +247,9 @@ class Module(Searched):
                 vars(module).update(before)
                 for name in vars(module).keys() - before.keys():
                     del vars(module)[name]
+            for container, parts in contents:
+                container.clear()
+                container.extend(parts) if isinstance(container, list) else container.update(parts)
             for array, numbers in arrays:
                 array[...] = numbers
             for rng, state in states:
@@ -257,9 +264,12 @@ class Module(Searched):
         state: dict[str, NDArray[Any]] = {}
         for name, x in self.stateful():
             if isinstance(x, Module):
-                state |= {f"{name}.{key}": array for key, array in x.state_dict().items()}
+                found = {f"{name}.{key}": array for key, array in x.state_dict().items()}
             else:
-                state[name] = np.array(plain(x) if isinstance(x, Parameter) else x)
+                found = {name: np.array(plain(x) if isinstance(x, Parameter) else x)}
+            if twice := found.keys() & state.keys():
+                raise ValueError(f"two parts of the module are called {min(twice)!r}; rename a key on the way to one")
+            state |= found
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -322,10 +332,25 @@ class Module(Searched):
 
 
 def class_attributes(cls: type) -> Iterator[tuple[Path, Any]]:
+    """What a class has, and what those have that it is mixed of."""
     try:
-        yield from walk(dict(vars(cls)))
+        for base in cls.__mro__:
+            if base is cls or not issubclass(base, Searched):
+                yield from walk(dict(vars(base)))
     except TypeError as error:
         raise TypeError(f"{cls.__name__}: {error}") from None
+
+
+def slots_of(cls: type) -> list[str]:
+    """The attributes of its instances that are not in their `__dict__`, by the names that they really have."""
+    own = vars(cls).get("__slots__", ())
+    names = [own] if isinstance(own, str) else list(own)
+    private = f"_{cls.__name__.lstrip('_')}"
+    return [
+        private + name if name.startswith("__") and not name.endswith("__") else name
+        for name in names
+        if name not in ("__dict__", "__weakref__")
+    ]
 
 
 def replace(data: list[tuple[Parameter | NDArray[Any], NDArray[Any]]]) -> None:
@@ -401,9 +426,14 @@ def in_use(model: Module) -> Iterator[None]:
 
 @contextmanager
 def modes_kept(model: Module) -> Iterator[None]:
+    """A block after which each layer behaves as before; one that overrides `train` is told, too."""
     modes = [(module, module.training, module.in_training) for module in model.modules()]
     try:
         yield
     finally:
-        for module, training, in_training in modes:
-            module.in_training, module.training = in_training, training and not module.frozen
+        back = [{"training": training and not m.frozen, "in_training": last} for m, training, last in modes]
+        at_once(map(dict.update, [vars(m) for m, _, _ in modes], back))
+        for module, training, _ in modes:
+            if "train" in module.overrides:
+                module.train(training)
+        at_once(map(dict.update, [vars(m) for m, _, _ in modes], back))

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from chainrule.autograd import Tensor, Value, mean, reshape, sqrt, square
+from chainrule.autograd.context import about_to_change, blocks
 from chainrule.autograd.operators import plain
 from chainrule.autograd.plain import constant, describe
 from chainrule.autograd.recording import in_precision, is_data
@@ -81,6 +82,8 @@ class BatchNorm1d(Module):
         average = mean(x, axis, keepdims=True)
         centred = x - average
         variance = mean(square(centred), axis, keepdims=True)
+        if blocks:
+            about_to_change(self)
         self.track(data_of(average).reshape(-1), data_of(variance).reshape(-1), size)
         return centred, variance
 

@@ -6,11 +6,13 @@ a block, a generator that is closed elsewhere, or Ctrl-C while one is entered or
 
 from __future__ import annotations
 
+import sys
 from abc import abstractmethod
 from collections.abc import Callable, Generator
 from copy import copy
 from functools import wraps
 from inspect import isasyncgenfunction, isclass, iscoroutinefunction, isgeneratorfunction
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, ParamSpec, Self, TypeVar, final
 from weakref import ref
 
@@ -38,7 +40,7 @@ class Block:
 
     def __enter__(self) -> Self:
         token = self.token()
-        token.block = ref(self, gone)
+        token.block, token.frame = ref(self, gone), id(sys._getframe(1))
         try:
             self.tokens.append(token)
             token.outer = here()
@@ -55,19 +57,22 @@ class Block:
     def __exit__(self, *exception: object) -> None:
         token = None
         try:
-            token = self.latest()
+            token = self.tokens[-1] if len(self.tokens) == 1 else self.latest(id(sys._getframe(1)))
             self.leave(token)
-        except KeyboardInterrupt:
-            self.leave(token or self.latest())
+        except BaseException:  # Ctrl-C, say
+            if self.tokens:
+                self.leave(token or self.tokens[-1])
             raise
 
-    def latest(self) -> Token:
-        """The token to leave: the innermost here. Another context knows of none, as where it closes a generator."""
+    def latest(self, frame: int) -> Token:
+        """The token to leave, of several: the one that was entered by the same `with`, else the innermost here."""
+        if not self.tokens:
+            raise RuntimeError(f"{type(self).__name__}: a block was left that was not entered, or had been left before")
+        if same := [token for token in self.tokens if token.frame == frame]:
+            return same[-1]
         token = innermost.get()
         while token is not None and token not in self.tokens:
             token = token.outer
-        if not self.tokens:
-            raise RuntimeError(f"{type(self).__name__}: a block was left that was not entered, or had been left before")
         return token or self.tokens[-1]
 
     def leave(self, token: Token) -> None:
@@ -78,11 +83,12 @@ class Block:
         if token in self.tokens:
             self.tokens.remove(token)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"tokens": []}
+
     def again(self) -> Self:
         """Another one like it, not entered."""
-        block = copy(self)
-        block.tokens = []
-        return block
+        return copy(self)
 
     def __call__(self, function: Callable[Given, Result]) -> Callable[Given, Result]:
         name, f = type(self).__name__, function
@@ -105,10 +111,23 @@ class Block:
 
         def called(*args: Any, **options: Any) -> Any:
             with self.again():
-                return f(*args, **options)
+                result = f(*args, **options)
+            if isinstance(
+                result, GeneratorType
+            ):  # of a function in other clothes, which does not look like a generator's
+                return self(lambda: (yield from result))()
+            if isinstance(result, CoroutineType):
+                return self(waited_for)(result)
+            if isinstance(result, AsyncGeneratorType):
+                raise TypeError(f"{name}(): {f!r} returns an asynchronous generator; write `with {name}():` inside it")
+            return result
 
         within: Any = stepwise if is_any(isgeneratorfunction) else awaited if is_any(iscoroutinefunction) else called
         return wraps(f)(within)
+
+
+async def waited_for(coroutine: Any) -> Any:
+    return await coroutine
 
 
 @final
@@ -143,7 +162,8 @@ class no_grad(Block):
     """A block in which nothing is recorded: results are constants.
 
     It holds for this thread or task, and for tasks started inside until it is left. Blocks may be nested. Also a decorator,
-    `@no_grad()`, of functions, of coroutines, and of generators, which are inside at their own steps only.
+    `@no_grad()`, of functions, of coroutines, and of generators, which are inside at their own steps only. (A `with` inside a
+    generator lasts from step to step, and so for whoever takes them.)
 
     >>> import chainrule as cr
     >>> x = cr.Value(3.0)

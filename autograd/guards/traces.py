@@ -54,3 +54,4 @@ class Traces(Keeper):
         while self.undo:
             self.undo[-1]()
             self.undo.pop()
+        self.known.clear()

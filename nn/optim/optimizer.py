@@ -13,7 +13,7 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 
 from chainrule.autograd import Tensor, Value
-from chainrule.autograd.context import tell_of
+from chainrule.autograd.context import about_to_change, blocks, tell_of
 from chainrule.autograd.plain import describe
 
 from ..module import Module, Parameter, at_once
@@ -125,6 +125,8 @@ class Optimizer(ABC):
         tell_of("zero_grad()")
         for group in self.param_groups:
             for p in group["params"]:
+                if blocks:
+                    about_to_change(p)
                 p.grad = None
 
     @abstractmethod

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from chainrule.autograd import Node, no_grad
+from chainrule.autograd.derivative import leaves
 from chainrule.autograd.plain import describe
 
 from ..averaging import asked
-from ..module import Module, in_use
+from ..module import Module, Parameter, in_use
 from .data import Batches
 from .evaluation import Data, parts_of
+from .flow import reached, several, warn_of_strangers
 from .metrics import plain
+
+STACK = 10  # calls from a warning out to whoever called fit
 
 
 def require_number(what: str, x: Any) -> None:
@@ -67,3 +72,17 @@ def may_classify(model: Module, loss: Callable[[Any, Any], Any], data: Data) -> 
     with in_use(model), no_grad():
         _, result, said = asked(model, loss)(inputs, target)
     return result is None or said.scores is not None
+
+
+def warn_of_leaves(loss: Node, model: Module, parameters: Sequence[Parameter], batch: Any) -> None:
+    """Say what the loss reaches and nobody trains, and what the optimizer holds and nobody uses, as a layer that was replaced."""
+    listed = model.parameters()
+    data = [x for x in leaves(batch) if isinstance(x, Node)]
+    warn_of_strangers("fit", loss, [*listed, *parameters, *data], STACK)
+    arrived, own = reached(loss), set(listed)
+    if left := [p for p in parameters if p not in own and p not in arrived]:
+        warnings.warn(
+            f"fit: the optimizer holds {several(left)} that neither the model lists nor the loss reaches. Was a layer replaced "
+            "after the optimizer was made? Then make the optimizer anew, or the new layer is not trained",
+            stacklevel=STACK,
+        )

@@ -31,7 +31,15 @@ from ..optim.schedules import ReduceLROnPlateau, Schedule
 from ..storage.checkpoints import Stateful, load_checkpoint, save_checkpoint
 from ..storage.whole import check_path
 from .data import Batch, Batches
-from .demands import is_not_finite, may_classify, not_finite, overflow, require_descendable, require_number
+from .demands import (
+    is_not_finite,
+    may_classify,
+    not_finite,
+    overflow,
+    require_descendable,
+    require_number,
+    warn_of_leaves,
+)
 from .evaluation import IN_USE, Data, Loss, average_loss, batches_of, no_batch, parts_of
 from .history import History, Record, strays
 from .interruption import Interrupted, Interruption
@@ -240,7 +248,7 @@ class Training:
             raise ValueError("fit: schedule is given a loss after each epoch, so its mode must be 'min'")
         self.history = History(monitor=self.criterion.monitor)
         self.best: Best | None = None
-        self.warned = False
+        self.warned = self.looked = False
         self.interruption = Interruption()
         self.clips = self.clip_norm is not None or self.clip_value is not None
         ask = code_for(self.model, self.loss, bool(self.metrics)) if self.compile else asked(self.model, self.loss)
@@ -438,6 +446,9 @@ class Training:
             total.backward()
             if not done:
                 self.require_gradients()
+                if not self.looked:
+                    self.looked = True
+                    warn_of_leaves(total, self.model, self.parameters, batch)
             if self.clips or not done:
                 self.require_finite_gradients()
             norm = self.clip() if self.clips else 0.0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from operator import attrgetter
 from typing import Any, final
@@ -56,24 +56,25 @@ def unused(parameters: Parameters, loss: Node) -> list[str]:
     return [name for name, parameter in listed if parameter not in arrived]
 
 
-def warn_of_strangers(name: str, loss: Node, known: Iterable[Node]) -> None:
+def warn_of_strangers(name: str, loss: Node, known: Iterable[Node], stacklevel: int = 3) -> None:
     """Say which leaves the loss reaches that are not among the known."""
     listed = set(known)
     strangers = [leaf for leaf in reached(loss) if leaf.op is None and leaf not in listed]
     if strangers:
-        leaf = min(strangers, key=attrgetter("birth"))
-        shape = np.shape(leaf._raw)
-        what = (
-            f"a {type(leaf).__name__}"
-            + f" {leaf.name!r}" * (leaf.name is not None)
-            + f" of shape {shape}" * (shape != ())
-        )
         warnings.warn(
-            f"{name}: the loss reaches {what}{f' and {len(strangers) - 1} leaves more' * (len(strangers) > 1)} that the model "
-            "does not list, so training does not change it. Keep a parameter in an attribute of the model, and give data and "
-            "constants as arrays",
-            stacklevel=3,
+            f"{name}: the loss reaches {several(strangers)} that the model does not list, so training does not change it. Keep a "
+            "parameter in an attribute of the model, and give data and constants as arrays",
+            stacklevel=stacklevel,
         )
+
+
+def several(leaves: Sequence[Node]) -> str:
+    """The oldest of them, and how many more there are."""
+    leaf = min(leaves, key=attrgetter("birth"))
+    shape = np.shape(leaf._raw)
+    name = f" {leaf.name!r}" if leaf.name is not None else ""
+    more = f" and {len(leaves) - 1} leaves more" if len(leaves) > 1 else ""
+    return f"a {type(leaf).__name__}{name}{f' of shape {shape}' if shape else ''}{more}"
 
 
 def reached(root: Node) -> set[Node]:

@@ -155,7 +155,7 @@ class Tally:
             for one in zip(scores, labels, strict=True):
                 self.add(*[[x] for x in one])
         else:
-            (classes,) = widths
+            classes = scores[0].shape[-1]
             joined = np.concatenate([x if x.ndim == 2 else x.reshape(-1, classes) for x in scores])
             # A loss that is trained on is never NaN.
             predicted = chosen(joined) if self.wanted else joined.argmax(axis=-1)
@@ -182,6 +182,7 @@ class Tally:
 def as_labels(labels: Any, scores: Any) -> NDArray[Any]:
     """Labels in one row; of probabilities the largest, -1 where they are all 0: such a sample does not count."""
     if labels.ndim < scores.ndim:
-        return labels.reshape(-1)
+        return np.reshape(labels, -1)
     rows = labels.reshape(-1, labels.shape[-1])
-    return np.where(rows.any(axis=-1), rows.argmax(axis=-1), -1)
+    largest: NDArray[Any] = np.where(rows.any(axis=-1), rows.argmax(axis=-1), -1)
+    return largest

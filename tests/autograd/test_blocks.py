@@ -2,9 +2,11 @@
 
 import asyncio
 import contextvars
+import copy
 import functools
 import inspect
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -357,7 +359,7 @@ def test_without_parentheses_it_says_so(block: Any) -> None:
 # Ctrl-C
 
 
-def stopped_in(block: Any, n: int) -> bool:
+def stopped_in(block: Any, n: int, error: type[BaseException] = KeyboardInterrupt) -> bool:
     """Ctrl-C at the n-th line of the library that is run while the block is entered and left; False if there are fewer."""
     left = n
 
@@ -368,7 +370,7 @@ def stopped_in(block: Any, n: int) -> bool:
         if event == "line":
             left -= 1
             if not left:
-                raise KeyboardInterrupt
+                raise error
         return trace
 
     before = sys.gettrace()
@@ -376,7 +378,7 @@ def stopped_in(block: Any, n: int) -> bool:
         sys.settrace(trace)
         with block():
             pass
-    except KeyboardInterrupt:
+    except error:
         return True
     finally:
         sys.settrace(before)
@@ -438,3 +440,80 @@ def test_a_child_finds_no_lock_that_another_thread_held() -> None:
     finally:
         done.set()
         thread.join()
+
+
+# One object, entered by several
+
+
+@each_state
+def test_one_object_held_by_a_generator_of_another_thread(block: Any, inside: Any) -> None:
+    shared = block()
+
+    def steps() -> Iterator[None]:
+        with shared:
+            yield
+
+    generator = steps()
+    thread = threading.Thread(target=lambda: next(generator))
+    thread.start()
+    thread.join()
+    with shared:
+        generator.close()
+        assert state() == inside
+
+
+@each_state
+def test_one_object_in_several_generators_of_one_context(block: Any, inside: Any) -> None:
+    shared = block()
+
+    def steps() -> Iterator[Any]:
+        with shared:
+            yield state()
+
+    first, second = steps(), steps()
+    next(first)
+    with cr.enable_grad():
+        next(second)
+        first.close()
+        assert state() == inside
+        second.close()
+
+
+@each_users_block
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_a_copy_of_what_was_entered_was_not(block: Any, again: Any) -> None:
+    with block() as entered:
+        before = state()
+        with pytest.raises(RuntimeError, match="a block was left that was not entered"):
+            again(entered).__exit__(None, None, None)
+        assert state() == before
+
+
+@each_state
+def test_what_returns_a_generator_or_a_coroutine(block: Any, inside: Any) -> None:
+    async def waiting() -> Any:
+        await asyncio.sleep(0)
+        return state()
+
+    def clothed(f: Any) -> Any:
+        return lambda *args: f(*args)
+
+    assert list(block()(clothed(yielding))()) == [inside]
+    assert list(block()(lambda: (state() for _ in range(2)))()) == [inside] * 2
+    assert list(block()(staticmethod(yielding))()) == [inside]
+    assert asyncio.run(block()(clothed(waiting))()) == inside
+    with pytest.raises(TypeError, match="returns an asynchronous generator"):
+        block()(clothed(asynchronous_steps))()
+
+
+class Timeout(BaseException):
+    pass
+
+
+@each_block
+def test_whatever_a_handler_raises_at_any_line(block: Any) -> None:
+    n = 1
+    while stopped_in(block, n, Timeout):
+        assert state() == OUTSIDE, f"at line {n}"
+        n += 1
+    assert n > 10

@@ -6,7 +6,7 @@ import types
 from collections import ChainMap, OrderedDict, UserDict, UserList, defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +26,52 @@ class Parts:
 @dataclass(slots=True)
 class Slotted:
     layer: Any
+
+
+@dataclass
+class WithMore:
+    layer: InitVar[Any]
+
+    def __post_init__(self, layer: Any) -> None:
+        self.net = layer
+
+
+class Named(list[Any]):
+    net: Any = None
+
+
+class Listed(UserDict[str, Any]):
+    net: Any = None
+
+
+class Marked(np.ndarray):
+    net: Any = None
+
+
+def with_attribute(x: Any, layer: Any) -> Any:
+    x.net = layer
+    return x
+
+
+def of_class(layer: Any) -> Any:
+    class Helper:
+        net = layer
+
+    return Helper
+
+
+def whose_method_closes(layer: Any) -> Any:
+    class Helper:
+        def __call__(self, x: Any) -> Any:
+            return layer(x)
+
+    return Helper()
+
+
+def structured(layer: Any) -> Any:
+    array = np.zeros(2, dtype=[("a", "O"), ("b", float)])
+    array["a"][1] = layer
+    return array
 
 
 class Pair(NamedTuple):
@@ -106,6 +152,7 @@ FOUND: dict[str, tuple[Callable[[Any], Any], str]] = {
     "a namespace": (lambda x: types.SimpleNamespace(a=types.SimpleNamespace(b=x)), "held.a.b."),
     "a dataclass": (lambda x: Parts(None, [x]), "held.more.0."),
     "a dataclass with slots": (lambda x: Slotted(x), "held.layer."),
+    "an attribute of a dataclass that is no field": (lambda x: WithMore(x), "held.net."),
 }
 HIDDEN: dict[str, Callable[[Any], Any]] = {
     "a set": lambda x: {x},
@@ -134,6 +181,20 @@ HIDDEN: dict[str, Callable[[Any], Any]] = {
     "a compiled function": lambda x: cr.compile(lambda y: x(y)),
     "a function under no_grad": lambda x: cr.no_grad()(lambda y: x(y)),
     "a function in a list": lambda x: [1, (lambda y: x(y),)],
+    "a key of a dict": lambda x: {x: 0.5},
+    "in a key of a dict": lambda x: {(1, x): 0.5},
+    "an attribute of a kind of list": lambda x: with_attribute(Named([1]), x),
+    "an attribute of a kind of dict": lambda x: with_attribute(Listed(), x),
+    "an attribute of a kind of array": lambda x: with_attribute(np.zeros(2).view(Marked), x),
+    "what makes defaults": lambda x: defaultdict(lambda: x),
+    "a class": of_class,
+    "the class of an object": lambda x: of_class(x)(),
+    "a method of the class of an object": whose_method_closes,
+    "a method of a dict": lambda x: {"a": x}.get,
+    "a method of a list": lambda x: [x].__getitem__,
+    "a field of an array": structured,
+    "an element of such an array": lambda x: structured(x)[1],
+    "a masked array of objects": lambda x: np.ma.masked_array(objects(x), mask=True),
     "an object in a namespace": lambda x: types.SimpleNamespace(a=Plain(x)),
 }
 
@@ -166,9 +227,7 @@ ONLY_LAYERS = ("a bound method", "a partial", "a partial of a method")
     ("what", "name"),
     [("a layer", name) for name in HIDDEN] + [("a variable", name) for name in HIDDEN if name not in ONLY_LAYERS],
 )
-@pytest.mark.parametrize(
-    "read", ["parameters", "named_parameters", "state_dict", "train", "eval", "zero_grad", "modules", "freeze"]
-)
+@pytest.mark.parametrize("read", ["parameters", "named_parameters", "state_dict", "train", "eval", "modules", "freeze"])
 def test_what_cannot_be_searched_is_an_error(name: str, what: str, read: str) -> None:
     layer = nn.Linear(3, 2, rng=0)
     if what == "a variable":
@@ -214,11 +273,26 @@ def test_attributes_in_slots_are_found() -> None:
             self.layer = nn.Linear(3, 2, rng=0)
             self.other = nn.Dropout(rng=0)
 
+    class Mixin:
+        __slots__ = ("mixed",)
+
+    class Mixed(Mixin, nn.Module): ...
+
+    mixed: Any = Mixed()
+    mixed.mixed = nn.Linear(1, 1, rng=0)
+    assert list(mixed.state_dict()) == ["mixed.weight", "mixed.bias"]
+
     class Net(Base):
-        __slots__ = "late"
+        __slots__ = ("__own", "late")
+
+        def keep(self, layer: Any) -> None:
+            self.__own = layer
 
     model = Net()
     assert list(model.state_dict()) == ["layer.weight", "layer.bias"]
+    model.keep(nn.Linear(1, 1, bias=False))
+    assert list(model.state_dict()) == ["_Net__own.weight", "layer.weight", "layer.bias"]
+    model.keep(None)
     model.late = nn.Linear(1, 1, rng=0)
     assert len(model.parameters()) == 4
     assert not model.eval().layer.training
@@ -237,6 +311,33 @@ def test_a_layer_that_a_method_closes_over_or_has_as_default() -> None:
         class Other(nn.Module):
             def forward(self, x: Any, layer: Any = layer) -> Any:
                 return layer(x)
+
+
+def test_what_a_module_is_mixed_of_has_no_layers_either() -> None:
+    class Mixin:
+        net = nn.Linear(3, 2, rng=0)
+
+    with pytest.raises(TypeError, match="Net: 'net' is a Linear on the class"):
+
+        class Net(Mixin, nn.Module): ...
+
+
+def test_what_is_too_large_to_be_searched_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Net(nn.Module):
+        caches = ("table",)
+
+    class Table:
+        def __init__(self) -> None:
+            self.rows = [[i] for i in range(100)]
+
+    monkeypatch.setattr("chainrule.nn.inside.MOST", 50)
+    with pytest.raises(
+        TypeError, match="'held' is a Table that is too large to be searched for variables; name it among"
+    ):
+        holding(Table()).parameters()
+    model = Net()
+    model.table = Table()
+    assert model.parameters() == []
 
 
 def test_the_result_of_an_operation_that_an_object_keeps_is_no_parameter() -> None:
@@ -337,6 +438,67 @@ def test_what_overrides_named_parameters_lists_these() -> None:
     assert [name for name, _ in model.named_parameters()] == ["0.half", "1.weight", "1.bias"]
     assert len(model.parameters()) == 3
     assert len(Half(2, 2).parameters()) == 1
+
+
+def test_what_an_instance_overrides_is_called_too() -> None:
+    norm: Any = nn.BatchNorm1d(3).eval()
+    norm.train = lambda mode=True: norm
+    model = nn.Sequential(norm, nn.Linear(3, 2, rng=0))
+    model.train()
+    assert not norm.training
+    assert model.training
+
+
+class Both(nn.Linear):
+    def parameters(self) -> Any:
+        return super().parameters()[:1]
+
+    def named_parameters(self) -> Any:
+        return list(super().named_parameters())[:1]
+
+
+def test_both_listings_overridden() -> None:
+    model = nn.Sequential(Both(2, 2, rng=0))
+    assert [name for name, _ in model.named_parameters()] == ["0.weight"]
+    assert len(model.parameters()) == len(Both(2, 2).parameters()) == 1
+
+
+class Scaled(nn.Linear):
+    """Behaves by what `train` did, not by the flag."""
+
+    scale = 1.0
+
+    def train(self, mode: bool = True) -> Any:
+        self.scale = 2.0 if mode else 1.0
+        return super().train(mode)
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_who_overrides_train_is_told_when_a_block_ends(mode: bool) -> None:
+    layer = Scaled(3, 2, rng=0)
+    model = nn.Sequential(layer)
+    model.train(mode)
+    nn.evaluate(model, nn.cross_entropy, (X, Y))
+    assert (layer.scale, layer.training) == (2.0 if mode else 1.0, mode)
+    nn.fit(model, nn.cross_entropy, (X, Y), nn.SGD(model.parameters()), epochs=1, progress=False)
+    assert (layer.scale, layer.training) == (2.0 if mode else 1.0, mode)
+
+
+def test_who_overrides_freeze_is_asked() -> None:
+    class Head(nn.Linear):
+        def freeze(self) -> Any:
+            return self
+
+    model = nn.Sequential(nn.Linear(2, 2, rng=0), Head(2, 1, rng=0)).freeze()
+    cr.sum(model(np.ones((1, 2)))).backward()
+    assert model[0].weight.grad is None
+    assert model[1].weight.grad is not None
+
+
+def test_two_names_of_one_kind_are_an_error_of_children_too() -> None:
+    model = holding({"a": Counting(), "a.scale": cr.Tensor(1.0)})
+    with pytest.raises(ValueError, match=r"two parts of the module are called 'held\.a\.scale'"):
+        model.state_dict()
 
 
 def test_fit_keeps_statistics_that_a_child_keeps() -> None:
@@ -461,10 +623,14 @@ class Noting(nn.Module):
         self.dropout = nn.Dropout(0.0, rng=1)
         self.rng = np.random.default_rng(5)
         self.calls = 0
+        self.log: list[int] = []
+        self.counts = {"n": 0}
         self.own = np.zeros(2)
 
     def forward(self, x: Any) -> Any:
         self.calls += 1
+        self.log.append(self.calls)
+        self.counts["n"] += 1
         self.own += 1.0
         self.late = "set by a call"
         self.rng.normal()
@@ -473,7 +639,9 @@ class Noting(nn.Module):
 
 
 def held(model: Noting) -> Any:
-    values = {k: v for k, v in vars(model).items() if k not in ("layer", "norm", "dropout", "rng", "own")}
+    values = {
+        k: copy.deepcopy(v) for k, v in vars(model).items() if k not in ("layer", "norm", "dropout", "rng", "own")
+    }
     grads = [None if p.grad is None else np.array(p.grad).tolist() for p in model.parameters()]
     modes = [m.training for m in model.modules()]
     return (
@@ -518,6 +686,10 @@ FUNCTIONS: dict[str, Callable[[Noting], Any]] = {
     "put into another mode": lambda model: lambda x: model.train(not model.training)(x),
     "differentiated": lambda model: (
         lambda x: (model(np.ones((3, 2))).backward(), model.train()(x))[1] if cr_records() else model(x)
+    ),
+    "called by its parts": lambda model: lambda x: cr.sum(model.norm.forward(model.layer(x))),
+    "forgotten": lambda model: (
+        lambda x: (nn.SGD(model.parameters()).zero_grad(), cr.sum(model.norm(model.layer(x))))[1]
     ),
     "failing": failing,
 }

@@ -618,12 +618,9 @@ def test_metrics_by_name_are_scikit_learns(name: str, target: Any) -> None:
     theirs = getattr(pytest.importorskip("sklearn.metrics"), name)
     model = cr.nn.Linear(2, target.shape[1], rng=0)
     for output in (model, lambda x: target):
-
-        class Net(cr.nn.Module):
-            def forward(self, x: Any, f: Any = output) -> Any:
-                return f(x)
-
-        found = cr.nn.evaluate(Net(), cr.nn.mse_loss, (X, target), metrics={"by name": name, "theirs": theirs}).metrics
+        found = cr.nn.evaluate(
+            cr.nn.Sequential(output), cr.nn.mse_loss, (X, target), metrics={"by name": name, "theirs": theirs}
+        ).metrics
         expected = theirs(target, getattr(output(X), "data", output(X)) if output is model else target)
         assert found == {"by name": pytest.approx(expected), "theirs": pytest.approx(expected)}
 
@@ -1498,10 +1495,12 @@ class Warming(Counter):
 
 
 class Noisy(cr.nn.Module):
-    """A loss with a random layer and a parameter."""
+    """A loss with a random layer and a buffer."""
+
+    buffers = ("scale",)
 
     def __init__(self) -> None:
-        self.drop, self.scale = cr.nn.Dropout(0.5, rng=0), cr.Tensor([1.0])
+        self.drop, self.scale = cr.nn.Dropout(0.5, rng=0), np.array([1.0])
 
     def forward(self, prediction: Any, target: Any) -> Any:
         return cr.nn.cross_entropy(self.drop(prediction) * self.scale, target)
@@ -1767,3 +1766,53 @@ def test_a_confusion_matrix_is_drawn(tmp_path: Path) -> None:
         cr.nn.History(confusion=matrix).plot_confusion(["a", "b"])
     with pytest.raises(ValueError, match="no confusion matrix"):
         cr.nn.History().plot_confusion()
+
+
+# What the loss reaches and nobody trains
+
+
+class Replaced(cr.nn.Module):
+    def __init__(self) -> None:
+        self.body = cr.nn.Linear(3, 4, rng=0)
+        self.head = cr.nn.Linear(4, 2, rng=1)
+
+    def forward(self, x: Any) -> Any:
+        return self.head(cr.tanh(self.body(x)))
+
+
+def fitted(model: cr.nn.Module, optimizer: Any, loss: Any = cr.nn.cross_entropy, **options: Any) -> Any:
+    x = np.random.default_rng(0).normal(size=(12, 3))
+    return cr.nn.fit(model, loss, [(x, (x[:, 0] > 0).astype(int))] * 2, optimizer, epochs=2, progress=False, **options)
+
+
+@pytest.mark.parametrize("compile", [False, True])
+def test_a_layer_that_was_replaced_after_the_optimizer_was_made(compile: bool) -> None:
+    model = Replaced()
+    optimizer = cr.nn.SGD(model.parameters())
+    model.head = cr.nn.Linear(4, 2, rng=2)
+    with pytest.warns(
+        UserWarning, match=r"fit: the optimizer holds a Tensor of shape \(2, 4\) and 1 leaves more that"
+    ) as said:
+        fitted(model, optimizer, compile=compile)
+    assert len(said) == 1
+
+
+def test_leaves_that_nobody_trains_are_named() -> None:
+    model = Replaced()
+    scale = cr.Value(1.0, name="scale")
+
+    def loss(p: Any, t: Any) -> Any:
+        return cr.nn.cross_entropy(p * scale, t)
+
+    with pytest.warns(UserWarning, match="fit: the loss reaches a Value 'scale' that the model does not list") as said:
+        fitted(model, cr.nn.Adam(model.parameters()), loss)
+    assert len(said) == 1
+    fitted(model, cr.nn.Adam([*model.parameters(), scale]), loss)  # held by the optimizer
+    fitted(model, cr.nn.SGD(model.head.parameters()))  # fine-tuning
+    fitted(model, cr.nn.LBFGS(model.parameters()))
+
+
+def test_data_that_is_tensors_is_no_parameter() -> None:
+    model = Replaced()
+    batches = [(cr.Tensor(np.ones((4, 3))), np.zeros(4, int))]
+    cr.nn.fit(model, cr.nn.cross_entropy, batches, cr.nn.SGD(model.parameters()), epochs=1, progress=False)
