@@ -30,6 +30,10 @@ Row: TypeAlias = Callable[..., Any]  # a row as users call it: a plain function
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 kinds: dict[type, type[Node]] = {}  # the type of a result's data chooses its kind of node
+no_settings: set[type] = {
+    list,
+    np.ndarray,
+}  # nor variables: what is looked at before it becomes a setting of an operation
 table: dict[str, Callable[..., Any]] = {}  # every row that comes with the library, by name
 
 new: Callable[[type[Node]], Node] = object.__new__
@@ -320,6 +324,9 @@ def primitive(
     def function(*args: Any, **params: Any) -> Any:
         if count is not None and len(args) != count:
             raise TypeError(f"{name}: takes {count} positional arguments (one for each rule), got {len(args)}")
+        for key, value in params.items():
+            if type(value) in no_settings:
+                params[key] = setting(value, name, key)
         inputs = []
         node = converted = constants = False
         for arg in args:
@@ -339,14 +346,20 @@ def primitive(
             data = op.recover(error, inputs, params)
         if not node:
             return data
-        for key, value in params.items():
-            if type(value) is list or type(value) is np.ndarray:  # of one's own: a later change cannot reach it
-                params[key] = deepcopy(value)
         if converted:
             args = tuple([arg if isinstance(arg, Node) else x for arg, x in zip(args, inputs, strict=True)])
         return born(data, op, args, params, constants)
 
     return finish(function, op, doc, listed)
+
+
+def setting(x: Any, name: str, key: str) -> Any:
+    """A setting of one's own, which a later change cannot reach; a variable is none: no rule would differentiate by it."""
+    if isinstance(x, Node):
+        raise TypeError(
+            f"{name}: {key} is a setting, which nothing is differentiated by; give it as a plain number, got {describe(x)}"
+        )
+    return deepcopy(x)
 
 
 def custom(

@@ -15,7 +15,7 @@ from .guards.seals import hand_out, read_only
 from .operators import Operators, plain, rounded
 from .ops import linalg, reduction, shape
 from .plain import constant, describe
-from .primitive import kinds
+from .primitive import kinds, no_settings
 
 if TYPE_CHECKING:
     from .typing import TensorOperator, ToTensor
@@ -250,3 +250,4 @@ def floating(dtype: DTypeLike | None) -> np.dtype[Any]:
 
 
 kinds[np.ndarray] = Tensor
+no_settings.add(Tensor)

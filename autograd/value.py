@@ -12,7 +12,7 @@ from .operators import Operators
 from .ops.reduction import sum
 from .ops.shape import item
 from .plain import NUMBERS, describe
-from .primitive import kinds
+from .primitive import kinds, no_settings
 
 if TYPE_CHECKING:
     from .typing import ToValue, ValueOperator
@@ -124,3 +124,4 @@ def advice(data: Any) -> str:
 
 
 kinds[float] = Value
+no_settings.add(Value)

@@ -309,13 +309,14 @@ class Module(Searched):
         if problems:
             raise ValueError(f"load_state_dict: nothing was loaded: {'; '.join(sorted(problems))}")
         before = {path: child.state_dict() for path, child in children.items()}
+        changed = list(children)
         try:
-            for path, child in children.items():
-                child.load_state_dict(theirs[path])
-            replace([(own[name], data) for name, data in loaded.items()])
+            for path in children:
+                children[path].load_state_dict(theirs[path])
+            replace([(own[name], data) for name, data in loaded.items()], changed)
         except BaseException:
-            for path, child in children.items():
-                child.load_state_dict(before[path])
+            for path in changed:
+                children[path].load_state_dict(before[path])
             raise
 
     def describe(self) -> str:
@@ -353,8 +354,11 @@ def slots_of(cls: type) -> list[str]:
     ]
 
 
-def replace(data: list[tuple[Parameter | NDArray[Any], NDArray[Any]]]) -> None:
-    """Give new data, which nobody else has, to parameters and buffers: what assigning each would do, but at once."""
+def replace(data: list[tuple[Parameter | NDArray[Any], NDArray[Any]]], undo: list[str]) -> None:
+    """Give new data, which nobody else has, to parameters and buffers: what assigning each would do, but at once.
+
+    From then on there is nothing to undo.
+    """
     tell_of("a change to a variable")
     parameters = [(p, x.item() if isinstance(p, Value) else x) for p, x in data if isinstance(p, Parameter)]
     at_once(
@@ -363,6 +367,7 @@ def replace(data: list[tuple[Parameter | NDArray[Any], NDArray[Any]]]) -> None:
         starmap(setattr, [(p, "seal", None) for p, _ in parameters if isinstance(p, Tensor)]),
         map(setattr, [p for p, _ in parameters], repeat("birth"), births),
         map(setitem, [latest_change], [0], births),
+        starmap(undo.clear, [()]),
     )
 
 

@@ -284,7 +284,7 @@ def norm(x: Any, ord: float | str | None = None, axis: Axis = None, *, keepdims:
     5.0
     """
     vectors = len(axes_of(axis, len(shape_of(x)))) <= 1
-    if ord is None or ord == "fro" or (ord == 2 and vectors):
+    if ord is None or (isinstance(ord, str) and ord == "fro") or (ord == 2 and vectors):
         return norm_(x, axis=axis, keepdims=keepdims)
     if not vectors or isinstance(ord, str) or ord == 0:
         raise ValueError(f"norm: ord={ord!r} of shape {shape_of(x)} along axis={axis} has no row here; None has")

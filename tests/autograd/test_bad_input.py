@@ -389,3 +389,34 @@ def test_an_argument_that_is_wrong_is_named(name: str) -> None:
     call, error, message = ARGUMENTS[name]
     with pytest.raises(error, match=message):
         call()
+
+
+SETTINGS: dict[str, Callable[[Any], Any]] = {
+    "elu: alpha": lambda a: cr.sum(cr.elu(A * a, alpha=a)),
+    "leaky_relu: slope": lambda a: cr.sum(cr.leaky_relu(A * a, negative_slope=a)),
+    "p_norm: ord": lambda a: cr.sum(cr.norm(A * a, ord=a, axis=0)),
+    "sum: axis": lambda a: cr.sum(A * a, axis=a),
+    "var: ddof": lambda a: cr.var(A * a, ddof=a),
+    "roll: shift": lambda a: cr.sum(cr.roll(A, a)),
+    "mine: k": lambda a: cr.sum(MINE(A * a, k=a)),
+}
+A = np.array([[-1.0, 2.0], [3.0, -0.5]])
+MINE = cr.custom("mine", lambda x, k: x * k, lambda g, y, x, k: g * k)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize(
+    "derive",
+    [
+        lambda f: cr.grad(f)(3.0),
+        lambda f: cr.value_and_grad(f)(3.0),
+        lambda f: cr.jacobian(f)(3.0),
+        lambda f: cr.compile(f)(3.0),
+        lambda f: f(cr.Value(3.0)),
+        lambda f: f(cr.Tensor(3.0)),
+    ],
+    ids=["grad", "value_and_grad", "jacobian", "compile", "Value", "Tensor"],
+)
+def test_a_variable_is_no_setting(name: str, derive: Callable[[Any], Any]) -> None:
+    with pytest.raises(TypeError, match=rf"{name} is a setting, which nothing is differentiated by"):
+        derive(SETTINGS[name])

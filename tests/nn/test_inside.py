@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import sys
 import types
 from collections import ChainMap, OrderedDict, UserDict, UserList, defaultdict, deque
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from interrupts import at_every_line
 
 import chainrule as cr
 
@@ -712,3 +714,40 @@ def test_checks_and_plots_leave_no_trace(check: str, function: str, mode: bool) 
         CHECKS[check](model, FUNCTIONS[function](model))
     assert held(model) == before
     assert model.calls == 1
+
+
+class Own(nn.Linear):
+    def load_state_dict(self, state: Any) -> None:
+        super().load_state_dict(state)
+
+
+@pytest.mark.parametrize("where", ["every line", "the end of the change at once"])
+def test_ctrl_c_leaves_all_old_or_all_new_with_children_that_have_ways_of_their_own(
+    where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = nn.Sequential(nn.Linear(2, 1, bias=False, rng=0), Own(1, 1, rng=0))
+    zeros = {name: 0.0 * x for name, x in model.state_dict().items()}
+    sevens = {name: x + 7.0 for name, x in zeros.items()}
+
+    model.load_state_dict(zeros)
+
+    def held_now() -> set[float]:
+        return {float(x) for array in model.state_dict().values() for x in array.flat}
+
+    if where == "every line":
+        for _ in at_every_line(lambda: model.load_state_dict(sevens), step=3):
+            assert len(held_now()) == 1
+            model.load_state_dict(zeros)
+    else:
+        inside = sys.modules["chainrule.nn.module"]
+        replace = inside.replace
+
+        def interrupted(*args: Any) -> None:
+            replace(*args)
+            if len(args[0]) == 1:  # the child's own are a weight and a bias
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(inside, "replace", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            model.load_state_dict(sevens)
+        assert held_now() == {7.0}
