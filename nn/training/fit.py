@@ -453,7 +453,7 @@ class Training:
                 self.require_finite_gradients()
             norm = self.clip() if self.clips else 0.0
             if seen.batches == done:  # the first evaluation: a line search makes several
-                seen.add(said, loss, penalty, norm)
+                seen.add(said, target, loss, penalty, norm)
                 seen.whole.add(prediction, target)
             return total
 

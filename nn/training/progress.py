@@ -126,12 +126,14 @@ class Seen:
         self.enough, self.most = 1, MOST_ASIDE if lasting else 1
         self.looked = time.monotonic()
 
-    def add(self, said: Averaged, loss: Any, penalty: Any, norm: float) -> None:
+    def add(self, said: Averaged, target: Any, loss: Any, penalty: Any, norm: float) -> None:
         """One batch; of nodes the data is kept, the graph is not. Scores may be weights, which change: they are copied."""
         self.batches += 1
         _, samples, scores, labels, make, _ = said
         if scores is not None:
-            scores, labels = raw(scores).copy(), np.array(raw(labels))
+            scores = raw(scores).copy()
+            if labels is not target or type(labels) is not np.ndarray:
+                labels = np.array(raw(labels))
         loss = loss._raw if isinstance(loss, Node) else loss
         penalty = penalty._raw if isinstance(penalty, Node) else penalty
         self.aside.append((samples, scores, labels, make, loss, penalty, norm))
