@@ -7,18 +7,19 @@ sum or a product, and as a plain number. So the average over batches is the loss
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeAlias, TypeVar, final
 
 from chainrule.autograd import Node
+from chainrule.autograd.compiling.surroundings import Wrapper
 from chainrule.autograd.plain import describe
 from chainrule.autograd.recording import recorder
 
 Loss = TypeVar("Loss")
 
 MEAN: tuple[float, ...] = ()
-SUM = (-1.0,)  # no ratio of numbers
+SUM, UNSAID = (-1.0,), (-2.0,)  # no ratios of numbers
 
 
 class NothingCountsError(ValueError):
@@ -39,7 +40,7 @@ class Averaged(NamedTuple):
     samples: Any  # so many count; a node where a function is recorded
     scores: Any = None
     labels: Any = None
-    make: tuple[float, ...] = MEAN  # or SUM; of several means: how large the others' numbers are beside the first's
+    make: tuple[float, ...] = MEAN  # or SUM, UNSAID; of several means: the others' numbers by the first's
     explicit: bool = False  # said by `averaged`
 
 
@@ -96,10 +97,11 @@ def understood(loss: Any, heard: list[Averaged], target: Any) -> Averaged:
     own = next((said for said in heard if said.loss is loss), None)
     if own is not None and not own.explicit:
         return own
+    if not heard:
+        return Averaged(loss, rows_of(target), make=UNSAID)
     parts = [own] if own is not None else [said for said in heard if said.explicit] or heard
-    by_rows = Averaged(loss, rows_of(target))
-    if any(said.make == SUM for said in parts) or not parts:  # a sum that was divided, most likely by the length
-        parts = [*parts, by_rows]
+    if any(said.make == SUM for said in parts):  # that was divided, most likely by the length
+        parts = [*parts, Averaged(loss, rows_of(target))]
     shares = tuple([ratio(said.samples, parts[0].samples) for said in parts[1:]])
     classified = [said for said in heard if said.scores is not None]
     scores, labels = (classified[0].scores, classified[0].labels) if len(classified) == 1 else (None, None)
@@ -112,6 +114,8 @@ Asked: TypeAlias = Callable[[Sequence[Any], Any], Answer]
 
 def asked(model: Callable[..., Any], loss: Callable[[Any, Any], Any]) -> Asked:
     """A function of a batch: what the model predicts, the loss of that, and what the loss is the mean of; None of nothing."""
+
+    loss = loss.f if isinstance(loss, Wrapper) else loss  # compiled code says nothing
 
     def ask(inputs: Sequence[Any], target: Any) -> Answer:
         heard: list[Averaged] = []
@@ -138,11 +142,19 @@ def ratio(a: float, b: float) -> float:
 
 
 def rows_of(target: Any) -> int:
-    """The length of the first axis; a single number is one."""
-    try:
-        return len(target)
-    except TypeError:
-        return 1
+    """The length of the first axis, of every array in a dict; a single number is one."""
+    if isinstance(target, Mapping) and len(lengths := set(map(rows_of, target.values()))) == 1:
+        return lengths.pop()
+    if isinstance(target, Mapping) or (
+        isinstance(target, list | tuple) and any(getattr(x, "shape", ()) for x in target)
+    ):
+        raise ValueError(
+            f"the target is a {type(target).__name__} of arrays, of which the number of samples is not known: say over how many "
+            "the loss is the mean, with nn.averaged"
+        )
+    if (shape := getattr(target, "shape", None)) is not None:
+        return shape[0] if shape else 1
+    return len(target) if isinstance(target, Sized) else 1
 
 
 @final
@@ -160,8 +172,9 @@ class Average:
             self.make = make
         elif self.make != make:
             raise ValueError(
-                "the loss is put together of means over different numbers of samples, in each batch others, so that no average "
-                "over the batches is the loss of the whole set: say over how many it is the mean, with nn.averaged"
+                "the loss is put together of means over different numbers of samples, in each batch others, or is not told of in "
+                "every batch (as in compiled code), so that no average over the batches is the loss of the whole set: say over "
+                "how many it is the mean, with nn.averaged"
             )
         self.samples += samples
         self.total += loss if make == SUM else samples * loss

@@ -181,8 +181,7 @@ class Tally:
 
 def as_labels(labels: Any, scores: Any) -> NDArray[Any]:
     """Labels in one row; of probabilities the largest, -1 where they are all 0: such a sample does not count."""
-    if labels.ndim < scores.ndim:
-        return np.reshape(labels, -1)
-    rows = labels.reshape(-1, labels.shape[-1])
-    largest: NDArray[Any] = np.where(rows.any(axis=-1), rows.argmax(axis=-1), -1)
-    return largest
+    rows: NDArray[Any] = labels.reshape(-1) if labels.ndim < scores.ndim else labels.reshape(-1, labels.shape[-1])
+    if rows.ndim == 1:
+        return rows
+    return np.where(rows.any(axis=-1), rows.argmax(axis=-1), -1)

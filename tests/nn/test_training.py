@@ -550,6 +550,35 @@ def test_a_batch_in_which_a_part_of_the_loss_counts_is_not_left_out() -> None:
         cr.nn.evaluate(model_of(), loss, batches)
 
 
+def test_a_compiled_loss_says_as_much_as_the_function() -> None:
+    def squares(prediction: Any, target: Any) -> Any:
+        return cr.nn.mse_loss(prediction, target) * 0.5
+
+    model, batches = model_of(), cr.nn.Batches(X, ONE_HOT, batch_size=15, shuffle=False)
+    expected = cr.nn.evaluate(model, squares, [(X, ONE_HOT)]).loss
+    code = cr.compile(squares)
+    assert cr.nn.evaluate(model, code, batches).loss == pytest.approx(expected, rel=1e-12)
+    with pytest.raises(ValueError, match="not told of in every batch"):
+        cr.nn.evaluate(model, lambda p, t: code(p, t), batches)
+    said = cr.nn.evaluate(model, lambda p, t: cr.nn.averaged(code(p, t), len(t)), batches)
+    assert said.loss == pytest.approx(expected, rel=1e-12)
+
+
+def test_targets_whose_rows_cannot_be_told_are_refused() -> None:
+    def squares(prediction: Any, target: Any) -> Any:
+        return cr.mean((prediction[:, 0] - target[0]) ** 2 + (prediction[:, 1] - target[1]) ** 2)
+
+    model = model_of()
+    parts = [(X[i:j], (X[i:j, 0], X[i:j, 1])) for i, j in ((0, 3), (3, 50))]
+    named = [(x, {0: a, 1: b}) for x, (a, b) in parts]
+    expected = squares(model(X), X.T).item()
+    assert cr.nn.evaluate(model, squares, named).loss == pytest.approx(expected, rel=1e-12)
+    with pytest.raises(ValueError, match=r"the target is a tuple of arrays.*nn\.averaged"):
+        cr.nn.evaluate(model, squares, parts)
+    said = cr.nn.evaluate(model, lambda p, t: cr.nn.averaged(squares(p, t), len(t[0])), parts)
+    assert said.loss == pytest.approx(expected, rel=1e-12)
+
+
 def test_any_other_error_of_a_loss_comes_out() -> None:
     for y in np.where(Y == 1, -1, Y), np.full(50, -1), np.full(50, 3):
         for batches in cr.nn.Batches(X, y, batch_size=1, rng=0), (X, y):
