@@ -32,7 +32,7 @@ class Evaluation(NamedTuple):
     metrics: dict[str, float]
 
 
-def evaluate(model: Module, loss: Loss, data: Data, *, metrics: Metrics = ()) -> Evaluation:
+def evaluate(model: Module, loss: Loss, data: Data, *, metrics: Metrics | None = None) -> Evaluation:
     """The model as it is in use: its average loss over data, its accuracy, and which class it takes for which.
 
     Layers behave as after `eval()`, and afterwards as before; nothing is recorded. `data` is what `fit` takes: Batches, a

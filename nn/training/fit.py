@@ -70,7 +70,7 @@ def fit(
     penalty: Penalty | None = None,
     callbacks: Sequence[Callback] = (),
     after_batch: BatchCallback | None = None,
-    metrics: Metrics = (),
+    metrics: Metrics | None = None,
     progress: bool = True,
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,

@@ -67,12 +67,16 @@ NAMED: dict[str, Metric] = {
 }
 
 
-def by_name(where: str, metrics: Metrics) -> dict[str, Metric]:
+def by_name(where: str, metrics: Metrics | None) -> dict[str, Metric]:
     """The functions under the names that they are recorded by, or an error that says what is wrong with one."""
+    if metrics is not None and not isinstance(metrics, str | Iterable) and not callable(metrics):
+        raise TypeError(
+            f"{where}: metrics must be names or functions, one, a list or a dict of them, got {describe(metrics)}"
+        )
     if isinstance(metrics, Mapping):
         given = list(metrics.items())
     else:
-        listed = [metrics] if isinstance(metrics, str) or callable(metrics) else list(metrics)
+        listed = [metrics] if isinstance(metrics, str) or callable(metrics) else list(metrics or ())
         given = [(x if isinstance(x, str) else getattr(x, "__name__", "<unnamed>"), x) for x in listed]
     found: dict[str, Metric] = {}
     for name, x in given:

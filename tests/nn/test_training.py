@@ -703,6 +703,7 @@ def broken(output: Any, target: Any) -> float:
         ([rms, rms], ValueError, "'rms' is given twice; give a dict"),
         ({"loss": rms}, ValueError, "'loss' is the name of something else"),
         ({"validation_rms": rms}, ValueError, "'validation_rms' is the name of something else"),
+        (3, TypeError, r"metrics must be names or functions, one, a list or a dict of them, got 3"),
         ([3], TypeError, r"a metric is 3 \(int\), expected a function"),
         ({"none": lambda p, t: None}, TypeError, "metric 'none' must return a number, got None"),
         ({"all": lambda p, t: p}, TypeError, "metric 'all' must return a number, got array"),
