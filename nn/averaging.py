@@ -46,6 +46,7 @@ class Averaged(NamedTuple):
 
 new = tuple.__new__  # quicker than the constructor, in every step of training
 listener: ContextVar[list[Averaged] | None] = ContextVar("listener", default=None)
+lenient: ContextVar[bool] = ContextVar("lenient", default=False)  # the mean over nothing is 0, and no error
 
 
 def tell(loss: Loss, reduction: str, count: Any, scores: Any = None, labels: Any = None) -> Loss:
@@ -94,18 +95,18 @@ def number_of_samples(x: Any) -> float:
 
 def understood(loss: Any, heard: list[Averaged], target: Any) -> Averaged:
     """What a loss is the mean of, after all that was heard while it was computed."""
-    own = next((said for said in heard if said.loss is loss), None)
+    own: Averaged | None = next((said for said in reversed(heard) if said.loss is loss), None)
     if own is not None and not own.explicit:
         return own
     if not heard:
         return Averaged(loss, rows_of(target), make=UNSAID)
-    parts = [own] if own is not None else [said for said in heard if said.explicit] or heard
+    parts = heard if own is None else [own]
     if any(said.make == SUM for said in parts):  # that was divided, most likely by the length
         parts = [*parts, Averaged(loss, rows_of(target))]
     shares = tuple([ratio(said.samples, parts[0].samples) for said in parts[1:]])
     classified = [said for said in heard if said.scores is not None]
     scores, labels = (classified[0].scores, classified[0].labels) if len(classified) == 1 else (None, None)
-    return Averaged(loss, parts[0].samples, scores, labels, MEAN if set(shares) <= {1.0} else shares)
+    return Averaged(loss, parts[0].samples, scores, labels, shares)
 
 
 Answer: TypeAlias = tuple[Any, Any, Averaged]
@@ -125,8 +126,8 @@ def asked(model: Callable[..., Any], loss: Callable[[Any, Any], Any]) -> Asked:
             try:
                 result = loss(prediction, target)
             except NothingCountsError as error:
-                if heard:  # a part of the loss counts
-                    raise ValueError(f"{error}; but over others, for another part of the loss") from error
+                if is_more(loss, prediction, target):
+                    raise ValueError(f"{error}; but another part of the loss counts") from error
                 return prediction, None, Averaged(None, 0)
         finally:
             listener.reset(token)
@@ -135,6 +136,20 @@ def asked(model: Callable[..., Any], loss: Callable[[Any, Any], Any]) -> Asked:
         return prediction, result, understood(result, heard, target)
 
     return ask
+
+
+def is_more(loss: Callable[[Any, Any], Any], prediction: Any, target: Any) -> bool:
+    """Whether a loss in which one of the library's is the mean over nothing has another of them that is not."""
+    heard: list[Averaged] = []
+    tokens = listener.set(heard), lenient.set(True)
+    try:
+        loss(prediction, target)
+    except NothingCountsError:  # of one's own
+        return False
+    finally:
+        listener.reset(tokens[0])
+        lenient.reset(tokens[1])
+    return any(said.samples for said in heard)
 
 
 def ratio(a: float, b: float) -> float:

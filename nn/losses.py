@@ -41,7 +41,7 @@ from chainrule.autograd.ops.shape import getitem, scatter, shape_of
 from chainrule.autograd.plain import NUMBERS, constant, describe
 from chainrule.autograd.recording import in_precision, is_data, recorder
 
-from .averaging import NothingCountsError, tell
+from .averaging import NothingCountsError, lenient, tell
 from .module import Parameter
 
 NODES = (Value, Tensor)
@@ -169,7 +169,7 @@ def kl_div(log_prediction: Any, target: Any, *, log_target: bool = False, reduct
         if not shape_of(losses):
             raise ValueError("kl_div: reduction='batchmean' needs a first axis, of samples")
         check_reduction("kl_div", "mean", losses.shape[0])
-        return tell(sum(losses) / losses.shape[0], "mean", losses.shape[0])
+        return tell(sum(losses) / (losses.shape[0] or 1), "mean", losses.shape[0])
     return reduced("kl_div", losses, reduction, ("mean", "sum", "none", "batchmean"))
 
 
@@ -206,7 +206,7 @@ def cross_entropy(
             raise ValueError("cross_entropy: ignore_index is for labels; give a sample to ignore probabilities of 0")
         return cross_entropy_of_probabilities(logits, target, label_smoothing, reduction)
     labels, kept = as_labels("cross_entropy", target, shape, ignore_index)
-    if kept is None and not label_smoothing:  # the common case, in one node
+    if kept is None and not label_smoothing and labels.size:  # the common case, in one node
         check_reduction("cross_entropy", reduction, labels.size)
         return tell(
             cross_entropy_(logits, labels, reduction=reduction, _kept={}), reduction, labels.size, logits, target
@@ -333,14 +333,14 @@ def reduced(
     check_reduction(name, reduction, count, known)
     if reduction == "none":
         return losses
-    return tell(mean(losses) if reduction == "mean" else sum(losses), reduction, count, scores, labels)
+    return tell(mean(losses) if reduction == "mean" and count else sum(losses), reduction, count, scores, labels)
 
 
 def check_reduction(name: str, reduction: str, count: int, known: tuple[str, ...] = REDUCTIONS) -> None:
     if reduction not in known:
         *others, last = map(repr, known)
         raise ValueError(f"{name}: reduction must be {', '.join(others)} or {last}, got {reduction!r}")
-    if reduction == "mean" and not count:
+    if reduction == "mean" and not count and not lenient.get():
         raise NothingCountsError(f"{name}: there are no samples to average over")
 
 

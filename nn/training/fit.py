@@ -46,13 +46,17 @@ from .interruption import Interrupted, Interruption
 from .measures import Metric, Metrics, Whole, by_name
 from .metrics import Tally
 from .progress import Seen, progress_of, raw
-from .stopping import Best, EarlyStopping, StopTraining
+from .stopping import Best, EarlyStopping, Others, StopTraining
 
 Callback: TypeAlias = Callable[[History, Module], object]
 BatchCallback: TypeAlias = Callable[[Node], object]
 Penalty: TypeAlias = Callable[[Module], Any]
 
 INTERRUPTED = "interrupted"
+
+
+class LeftOut(NothingCountsError):
+    """The loss of a batch says that nothing counts in it."""
 
 
 def fit(
@@ -170,7 +174,7 @@ def code_for(model: Module, loss: Loss, predictions: bool) -> Asked:
     def forward(inputs: Sequence[Any], target: Any) -> Any:
         prediction, result, said = ask(inputs, target)
         if result is None:
-            raise NothingCountsError("fit: nothing counts in this batch")
+            raise LeftOut("fit: nothing counts in this batch")
         samples = said.samples if isinstance(said.samples, Node) else float(said.samples)
         seen = [] if said.scores is None else [said.scores]
         if seen and said.labels is not target:
@@ -248,6 +252,7 @@ class Training:
             raise ValueError("fit: schedule is given a loss after each epoch, so its mode must be 'min'")
         self.history = History(monitor=self.criterion.monitor)
         self.best: Best | None = None
+        self.others = Others(self.model, self.optimizer)
         self.warned = self.looked = False
         self.interruption = Interruption()
         self.clips = self.clip_norm is not None or self.clip_value is not None
@@ -284,6 +289,7 @@ class Training:
             "generators": self.model.generators(),
             **found,
             "optimizer": self.optimizer,  # after the schedules, each of which sets the rate
+            **({"others": self.others} if self.others.parameters else {}),
             "training": self,
         }
 
@@ -310,7 +316,7 @@ class Training:
                     f"fit: the record of epoch {record.get('epoch')} has {name!r}: {describe(record[name])}; a checkpoint "
                     "keeps only numbers, named by text. What is measured by a callback must be a number"
                 )
-        best = None if self.best is None else {"weights": self.best.weights, "confusion": self.best.confusion}
+        best = None if self.best is None else self.best.to_dict()
         return {"history": self.history.to_dict(), "best": best}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -323,7 +329,7 @@ class Training:
             shapes = {name: array.shape for name, array in self.model.state_dict().items()}
             if {name: np.shape(array) for name, array in best["weights"].items()} != shapes:
                 raise ValueError("the best weights are those of another model")
-            self.best = Best(best["weights"], best["confusion"])
+            self.best = Best(best["weights"], best["confusion"], best.get("others", {}))
         history.stopped = None
         self.history = history
 
@@ -357,6 +363,7 @@ class Training:
             self.progress.close()
         if self.best is not None:
             self.model.load_state_dict(self.best.weights)
+            self.others.load_state_dict(self.best.others)
             self.history.confusion = self.best.confusion
         return self.history
 
@@ -367,6 +374,7 @@ class Training:
             record = {"epoch": len(self.history) + 1, **self.train(), **self.validate()}
         except (Interrupted, StopTraining) as reason:
             self.history.stopped = INTERRUPTED if isinstance(reason, Interrupted) else "callback"
+            self.history.confusion = None  # of weights that have moved since
             return
         record |= {"lr": self.optimizer.lr} if "lr" in self.optimizer.options else {}
         self.history.records.append(record | {"seconds": time.perf_counter() - start})
@@ -432,7 +440,7 @@ class Training:
                 p.grad = None
             prediction, loss, said = self.ask(inputs, target)
             if not said.samples:
-                raise NothingCountsError("fit: nothing counts in this batch")
+                raise LeftOut("fit: nothing counts in this batch")
             total = loss
             penalty: Any = 0.0
             if self.penalty is not None:
@@ -467,7 +475,7 @@ class Training:
                 array[...] = before
             if not isinstance(error, ValueError | FloatingPointError):
                 raise
-            if seen.batches == done and isinstance(error, NothingCountsError):
+            if seen.batches == done and isinstance(error, LeftOut):
                 seen.whole.add(prediction, target)
                 seen.skip()
             elif isinstance(error, FloatingPointError) or is_not_finite(prediction):
@@ -538,7 +546,7 @@ class Training:
         if self.criterion.improves(record[monitor], on=math.nan if best is None else self.history[best - 1][monitor]):
             self.history.best_epoch = record["epoch"]
             if self.early_stopping is not None:
-                self.best = Best(self.model.state_dict(), self.history.confusion)
+                self.best = Best(self.model.state_dict(), self.history.confusion, self.others.state_dict())
 
     def stop_if_patience_ends(self) -> None:
         best = self.history.best_epoch or 1  # as if the first epoch were, where none is: NaN is never the best

@@ -59,7 +59,7 @@ def unused(parameters: Parameters, loss: Node) -> list[str]:
 def warn_of_strangers(name: str, loss: Node, known: Iterable[Node], stacklevel: int = 3) -> None:
     """Say which leaves the loss reaches that are not among the known."""
     listed = set(known)
-    strangers = [leaf for leaf in reached(loss) if leaf.op is None and leaf not in listed]
+    strangers = [leaf for leaf in reached(loss) if leaf.op is None and not leaf.frozen and leaf not in listed]
     if strangers:
         warnings.warn(
             f"{name}: the loss reaches {several(strangers)} that the model does not list, so training does not change it. Keep a "

@@ -62,8 +62,14 @@ def paired(name: str, output: Any, target: Any) -> tuple[NDArray[Any], NDArray[A
     return output, target
 
 
+def of_labels(output: Any, target: Any) -> float:
+    """The accuracy where it goes by name: of what the loss saw, if that classifies, else of outputs and targets."""
+    return accuracy(output, target)
+
+
 NAMED: dict[str, Metric] = {
-    f.__name__: f for f in (accuracy, mean_absolute_error, mean_squared_error, root_mean_squared_error, r2_score)
+    "accuracy": of_labels,
+    **{f.__name__: f for f in (mean_absolute_error, mean_squared_error, root_mean_squared_error, r2_score)},
 }
 
 
@@ -94,17 +100,16 @@ def by_name(where: str, metrics: Metrics | None) -> dict[str, Metric]:
             raise ValueError(
                 f"{where}: {name!r} is {taken}; give a dict of functions by other names: {{'my_metric': …}}"
             )
-        found[name] = in_order(f)
+        found[name] = f
     return found
 
 
-def in_order(f: Metric) -> Metric:
-    """The function of (output, target); those of scikit-learn have the target first, and say so by a name."""
+def has_target_first(f: Metric) -> bool:
+    """Whether it is a function of (target, output), as scikit-learn's are, which say so by a name."""
     try:
-        first = next(iter(inspect.signature(f).parameters), None)
+        return next(iter(inspect.signature(f).parameters), None) == "y_true"
     except (TypeError, ValueError):
-        return f
-    return (lambda output, target: f(target, output)) if first == "y_true" else f
+        return False
 
 
 @final
@@ -127,7 +132,7 @@ class Whole:
             return {}
         output, target = self.joined("outputs", self.outputs), self.joined("targets", self.targets)
         return {
-            name: seen if f is accuracy and seen is not None else self.one(name, f, output, target)
+            name: seen if f is of_labels and seen is not None else self.one(name, f, output, target)
             for name, f in self.metrics.items()
         }
 
@@ -140,7 +145,7 @@ class Whole:
 
     def one(self, name: str, f: Metric, output: NDArray[Any], target: NDArray[Any]) -> float:
         try:
-            x = f(output, target)
+            x = f(target, output) if has_target_first(f) else f(output, target)
         except Exception as error:
             raise RuntimeError(f"{self.where}: metric {name!r} failed: {error}") from error
         x = plain(x) if isinstance(x, Node | np.ndarray) else x
@@ -153,4 +158,8 @@ class Whole:
 
 def rows(x: Any) -> NDArray[Any]:
     """A copy of plain data with an axis of samples."""
+    if isinstance(x, Mapping) or (isinstance(x, list | tuple) and any(np.ndim(plain(part)) for part in x)):
+        raise TypeError(
+            f"metrics need outputs and targets that are one array each, got a {type(x).__name__} of several"
+        )
     return np.array(plain(x), ndmin=1)

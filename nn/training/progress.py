@@ -134,8 +134,8 @@ class Seen:
             scores = raw(scores).copy()
             if labels is not target or type(labels) is not np.ndarray:
                 labels = np.array(raw(labels))
-        loss = loss._raw if isinstance(loss, Node) else loss
-        penalty = penalty._raw if isinstance(penalty, Node) else penalty
+        loss = float(loss._raw if isinstance(loss, Node) else loss)
+        penalty = float(penalty._raw if isinstance(penalty, Node) else penalty)
         self.aside.append((samples, scores, labels, make, loss, penalty, norm))
         if len(self.aside) >= self.enough:
             self.look()
@@ -152,8 +152,8 @@ class Seen:
         if aside:
             self.tally.add([entry[1] for entry in aside], [entry[2] for entry in aside])
             for samples, _, _, make, loss, penalty, norm in aside:
-                self.loss.add(float(loss), samples, make)
-                self.penalty += samples * float(penalty)
+                self.loss.add(loss, samples, make)
+                self.penalty += samples * penalty
                 self.norm += norm
             self.progress.batches(len(aside), self)
         now = time.monotonic()

@@ -544,9 +544,9 @@ def test_a_batch_in_which_a_part_of_the_loss_counts_is_not_left_out() -> None:
         return cr.nn.cross_entropy(prediction, target) + cr.nn.cross_entropy(prediction, target, ignore_index=1)
 
     batches = [(X[:3], np.array([0, 2, 0])), (X[3:6], np.array([1, 1, 1]))]
-    with pytest.raises(ValueError, match="no samples to average over; but over others, for another part of the loss"):
+    with pytest.raises(ValueError, match="no samples to average over; but another part of the loss counts"):
         train(data=batches, loss=loss)
-    with pytest.raises(ValueError, match="for another part of the loss"):
+    with pytest.raises(ValueError, match="another part of the loss counts"):
         cr.nn.evaluate(model_of(), loss, batches)
 
 
@@ -1847,3 +1847,159 @@ def test_data_that_is_tensors_is_no_parameter() -> None:
     model = Replaced()
     batches = [(cr.Tensor(np.ones((4, 3))), np.zeros(4, int))]
     cr.nn.fit(model, cr.nn.cross_entropy, batches, cr.nn.SGD(model.parameters()), epochs=1, progress=False)
+
+
+# What counts, by what a loss is made of
+
+
+def mixed(p: Any, t: Any) -> Any:
+    return cr.nn.cross_entropy(p[:, :2], np.full(len(t), -100)) + cr.nn.mse_loss(p[:, 2], t)
+
+
+def in_order_of_samples(p: Any, t: Any) -> Any:
+    return sum(cr.nn.mse_loss(p[i], t[i]) for i in range(len(t))) / len(t)
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (mixed, "another part of the loss counts"),
+        (lambda p, t: cr.nn.mse_loss(p[:, 2], t) + mixed(p, t), "another part of the loss counts"),
+        (lambda p, t: in_order_of_samples(p[:, 0], t), "say over how many it is the mean, with nn.averaged"),
+        (
+            lambda p, t: (
+                cr.nn.averaged(cr.mean(p[:, 0] ** 2), len(t)) + cr.nn.cross_entropy(p, np.where(t > 0, 1, -100))
+            ),
+            "say over how many it is the mean",
+        ),
+    ],
+    ids=["nothing first", "nothing later", "a loop", "averaged and not"],
+)
+def test_what_is_no_average_of_batches_is_refused(loss: Any, message: str) -> None:
+    x = np.random.default_rng(0).normal(size=(5, 2))
+    y = np.array([1.0, 2.0, 3.0, -1.0, 5.0])
+    batches = [(x[:4], y[:4]), (x[4:], y[4:])]
+    model = cr.nn.Linear(2, 3, rng=0)
+    with pytest.raises(ValueError, match=message):
+        cr.nn.evaluate(model, loss, batches)
+    with pytest.raises(ValueError, match=message):
+        train(model, batches, loss, epochs=1)
+
+
+def test_what_is_said_of_a_loss_of_the_library_holds() -> None:
+    model = cr.nn.Linear(1, 1, rng=0)
+    data = [([[1.0]], [[5.0]]), ([[1.0], [2.0]], [[900.0], [900.0]])]
+    loss = cr.nn.evaluate(model, lambda p, t: cr.nn.averaged(cr.nn.mse_loss(p, t), len(t) == 1), data).loss
+    assert loss == cr.nn.evaluate(model, cr.nn.mse_loss, data[:1]).loss
+
+
+@pytest.mark.parametrize("where", ["penalty", "forward"])
+def test_only_a_loss_says_that_nothing_counts(where: str) -> None:
+    def nothing(*_: Any) -> Any:
+        raise cr.nn.NothingCountsError("of one's own")
+
+    model = cr.nn.Sequential(cr.nn.Linear(3, 2, rng=0), *([nothing] if where == "forward" else []))
+    options: Any = {"penalty": nothing} if where == "penalty" else {}
+    with pytest.raises(cr.nn.NothingCountsError, match="of one's own"):
+        fitted(model, cr.nn.SGD(model.parameters()), **options)
+
+
+# What the optimizer moves beside the model
+
+
+def scaled_loss(scale: Any) -> Any:
+    return lambda p, t: cr.nn.cross_entropy(p * scale, t)
+
+
+def test_a_checkpoint_has_what_the_optimizer_moves_beside_the_model(tmp_path: Path) -> None:
+    def after(*stages: int) -> Any:
+        path = tmp_path / f"{len(stages)}.npz"
+        for n in stages:
+            model, scale = Replaced(), cr.Tensor(np.array(1.0))
+            x = np.random.default_rng(0).normal(size=(12, 3))
+            data = [(x, (x[:, 0] > 0).astype(int))]
+            optimizer = cr.nn.Adam([*model.parameters(), scale], lr=0.1)
+            cr.nn.fit(
+                model, scaled_loss(scale), data, optimizer, epochs=n, progress=False, checkpoint=path, resume=path.exists(),
+                early_stopping=cr.nn.EarlyStopping(50, monitor="loss"),
+            )  # fmt: skip
+        return scale.item()
+
+    assert after(2, 4) == after(4)
+
+
+def test_early_stopping_goes_back_with_what_the_optimizer_moves_beside_the_model() -> None:
+    model, scale = Replaced(), cr.Tensor(np.array(1.0))
+    x = np.random.default_rng(0).normal(size=(12, 3))
+    data = (x, (x[:, 0] > 0).astype(int))
+    optimizer = cr.nn.SGD([*model.parameters(), scale], lr=1.0)
+    wrong = (x, 1 - data[1])
+    history = cr.nn.fit(
+        model, scaled_loss(scale), data, optimizer, epochs=30, progress=False, validation=wrong, early_stopping=3
+    )
+    assert history.stopped == "early stopping"
+    assert history.best_epoch is not None
+    best = history[history.best_epoch - 1]["validation_loss"]
+    assert cr.nn.evaluate(model, scaled_loss(scale), wrong).loss == best
+
+
+def test_a_confusion_matrix_of_weights_that_moved_on_is_none() -> None:
+    model = Replaced()
+    steps = []
+
+    def stop(_: Any) -> None:
+        steps.append(1)
+        if len(steps) == 3:
+            raise cr.nn.StopTraining
+
+    x = np.random.default_rng(0).normal(size=(12, 3))
+    data = [(x, (x[:, 0] > 0).astype(int))] * 2
+    history = cr.nn.fit(
+        model, cr.nn.cross_entropy, data, cr.nn.SGD(model.parameters()), epochs=5, progress=False, validation=data,
+        after_batch=stop,
+    )  # fmt: skip
+    assert len(history) == 1
+    assert history.confusion is None
+
+
+def test_a_loss_that_is_a_parameter_is_measured_before_it_moves() -> None:
+    class Free(cr.nn.Module):
+        def __init__(self) -> None:
+            self.p = cr.Tensor([3.0])
+
+        def forward(self, x: Any) -> Any:
+            return self.p
+
+    model = Free()
+    data = cr.nn.Batches(np.zeros((4, 1)), np.zeros(4), batch_size=1, shuffle=False)
+    record = cr.nn.fit(
+        model, lambda p, t: cr.reshape(p, ()), data, cr.nn.SGD(model.parameters(), lr=1.0), epochs=1, progress=False,
+        penalty=lambda m: cr.reshape(m.p, ()),
+    )[-1]  # fmt: skip
+    assert (record["loss"], record["penalty"]) == (0.0, 0.0)  # 3, 1, -1, -3
+
+
+def test_metrics_of_several_outputs_are_refused() -> None:
+    class Two(cr.nn.Module):
+        def __init__(self) -> None:
+            self.a = cr.nn.Linear(3, 2, rng=0)
+
+        def forward(self, x: Any) -> Any:
+            return self.a(x), self.a(x)
+
+    x = np.zeros((4, 3))
+    with pytest.raises(TypeError, match="metrics need outputs and targets that are one array each, got a tuple"):
+        cr.nn.evaluate(Two(), lambda p, t: cr.nn.cross_entropy(p[0], t), (x, np.zeros(4, int)), metrics={"m": max})
+
+
+def test_a_metric_that_is_a_function_is_given_outputs_and_targets() -> None:
+    x = np.random.default_rng(0).normal(size=(20, 3))
+    model = cr.nn.Linear(3, 2, rng=0)
+    y = (x[:, 0] > 0).astype(int)
+
+    def loss(p: Any, t: Any) -> Any:
+        return cr.nn.cross_entropy(-p, t)
+
+    found = cr.nn.evaluate(model, loss, (x, y), metrics={"own": cr.nn.accuracy, "seen": "accuracy"}).metrics
+    assert found["own"] == cr.nn.accuracy(model(x), y)
+    assert found["seen"] == pytest.approx(1.0 - found["own"])
