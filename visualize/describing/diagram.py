@@ -20,8 +20,8 @@ from chainrule.autograd.source import line_of
 
 from ..folding.calls import changed_since, in_order, parameter_paths
 from ..folding.cells import Part, framed
-from ..folding.fold import fits, folded
 from ..folding.groups import tree
+from ..folding.opening import fits, folded
 from ..folding.wiring import Kind, Wiring
 from .description import (
     Diagram,

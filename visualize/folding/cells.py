@@ -91,6 +91,15 @@ def frames(box: Box) -> tuple[Box, ...]:
     return tuple(found[::-1])
 
 
+def items_of(cell: Cell) -> tuple[int, ...]:
+    """The items of the same structure that a cell stands for; none where its parts are not."""
+    return (cell,) if isinstance(cell, int) else cell.items
+
+
+def made_of(form: Form, title: str, parts: Sequence[Cell], around: Box, rest: bool = False) -> Box:
+    return Box(form, title, joined(around.path, title), parts=tuple(parts), rest=rest)
+
+
 def joined(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 

@@ -22,7 +22,7 @@ class Row:
     """The wiring of a sequence of cells.
 
     The arguments of cell j are `codes[bounds[j]:bounds[j + 1]]`: the place of a cell, or less than 0 for what is outside.
-    Where a cell stands for many parts of the same structure, they are those of the first. `pairs` are all pairs of
+    For a cell that stands for many equal parts, `codes` are the arguments of the first part. `pairs` are all pairs of
     places of an argument and its result, each once, by result.
     """
 
