@@ -580,6 +580,13 @@ def test_bad_input(options: dict[str, Any], error: type[Exception], message: str
         visualize.diagram(root, **options)
 
 
+@pytest.mark.parametrize("most", [1, 2])
+@pytest.mark.parametrize("name", ["moons", "residual", "chain"])
+def test_what_is_asked_for_is_opened_or_refused(name: str, most: int) -> None:
+    with pytest.raises(ValueError, match=f"no room to open 'blocks.7'; raise max_nodes={most}"):
+        visualize.diagram(GRAPHS[name](), max_nodes=most, open="blocks.7")
+
+
 # Pictures
 
 

@@ -39,12 +39,17 @@ def folded(wiring: Wiring, limit: int, depth: int | None, paths: Sequence[str]) 
 
 
 def chosen(folding: Folding, depth: int | None, paths: Sequence[str]) -> Folding:
-    """Open what was asked for; then in turn whatever the budget allows, or all down to a depth of calls."""
+    """Open what was asked for; then in turn whatever the budget allows, or all down to a depth of calls.
+
+    Raises `ValueError` where there is nothing to open under a path, or no room for it.
+    """
     budget = folding.limit
     if paths:
         folding = replace(folding, limit=max(1, budget * 2 // 3))  # leave room for what is to be opened
     first = opened(folding, folding.boxes[0], force=True)
     if first is None:
+        if paths:
+            raise no_room(paths[0], budget)
         return folding
     folding = replace(first, limit=budget)
     for path in paths:
@@ -181,7 +186,7 @@ def opened_at(folding: Folding, path: str) -> Folding:
         folding, box = set_apart(folding, box, sought)
         inner = opened(folding, box, force=True, full=box.path == path)
         if inner is None:
-            raise ValueError(f"visualize: there is no room to open {path!r}; raise max_nodes={folding.limit}")
+            raise no_room(path, folding.limit)
         folding, found = inner, found or box.path == path
     if not found:
         known = {box.path for box in folding.boxes if not folding.contents.is_result(box)}.union(calls.paths[1:])
@@ -198,6 +203,10 @@ def set_apart(folding: Folding, box: Box, sought: Sought) -> tuple[Folding, Box]
     for part in boxes:
         part.around, part.level = box.around, box.level
     return folding.replaced(box, boxes), next(filter(sought.is_in, boxes))
+
+
+def no_room(path: str, limit: int) -> ValueError:
+    return ValueError(f"visualize: there is no room to open {path!r}; raise max_nodes={limit}")
 
 
 def listed(names: Sequence[str]) -> str:
