@@ -2,14 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, final
 
 import numpy as np
 
-from chainrule.autograd.graph import Node
+from chainrule.autograd.graph import Node, key, numbered
 
-from ..folding.calls import Structured
+from ..folding.calls import Structured, parameter_paths
+from ..folding.groups import tree
+from ..folding.wiring import Wiring
+from .description import Diagram
+
+
+@final
+class Names:
+    """What nodes and constants are called."""
+
+    def __init__(self, nodes: Sequence[Node], variables: Mapping[str, Any] | None) -> None:
+        self.paths = parameter_paths(nodes)
+        self.variables = {} if variables is None else names_in(variables)
+
+    def of(self, x: Any) -> str:
+        own = x.name if isinstance(x, Node) else None
+        return chosen(own, self.variables.get(id(x)), self.paths.get(id(x)))
+
+    def given_to(self, drawn: Diagram, nodes: Sequence[Node]) -> Diagram:
+        """The description of all nodes, with their names."""
+        if not self.paths and not self.variables:
+            return drawn
+        things = things_of(nodes)
+        named = [dataclasses.replace(node, name=self.of(things[node.id])) for node in drawn.nodes]
+        return dataclasses.replace(drawn, nodes=tuple(named), groups=tree(Wiring(nodes, self.variables)).children)
+
+
+def things_of(nodes: Sequence[Node]) -> dict[int, Any]:
+    """Nodes and constants by their ids."""
+    ids = numbered(nodes)
+    things: dict[int, Any] = {ids[id(node)]: node for node in nodes}
+    for node in nodes:
+        for position, arg in enumerate(node.args):
+            things.setdefault(ids[key(node, position)], arg)
+    return things
 
 
 def names_in(variables: Mapping[str, Any]) -> dict[int, str]:

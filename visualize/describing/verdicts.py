@@ -7,15 +7,18 @@ whole goes to the variable that it names.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from operator import attrgetter
+from typing import final
 
 from chainrule.autograd.checking.report import ACCEPTED, KINK, NOISY, RIGHT, WORST_FIRST, WRONG, Report, Row, brief
 
-from .description import Diagram, DiagramEdge, DiagramNode
+from ..folding.cells import Part
+from ..folding.wiring import Wiring
+from .description import Diagram, DiagramEdge, DiagramNode, Fold
 
 BETWEEN = " … "  # in a row about several variables: the first and the last of them
 
@@ -90,6 +93,43 @@ def node_marked(node: DiagramNode, rows: Sequence[Row]) -> DiagramNode:
         return node
     row = worst(rows)
     return replace(node, verdict=row.verdict, finding=finding(row))
+
+
+@final
+class Findings:
+    """What a check found of each node and argument of a graph, for a description in which several are one."""
+
+    def __init__(self, wiring: Wiring, checked: Diagram) -> None:
+        self.nodes = dict(zip(wiring.order(), checked.nodes, strict=True))
+        self.edges = {(edge.target, edge.position): edge for edge in checked.edges}
+
+    def on_box(self, node: DiagramNode, part: Part) -> DiagramNode:
+        """A box with the worst that was found of what is in it."""
+        found = [self.nodes[thing] for thing in part.things if self.nodes[thing].verdict]
+        if not found:
+            return node
+        wrong = [one for one in found if one.wrong]
+        if node.fold is not None and wrong:
+            return accused(node, node.fold, wrong)
+        first = min(found, key=lambda one: WORST_FIRST.index(one.verdict))
+        return replace(node, verdict=first.verdict, finding=first.finding)
+
+    def on_edge(self, edge: DiagramEdge, result: int) -> DiagramEdge:
+        """An edge to the one result that is in its box."""
+        checked = self.edges[self.nodes[result].id, edge.position]
+        return replace(edge, verdict=checked.verdict, finding=checked.finding)
+
+
+def accused(node: DiagramNode, fold: Fold, wrong: Sequence[DiagramNode]) -> DiagramNode:
+    """A box with wrong operations inside: which they are, how many, and the numbers of the first."""
+    names = tuple(name for one in wrong for name in one.wrong)
+    finding = f"{named_and_counted(names)}, {wrong[0].finding}"
+    fold = replace(fold, wrong=names)
+    return replace(node, verdict=WRONG, finding=finding, line=wrong[0].line, fold=fold)
+
+
+def named_and_counted(names: Iterable[str]) -> str:
+    return " and ".join(f"{name} × {times:,}" if times > 1 else name for name, times in Counter(names).most_common())
 
 
 def worst(rows: Iterable[Row]) -> Row:

@@ -61,6 +61,11 @@ class Part:
     def single(self) -> bool:
         return len(self.results) + len(self.others) == 1
 
+    @property
+    def things(self) -> list[int]:
+        """Everything in it."""
+        return [*self.results.tolist(), *self.others.tolist()]
+
 
 def framed(parts: Sequence[Part]) -> tuple[Group, ...]:
     """The calls that were opened, as trees; the parts are numbered from 1."""
