@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 import os
 import re
@@ -429,6 +430,50 @@ def test_nothing_is_left_behind_where_the_file_cannot_be_replaced(tmp_path: Path
     with pytest.raises(OSError, match=r"graph\.dot"):
         visualize.render(square(), tmp_path / "graph.dot")
     assert [path.name for path in tmp_path.iterdir()] == ["graph.dot"]
+
+
+def chained_scores() -> Any:
+    """A network of single numbers, and then so long a chain that it is folded."""
+    y: Any = cr.nn.scalar.MLP(2, [3, 1], fused=False, rng=0)([0.5, -0.5])
+    for _ in range(30):
+        y = cr.tanh(y)
+    return y
+
+
+SCORE = chained_scores()
+
+OPTIONS: dict[str, Any] = {
+    "direction": "TB", "title": "Title", "max_nodes": 3, "depth": 0, "open": ["layers.0"], "names": {"score": SCORE},
+    "fold": False, "check": cr.check(SCORE), "theme": "dark", "legend": False, "engine": "neato",
+    "graph_attr": {"pad": "1"}, "node_attr": {"margin": "1"}, "edge_attr": {"minlen": "2"},
+}  # fmt: skip
+
+FORMS: dict[str, tuple[Callable[..., Any], Callable[[Any], str]]] = {
+    ".dot": (visualize.draw, lambda drawing: drawing.source),
+    ".mmd": (visualize.mermaid, str),
+    ".txt": (visualize.diagram, lambda drawn: f"{drawn}\n"),
+}
+
+TAKEN = {suffix: inspect.signature(function).parameters for suffix, (function, _) in FORMS.items()}
+
+
+@pytest.mark.parametrize("suffix", FORMS)
+def test_an_option_is_the_same_wherever_it_is_taken(suffix: str) -> None:
+    known, taken = inspect.signature(visualize.render).parameters, TAKEN[suffix]
+    assert list(known) == ["root", "path", *OPTIONS]
+    assert list(taken.values()) == [known[name] for name in known if name in taken]
+    assert suffix != ".dot" or list(taken) == ["root", *OPTIONS]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "option"), [(end, option) for end in FORMS for option in OPTIONS if option in TAKEN[end]]
+)
+def test_every_option_is_handed_on(option: str, suffix: str, tmp_path: Path) -> None:
+    function, text = FORMS[suffix]
+    expected = text(function(SCORE, **{option: OPTIONS[option]}))
+    assert expected != text(function(SCORE))
+    path = visualize.render(SCORE, tmp_path / f"graph{suffix}", **{option: OPTIONS[option]})
+    assert path.read_text(encoding="utf-8") == expected
 
 
 REFUSED: list[tuple[Callable[[Path], object], type[Exception], str]] = [
