@@ -16,6 +16,7 @@ from ..describing.description import Diagram, DiagramNode, Fold, Quantity, insid
 from ..describing.description import heading as title_of
 from .theme import Theme
 
+DIRECTIONS = ("LR", "RL", "TB", "BT")
 ROW = '<table border="0" cellborder="0" cellpadding="5" cellspacing="0"><tr>'
 STACK = '<table border="0" cellborder="0" cellpadding="2" cellspacing="0">'
 
@@ -36,6 +37,13 @@ class Look:
     @property
     def sideways(self) -> bool:
         return self.direction in ("LR", "RL")
+
+
+def require_look(direction: str, title: str | None) -> None:
+    if direction not in DIRECTIONS:
+        raise ValueError(f"visualize: direction must be one of {', '.join(DIRECTIONS)}, got {direction!r}")
+    if not isinstance(title, str | None):
+        raise TypeError(f"visualize: title must be a string or None, got {type(title).__name__}")
 
 
 def look_of(drawn: Diagram, theme: Theme, direction: str, layered: bool, checked: bool) -> Look:

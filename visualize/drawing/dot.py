@@ -21,7 +21,19 @@ from chainrule.autograd.graph import Node
 from ..describing.description import Diagram, DiagramEdge, DiagramNode, number, shortened
 from ..describing.diagram import MAX_NODES, diagram
 from ..folding.groups import Group
-from .boxes import Look, alarming, constant, escaped, inside_quotes, lines_of, look_of, quoted, small, value
+from .boxes import (
+    Look,
+    alarming,
+    constant,
+    escaped,
+    inside_quotes,
+    lines_of,
+    look_of,
+    quoted,
+    require_look,
+    small,
+    value,
+)
 from .legend import caption
 from .mermaid import mermaid
 from .picture import destination, write_whole
@@ -101,7 +113,8 @@ def draw(
     >>> cr.visualize.draw(x * x, check=cr.check(x * x), theme="dark").source.count("WRONG")
     0
     """
-    require_options(direction, title, engine)
+    require_look(direction, title)
+    require_engine(engine)
     colours = theme_named(theme)
     given = [attributes(*pair) for pair in (("graph", graph_attr), ("node", node_attr), ("edge", edge_attr))]
     drawn = diagram(root, max_nodes=max_nodes, depth=depth, open=open, names=names, fold=fold, check=check)
@@ -150,8 +163,7 @@ def render(
     'square.dot'
     """
     target = destination("render", path, SUFFIXES)
-    suffix = target.suffix.lower()
-    if suffix == ".mmd":
+    if target.suffix.lower() == ".mmd":
         text = mermaid(
             root,
             direction=direction,
@@ -182,6 +194,13 @@ def render(
         node_attr=node_attr,
         edge_attr=edge_attr,
     )
+    return saved(drawing, path)
+
+
+def saved(drawing: Drawing, path: str | os.PathLike[str]) -> Path:
+    """Write a drawing in the format that the suffix says, as a picture or as text."""
+    target = Path(path)
+    suffix = target.suffix.lower()
     if suffix == ".txt":
         return written(path, f"{drawing.described}\n")
     if suffix[1:] not in FORMATS:
@@ -200,11 +219,7 @@ def written(path: str | os.PathLike[str], text: str) -> Path:
     return Path(path)
 
 
-def require_options(direction: str, title: str | None, engine: str) -> None:
-    if direction not in tuple(PORTS):
-        raise ValueError(f"visualize: direction must be one of {', '.join(PORTS)}, got {direction!r}")
-    if not isinstance(title, str | None):
-        raise TypeError(f"visualize: title must be a string or None, got {type(title).__name__}")
+def require_engine(engine: str) -> None:
     from graphviz import ENGINES  # type: ignore[import-untyped]
 
     if engine not in tuple(ENGINES):

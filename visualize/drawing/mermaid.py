@@ -1,7 +1,7 @@
 """The drawing as a Mermaid flowchart: text that GitHub, GitLab and many notebooks and wikis show as a picture.
 
-In what came from outside every sign of ASCII that is neither letter, digit nor blank is written as its number between
-# and ;, so that nothing can end a label, begin another statement or be taken for HTML or Markdown.
+Text from outside is escaped: every ASCII punctuation mark becomes `#code;`. So no text can end a label, start a
+statement or be taken for HTML or Markdown.
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ from chainrule.autograd.graph import Node
 
 from ..describing.description import Diagram, DiagramEdge, DiagramNode, Quantity, inside, number, shortened, whole_title
 from ..describing.diagram import MAX_NODES, diagram
-from .boxes import Look, called, fill, is_bad, look_of
+from .boxes import Look, called, fill, is_bad, look_of, require_look
 from .theme import Theme, theme_named
 
-DIRECTIONS = ("LR", "RL", "TB", "BT")
 MAX_EDGES = 500  # Mermaid refuses more, and a drawing cannot ask for more
 NOT_HTML = str.maketrans("<>&", "＜＞＆")  # a title is purged of HTML, and has no other way to write these
 SPECIAL = re.compile(r"[!-/:-@\[-`{-~]")
@@ -64,10 +63,7 @@ def mermaid(
         style n1 fill:#fdb863,stroke:#7b8698,color:#1f2933
         style n2 fill:#fed39e,stroke:#1f2933,color:#1f2933,stroke-width:3px
     """
-    if direction not in DIRECTIONS:
-        raise ValueError(f"visualize: direction must be one of {', '.join(DIRECTIONS)}, got {direction!r}")
-    if not isinstance(title, str | None):
-        raise TypeError(f"visualize: title must be a string or None, got {type(title).__name__}")
+    require_look(direction, title)
     colours = theme_named(theme)
     drawn = diagram(root, max_nodes=max_nodes, depth=depth, open=open, names=names, fold=fold, check=check)
     operations = sum(node.operation != "" for node in drawn.nodes)
