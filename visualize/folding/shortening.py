@@ -133,11 +133,10 @@ class Shortening:
         return cells
 
     def repeated_once(self, cells: list[Cell]) -> list[Cell]:
-        row = self.row(cells)
+        row, kind = self.row(cells), self.contents.kind
         known: dict[object, int] = {}
         arities = np.diff(row.bounds).tolist()
-        kinds = [self.contents.kind(j, cell) for j, cell in enumerate(cells)]
-        symbols = [known.setdefault(key, len(known)) for key in zip(kinds, arities, strict=True)]
+        symbols = [known.setdefault((kind(j, cell), arities[j]), len(known)) for j, cell in enumerate(cells)]
         shown: list[Cell] = []
         end = 0
         for j, step in suspected_runs(np.array(symbols)):
@@ -192,7 +191,7 @@ class Shortening:
 
 def bundled(cells: Sequence[Cell]) -> bool:
     """Whether a cell stands for several items."""
-    return any(isinstance(cell, Box) and len(cell.items) > 1 for cell in cells)
+    return any(len(cell.items) > 1 for cell in cells if isinstance(cell, Box))
 
 
 def links(count: int, pairs: NDArray[np.int64]) -> dict[int, int]:
