@@ -42,9 +42,10 @@ def diagram(
 
     A graph of more than `max_nodes` (None: no limit) values and constants, or of more than 20 results one after another,
     is folded, and never more than `max_nodes` boxes are described: calls of modules become one box, parts of the same
-    structure too ("× 16"), steps that follow one another, chains; what is still too much is cut into pieces. `open` names folds that are to be opened, by the paths that the
-    folds show, such as "layers.0"; they go first. The rest is opened as far as there is room, or down to `depth` calls
-    of modules: 0 shows none from inside. With `fold=False` nothing is folded.
+    structure too ("× 16"), steps that follow one another, chains; what is still too much is cut into pieces. `open`
+    names folds that are to be opened, by the paths that the folds show, such as "layers.0"; they go first. The rest is
+    opened as far as there is room, or down to `depth` calls of modules: 0 shows none from inside. With `fold=False`
+    nothing is folded.
 
     `names` gives names: a mapping such as `locals()`, from the names of variables to nodes, arrays, modules, and lists,
     tuples and dicts of them. Without it, parameters of modules are called by their paths, as in "layers.0.bias". A name
