@@ -1,5 +1,7 @@
 """The engine: variables, the table of derivatives, and the walk that applies the chain rule."""
 
+# Written by tests/project/test_facades.py: what is in `__all__` of each file.
+# isort: split
 from .checking.check import check as check
 from .checking.check import check_row as check_row
 from .checking.check import gradcheck as gradcheck

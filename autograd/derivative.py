@@ -6,6 +6,8 @@ variable of yours, passed in or closed over; then it is a node, so derivatives n
 
 from __future__ import annotations
 
+__all__ = ["grad", "gradients", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp"]
+
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext

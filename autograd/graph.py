@@ -9,6 +9,8 @@ its graph at once, births alone order the walk, and a node changed after it was 
 
 from __future__ import annotations
 
+__all__ = ["Node"]
+
 from abc import abstractmethod
 from collections.abc import Container, Mapping, Sequence
 from heapq import heappop, heappush

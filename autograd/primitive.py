@@ -7,6 +7,8 @@ on arrays and on nodes: first order, higher orders, drawing and checking all com
 
 from __future__ import annotations
 
+__all__ = ["Op", "custom"]
+
 from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import deepcopy
 from functools import wraps

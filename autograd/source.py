@@ -6,6 +6,8 @@ build on it. The line lives and dies with its node: it is kept by the operation 
 
 from __future__ import annotations
 
+__all__ = ["Line", "line_of", "record_lines"]
+
 import inspect
 import linecache
 import re

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["Tensor"]
+
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any

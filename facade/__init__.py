@@ -10,6 +10,8 @@ from chainrule import _interruption as _interruption  # before what takes time
 import typing as _typing
 from importlib import import_module as _import_module
 
+# Written by tests/project/test_facades.py: what is in `__all__` of each file.
+# isort: split
 from chainrule.autograd import AnomalyError as AnomalyError
 from chainrule.autograd import Explanation as Explanation
 from chainrule.autograd import Line as Line

@@ -3,6 +3,9 @@
 from . import init as init
 from . import optim as optim
 from . import scalar as scalar
+
+# Written by tests/project/test_facades.py: what is in `__all__` of each file.
+# isort: split
 from .activations import ELU as ELU
 from .activations import GELU as GELU
 from .activations import Activation as Activation

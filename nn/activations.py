@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["ELU", "GELU", "Activation", "Identity", "LeakyReLU", "ReLU", "SiLU", "Sigmoid", "Softplus", "Tanh"]
+
 from collections.abc import Callable
 from typing import Any
 

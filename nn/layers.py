@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["MLP", "Dropout", "Embedding", "Flatten", "Linear", "Sequential"]
+
 import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise

@@ -8,6 +8,11 @@ integers are floats. Over how many a loss is the mean, `fit` and `evaluate` hear
 
 from __future__ import annotations
 
+__all__ = [
+    "binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy", "hinge_loss", "huber_loss", "kl_div",
+    "l1_loss", "l1_penalty", "l2_penalty", "mse_loss", "nll_loss",
+]  # fmt: skip
+
 import math
 from collections.abc import Callable, Iterable
 from typing import Any

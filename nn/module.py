@@ -8,6 +8,8 @@ and loaded with the parameters. What a child module overrides is asked of the ch
 
 from __future__ import annotations
 
+__all__ = ["Module"]
+
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager

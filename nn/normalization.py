@@ -6,6 +6,8 @@ sample over its features, so that it acts alike in training and in use.
 
 from __future__ import annotations
 
+__all__ = ["BatchNorm1d", "LayerNorm"]
+
 import math
 from collections.abc import Sequence
 from numbers import Real

@@ -4,6 +4,8 @@
 Markdown, `render` into a picture or a file of text.
 """
 
+# Written by tests/project/test_facades.py: what is in `__all__` of each file.
+# isort: split
 from .describing.description import Diagram as Diagram
 from .describing.description import DiagramEdge as DiagramEdge
 from .describing.description import DiagramNode as DiagramNode

@@ -8,6 +8,8 @@ function, the gradient and the dtype.
 
 from __future__ import annotations
 
+__all__ = ["check", "check_row", "gradcheck"]
+
 import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence

@@ -7,6 +7,8 @@ it is. Variables are given other data only inside a block that puts the very sam
 
 from __future__ import annotations
 
+__all__ = ["numeric_gradient"]
+
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence

@@ -6,6 +6,8 @@ variable. Its verdict follows from numbers that the row holds, so that a reader 
 
 from __future__ import annotations
 
+__all__ = ["Report"]
+
 import math
 import sys
 from collections import Counter

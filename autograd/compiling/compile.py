@@ -7,6 +7,8 @@ code cannot do, the function itself does: numbers that overflow, labels out of r
 
 from __future__ import annotations
 
+__all__ = ["compile"]
+
 import warnings
 from collections.abc import Callable
 from functools import update_wrapper

@@ -7,6 +7,8 @@ such blocks nothing is done at all: a watcher is asked for only where the engine
 
 from __future__ import annotations
 
+__all__ = ["AnomalyError", "detect_anomaly"]
+
 import math
 from collections.abc import Container, Mapping
 from typing import Any, final

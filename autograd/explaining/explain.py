@@ -7,6 +7,8 @@ variables, and what it records is written out. `formula.py` does that.
 
 from __future__ import annotations
 
+__all__ = ["Explanation", "explain"]
+
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence

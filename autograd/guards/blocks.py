@@ -6,6 +6,8 @@ a block, a generator that is closed elsewhere, or Ctrl-C while one is entered or
 
 from __future__ import annotations
 
+__all__ = ["enable_grad", "no_grad"]
+
 import sys
 from abc import abstractmethod
 from collections.abc import Callable, Generator

@@ -19,6 +19,14 @@ The conventions are those of first derivatives; at such a point a second derivat
 
 from __future__ import annotations
 
+__all__ = [
+    "abs", "add", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "cbrt", "ceil", "clip",
+    "cos", "cosh", "div", "elu", "erf", "erfc", "exp", "exp2", "expm1", "floor", "floordiv", "gelu", "hypot",
+    "leaky_relu", "log", "log1p", "log2", "log10", "logaddexp", "maximum", "minimum", "mod", "mul", "neg", "pow",
+    "reciprocal", "relu", "round", "sigmoid", "sign", "silu", "sin", "sinh", "softplus", "sqrt", "square", "sub",
+    "tan", "tanh", "where",
+]  # fmt: skip
+
 import math
 import operator
 from collections.abc import Callable, Sequence

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["dot", "einsum", "inner", "linear", "matmul", "outer", "softmax_cross_entropy", "tensordot"]
+
 import operator
 from builtins import sum as add_up
 from collections.abc import Mapping, Sequence

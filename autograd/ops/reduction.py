@@ -6,6 +6,11 @@ Conventions: ties of max and min share the gradient evenly; `prod` and `cumprod`
 
 from __future__ import annotations
 
+__all__ = [
+    "cumprod", "cumsum", "log_softmax", "logsumexp", "max", "mean", "min", "norm", "prod", "softmax", "std", "sum",
+    "trace", "var",
+]  # fmt: skip
+
 import math
 from typing import Any, TypeAlias
 

@@ -6,6 +6,12 @@ fits each cotangent to its receiver.
 
 from __future__ import annotations
 
+__all__ = [
+    "astype", "broadcast_to", "concatenate", "diag", "diagonal", "expand_dims", "flip", "moveaxis", "pad", "ravel",
+    "repeat", "reshape", "roll", "sort", "split", "squeeze", "stack", "swapaxes", "take", "take_along_axis", "tile",
+    "transpose", "tril", "triu",
+]  # fmt: skip
+
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any

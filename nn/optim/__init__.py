@@ -3,6 +3,10 @@
 `optimizer` has the groups of parameters and their state, `elementwise` updates arrays in place, `rules` are the formulas.
 """
 
+from .rules import AdaptiveMoments as AdaptiveMoments  # for those who write one of their own; only here
+
+# Written by tests/project/test_facades.py: what is in `__all__` of each file.
+# isort: split
 from .clip import clip_grad_norm as clip_grad_norm
 from .clip import clip_grad_value as clip_grad_value
 from .lbfgs import LBFGS as LBFGS
@@ -11,7 +15,6 @@ from .rules import SGD as SGD
 from .rules import Adagrad as Adagrad
 from .rules import Adam as Adam
 from .rules import AdamW as AdamW
-from .rules import AdaptiveMoments as AdaptiveMoments
 from .rules import RMSprop as RMSprop
 from .schedules import CosineAnnealingLR as CosineAnnealingLR
 from .schedules import ExponentialLR as ExponentialLR

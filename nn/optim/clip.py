@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["clip_grad_norm", "clip_grad_value"]
+
 import math
 from collections.abc import Iterable
 from typing import Any

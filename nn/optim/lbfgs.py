@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["LBFGS"]
+
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["Optimizer"]
+
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -5,6 +5,8 @@ Each rule is written once, over flat arrays and in place; `p`, `g` are a paramet
 
 from __future__ import annotations
 
+__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "RMSprop"]
+
 import math
 from collections.abc import Sequence
 from typing import Any, final

@@ -6,6 +6,8 @@ the rate: what was set by hand is overwritten at the next step. `ReduceLROnPlate
 
 from __future__ import annotations
 
+__all__ = ["CosineAnnealingLR", "ExponentialLR", "LinearLR", "ReduceLROnPlateau", "Schedule", "SequentialLR", "StepLR"]
+
 import math
 from abc import ABC, abstractmethod
 from bisect import bisect_right

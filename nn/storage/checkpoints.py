@@ -6,6 +6,8 @@ which `{"array": 3}` is the one named `3.npy`. Numbers come back bit for bit.
 
 from __future__ import annotations
 
+__all__ = ["load_checkpoint", "save_checkpoint"]
+
 import json
 import math
 import os

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["from_torch", "to_torch"]
+
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any

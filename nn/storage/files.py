@@ -7,6 +7,8 @@ names the file, before anything is changed.
 
 from __future__ import annotations
 
+__all__ = ["load_weights", "read_weights", "save_weights"]
+
 import io
 import json
 import math

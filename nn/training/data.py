@@ -6,6 +6,8 @@ do not disturb one another, and a generator put back gives the same epochs again
 
 from __future__ import annotations
 
+__all__ = ["Batches", "read_idx", "split"]
+
 import gzip
 import math
 import os

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["Evaluation", "evaluate"]
+
 from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any, NamedTuple, TypeAlias
 

@@ -7,6 +7,8 @@ had never stopped.
 
 from __future__ import annotations
 
+__all__ = ["fit"]
+
 import math
 import os
 import time

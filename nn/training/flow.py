@@ -5,6 +5,8 @@ Everything here reads a graph or gradients that exist already; nothing is change
 
 from __future__ import annotations
 
+__all__ = ["DeadUnitsReport", "GradientFlow", "dead_units", "gradient_flow", "unused"]
+
 import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["History"]
+
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, final

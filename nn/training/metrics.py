@@ -6,6 +6,8 @@ do not count are labelled `ignore_index`, as for `cross_entropy`.
 
 from __future__ import annotations
 
+__all__ = ["accuracy", "confusion_matrix"]
+
 import math
 from collections.abc import Sequence
 from typing import Any, final

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["EarlyStopping", "StopTraining"]
+
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass

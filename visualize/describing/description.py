@@ -6,6 +6,8 @@ decided here, once for every kind of picture.
 
 from __future__ import annotations
 
+__all__ = ["Diagram", "DiagramEdge", "DiagramNode", "Fold", "Quantity"]
+
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence

@@ -6,6 +6,8 @@ gives an equal description.
 
 from __future__ import annotations
 
+__all__ = ["diagram"]
+
 from collections.abc import Iterable, Mapping
 from typing import Any
 

@@ -6,6 +6,8 @@ drawing shares is decided once, in its `Look`; everything else follows from one 
 
 from __future__ import annotations
 
+__all__ = ["draw", "render"]
+
 import math
 import os
 import re

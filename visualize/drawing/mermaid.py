@@ -6,6 +6,8 @@ statement or be taken for HTML or Markdown.
 
 from __future__ import annotations
 
+__all__ = ["mermaid"]
+
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping

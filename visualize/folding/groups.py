@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["Group", "groups"]
+
 from dataclasses import dataclass
 
 from chainrule.autograd.graph import Node

@@ -6,6 +6,8 @@ changed. Blue and orange say the same everywhere, and no colour says anything th
 
 from __future__ import annotations
 
+__all__ = ["plot_check", "plot_gradient_flow", "plot_loss"]
+
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -6,6 +6,8 @@ also after an error.
 
 from __future__ import annotations
 
+__all__ = ["plot_decision_boundary", "plot_loss_surface"]
+
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass

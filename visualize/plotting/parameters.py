@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["plot_histograms", "plot_weights"]
+
 import math
 import re
 from collections.abc import Sequence

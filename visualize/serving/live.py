@@ -7,6 +7,8 @@ the browser that asks. What looking costs is measured, and how often it is done 
 
 from __future__ import annotations
 
+__all__ = ["LivePage", "live"]
+
 import html
 import json
 import sys

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["StepPage", "step"]
+
 import html
 import os
 from collections.abc import Mapping, Sequence

@@ -7,6 +7,8 @@ those of the table: a rule, run on stand-ins, is written out, and the same formu
 
 from __future__ import annotations
 
+__all__ = ["Contribution", "Formula", "Step", "Story", "story"]
+
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
