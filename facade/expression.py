@@ -9,11 +9,13 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias, final
 
 from chainrule.autograd.ops import elementwise as e
 from chainrule.autograd.ops import linalg, reduction, shape
+from chainrule.autograd.primitive import op_of, table
 
 from .pointing import ExpressionError, brief, listed
 
@@ -24,24 +26,12 @@ OPERATORS: Mapping[str, tuple[int, Callable[[Any, Any], Any]]] = MappingProxyTyp
     "**": (4, e.pow),
 })
 SIGN, POWER = 3, 4  # -x**2 is -(x**2), and 2**-x is 2**(-x); powers group from the right
-
-UNARY: tuple[Callable[..., Any], ...] = (
-    e.abs, e.arccos, e.arccosh, e.arcsin, e.arcsinh, e.arctan, e.arctanh, e.cbrt, e.ceil, e.clip, e.cos, e.cosh, e.elu,
-    e.erf, e.erfc, e.exp, e.exp2, e.expm1, e.floor, e.gelu, e.leaky_relu, e.log, e.log10, e.log1p, e.log2, e.neg,
-    e.reciprocal, e.relu, e.rint, e.sigmoid, e.sign, e.silu, e.sin, e.sinh, e.softplus, e.sqrt, e.square, e.tan, e.tanh,
-    reduction.cumprod, reduction.cumsum, reduction.log_softmax, reduction.logsumexp, reduction.max, reduction.mean,
-    reduction.min, reduction.norm, reduction.prod, reduction.softmax, reduction.std, reduction.sum, reduction.trace,
-    reduction.var, shape.diag, shape.diagonal, shape.flip, shape.ravel, shape.reshape, shape.sort, shape.transpose,
-    shape.tril, shape.triu,
-)
-BINARY: tuple[Callable[..., Any], ...] = (
-    e.add, e.arctan2, e.div, e.floordiv, e.hypot, e.logaddexp, e.maximum, e.minimum, e.mod, e.mul, e.pow, e.sub,
-    linalg.dot, linalg.inner, linalg.matmul, linalg.outer,
-)
+# fmt: on
 CONSTANTS: Mapping[str, float] = MappingProxyType({"e": math.e, "inf": math.inf, "nan": math.nan, "pi": math.pi})
 LITERALS: Mapping[str, bool | None] = MappingProxyType({"True": True, "False": False, "None": None})
 
-# fmt: on
+DATA = ("x", "a", "b", "c")
+NO_EXPRESSION = ("astype", "split")  # a dtype is no setting that can be written; several results are no value
 
 
 @final
@@ -56,8 +46,20 @@ class Function(NamedTuple):
         return dict(list(inspect.signature(self.row).parameters.items())[self.takes :])
 
 
+def takes(row: Callable[..., Any]) -> int:
+    """How many arguments are data: of a row, one for each rule; of another function, the first, if called x, or a, b, c."""
+    if row is table.get(row.__name__):
+        return len(op_of(row).rules)
+    return len(list(takewhile(DATA.__contains__, inspect.signature(row).parameters)))
+
+
 FUNCTIONS: Mapping[str, Function] = MappingProxyType(
-    {row.__name__: Function(row, 1) for row in UNARY} | {row.__name__: Function(row, 2) for row in BINARY}
+    {
+        name: Function(row, takes(row))
+        for module in (e, linalg, reduction, shape)
+        for name, row in vars(module).items()
+        if name in module.__all__ and name not in NO_EXPRESSION and takes(row)
+    }
 )
 
 

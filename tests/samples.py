@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from inspect import isfunction
 from itertools import count
 from typing import Any
 
@@ -106,10 +107,23 @@ BINARY: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 }
 
 
+# What users call: the rows and functions that `ops` makes public.
+OPERATIONS: dict[str, Callable[..., Any]] = {
+    name: f
+    for name, f in vars(cr).items()
+    if isfunction(f) and not name.startswith("_") and (f.__module__ == "chainrule" or ".ops." in f.__module__)
+}
+
 # Rows that answer a question: they have no slope anywhere.
 QUESTIONS = {
     "less", "less_equal", "greater", "greater_equal", "equal", "not_equal", "isnan", "isinf", "isfinite",
     "logical_not", "logical_and", "logical_or", "any", "reached",
+}  # fmt: skip
+
+# Rows that users do not call by name: rules, operators and other functions do.
+INNER = {
+    "back_in_order", "gap", "gate", "getitem", "in_order", "inside", "is_zero", "item", "p_norm", "pick", "put",
+    "recurrence", "scatter", "select", "share", "shares", "softmax_error", "step", "ties", "zeros_like", *QUESTIONS,
 }  # fmt: skip
 
 

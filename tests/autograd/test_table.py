@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from inspect import isfunction
 from itertools import product
 from typing import Any
 
@@ -14,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from reference import check, like, node
-from samples import BINARY, EACH, SAMPLES, UNARY, Sample, function
+from samples import BINARY, EACH, INNER, OPERATIONS, SAMPLES, UNARY, Sample, function
 
 import chainrule as cr
 from chainrule.autograd.graph import ancestry
@@ -41,16 +40,17 @@ def test_every_row_has_samples_that_run_it(name: str) -> None:
     assert any(n.op is not None and n.op.name == name for graph in graphs for n in graph)
 
 
-PUBLIC = [
-    n
-    for n, f in vars(cr).items()
-    if not n.startswith("_") and isfunction(f) and (f.__module__ == "chainrule" or ".ops." in f.__module__)
-]
+@pytest.mark.parametrize("name", table)
+def test_every_row_is_public_or_used_by_others(name: str) -> None:
+    assert (name in OPERATIONS) != (name in INNER), (
+        f"nobody can call row {name!r}: put its name into __all__ of its file, and run tests/project/test_facades.py; "
+        "or, if only rules use it, into INNER of tests/samples.py"
+    )
 
 
-@pytest.mark.parametrize("name", PUBLIC)
+@pytest.mark.parametrize("name", OPERATIONS)
 def test_every_function_has_samples(name: str) -> None:
-    assert len(PUBLIC) > 90
+    assert len(OPERATIONS) > 90
     assert SAMPLES.get(name), f"cr.{name} has no samples; add some to tests/samples.py"
 
 
