@@ -193,17 +193,9 @@ UFUNCS: dict[Any, Any] = {
 
 FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     getattr(np, name): getattr(module, name)
-    for module, names in {
-        e: ["where", "clip"],
-        reduction: ["sum", "mean", "prod", "max", "min", "var", "std", "cumsum", "cumprod", "trace"],
-        shape: [
-            "reshape", "ravel", "transpose", "swapaxes", "moveaxis", "squeeze", "expand_dims", "broadcast_to",
-            "concatenate", "stack", "split", "flip", "roll", "pad", "tile", "repeat", "take", "take_along_axis",
-            "diagonal", "diag", "tril", "triu", "sort",
-        ],
-        linalg: ["inner", "outer", "tensordot", "einsum"],
-    }.items()
-    for name in names
+    for module in (e, reduction, shape, linalg)
+    for name in module.__all__
+    if callable(getattr(np, name, None)) and not isinstance(getattr(np, name), np.ufunc)
 } | {np.dot: product, np.linalg.norm: reduction.norm, np.amax: reduction.max, np.amin: reduction.min, np.round: rounded, np.around: rounded}  # fmt: skip
 
 # Functions that ask for shape and type only, and functions whose answer has no gradient: they may see the plain data.

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from reference import node
+from samples import OPERATIONS, SAMPLES
 
 import chainrule as cr
 
@@ -128,6 +130,7 @@ CALLS: dict[str, tuple[Callable[..., Any], Callable[..., Any], tuple[Any, ...]]]
     "norm of rows": (lambda a: cr.norm(a, axis=1, keepdims=True), lambda a: np.linalg.norm(a, axis=1, keepdims=True), (A,)),
     "norm of order 1": (lambda a: cr.norm(a, 1, axis=0), lambda a: np.linalg.norm(a, ord=1, axis=0), (A,)),
     "norm of order 3": (lambda a: cr.norm(a, 3), lambda a: np.linalg.norm(a, 3), (A[0],)),
+    "astype": (lambda a: cr.astype(a, np.float32), lambda a: np.astype(a, np.float32), (A,)),
     "nested": (lambda a, b: cr.log(cr.sum(cr.exp(a * b))), lambda a, b: np.log(np.sum(np.exp(np.multiply(a, b)))), (A, B)),
     "array and tensor": (lambda b: cr.maximum(A, b), lambda b: np.maximum(A, b), (B,)),
 }  # fmt: skip
@@ -137,6 +140,16 @@ CALLS: dict[str, tuple[Callable[..., Any], Callable[..., Any], tuple[Any, ...]]]
 def test_calls(name: str) -> None:
     ours, theirs, arrays = CALLS[name]
     same_graph(ours, theirs, *arrays)
+
+
+@pytest.mark.parametrize("name", [name for name in OPERATIONS if hasattr(np, name)])
+def test_what_is_called_as_in_numpy_computes_the_same(name: str) -> None:
+    """NumPy's function of that name calls it, so it must mean the same."""
+    for sample in SAMPLES[name]:
+        if sample.f is OPERATIONS[name]:
+            with np.errstate(invalid="ignore"):
+                expected = getattr(np, name)(*sample.args)
+            assert_allclose(getattr(np, name)(*map(node, sample.args)).data, expected, rtol=1e-14, atol=1e-300)
 
 
 METHODS = ["exp", "expm1", "log", "log1p", "log2", "log10", "sqrt", "square", "sin", "cos", "tan", "sinh", "cosh", "tanh",
