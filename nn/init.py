@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from chainrule.autograd.plain import describe
 
+from .activations import activation_called
+
 Seed: TypeAlias = np.random.Generator | int | None
 Initializer: TypeAlias = Callable[[np.random.Generator, int, int], NDArray[Any]]
 
@@ -84,7 +86,6 @@ INITIALIZERS: dict[str, Initializer] = {
     "he_uniform": he_uniform,
     "he_normal": he_normal,
 }
-XAVIER, HE = ("tanh", "sigmoid", "linear"), ("relu", "leaky_relu", "elu", "gelu", "silu", "softplus")
 
 
 def initializer_for(activation: str, distribution: str = "uniform") -> Initializer:
@@ -96,11 +97,10 @@ def initializer_for(activation: str, distribution: str = "uniform") -> Initializ
     >>> cr.nn.init.initializer_for("relu", "normal").__name__
     'he_normal'
     """
-    if activation not in (*XAVIER, *HE):
-        raise ValueError(f"no activation is called {activation!r}; there are {', '.join(sorted((*XAVIER, *HE)))}")
+    start = activation_called(activation, "initializer_for").start
     if distribution not in ("uniform", "normal"):
         raise ValueError(f"initializer_for: distribution must be 'uniform' or 'normal', got {distribution!r}")
-    return INITIALIZERS[f"{'xavier' if activation in XAVIER else 'he'}_{distribution}"]
+    return INITIALIZERS[f"{start}_{distribution}"]
 
 
 def initializer_called(init: Initializer | str) -> Initializer:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from kinds import kinds_of, require_cases
 from numpy.testing import assert_allclose, assert_array_equal
 
 import chainrule as cr
@@ -55,6 +56,78 @@ def assert_alike(torch: Any, layer: Any, theirs: Any, x: Any) -> None:
     for name, own in layer.state_dict().items():
         assert own.shape == tuple(state[name].shape)
         assert_allclose(own, state[name].numpy(), **tolerance)
+
+
+# Every layer
+
+CASES: dict[str, tuple[Callable[..., Any], Any]] = {  # a layer of some dtype, in a state that has 0 and 1 nowhere; an input
+    "Linear": (lambda dtype=None: cr.nn.Linear(4, 3, dtype=dtype), X),
+    "Linear without bias": (lambda dtype=None: cr.nn.Linear(4, 3, bias=False, dtype=dtype), X),
+    "BatchNorm1d": (lambda dtype=None: cr.nn.BatchNorm1d(4, dtype=dtype), X),
+    "BatchNorm1d of sequences": (lambda dtype=None: cr.nn.BatchNorm1d(4, dtype=dtype), CUBE),
+    "LayerNorm": (lambda dtype=None: cr.nn.LayerNorm(4, dtype=dtype), X),
+    "LayerNorm of two axes": (lambda dtype=None: cr.nn.LayerNorm((4, 3), dtype=dtype), CUBE),
+    "Dropout": (lambda dtype=None: cr.nn.Dropout(0.5, rng=0), X),
+    "Embedding": (lambda dtype=None: cr.nn.Embedding(7, 2, dtype=dtype), np.array([[0, 6, 3], [3, 3, 1]])),
+    "Flatten": (lambda dtype=None: cr.nn.Flatten(), CUBE),
+    "Sequential": (lambda dtype=None: cr.nn.Sequential(cr.nn.Linear(4, 3, dtype=dtype), cr.tanh), X),
+    "MLP": (lambda dtype=None: cr.nn.MLP([4, 3, 2], "tanh", batch_norm=True, dropout=0.5, dtype=dtype, rng=0), X),
+}  # fmt: skip
+
+every = pytest.mark.parametrize("name", CASES)
+
+
+def made(name: str, dtype: str | None = None) -> tuple[Any, Any]:
+    make, x = CASES[name]
+    return randomized(make(dtype=dtype)), x if x.dtype.kind == "i" else x.astype(dtype or float)
+
+
+def test_every_layer_has_a_case() -> None:
+    layers = {type(made(name)[0]).__name__ for name in CASES}
+    require_cases(cr.nn.Module, layers | {kind.__name__ for kind in kinds_of(cr.nn.Activation)}, "CASES")
+
+
+def called(layer: Any, x: Any) -> Any:
+    """What a layer makes of data, as a Tensor; what draws random numbers draws the same every time."""
+    for generator in layer.generators():
+        generator.bit_generator.state = np.random.default_rng(0).bit_generator.state
+    return layer(cr.Tensor(x) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x)
+
+
+@every
+@pytest.mark.parametrize("training", [True, False])
+def test_gradients_of_a_layer_are_the_numeric_ones(name: str, training: bool) -> None:
+    layer, x = made(name)
+    called(layer, x)
+    layer.train(training)
+    if x.dtype.kind == "f":
+        assert cr.gradcheck(lambda x: cr.sin(called(layer, x)), x, sample=10)
+    if layer.parameters():
+        parameters = dict(layer.named_parameters())
+        assert cr.gradcheck(lambda: cr.sin(called(layer, x)), parameters=parameters, sample=10)
+
+
+@every
+def test_a_layer_in_single_precision_stays_so(name: str) -> None:
+    layer, x = made(name, "float32")
+    y = called(layer, x)
+    cr.sum(y).backward()
+    assert y.dtype == np.float32
+    assert all(p.dtype == p.grad.dtype == np.float32 for p in layer.parameters())
+
+
+@every
+def test_a_layer_is_copied_restored_and_compiled(name: str) -> None:
+    layer, x = made(name)
+    called(layer, x)
+    expected = called(layer.eval(), x)
+    restored = CASES[name][0]().eval()
+    restored.load_state_dict(layer.state_dict())
+    for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer)), restored):
+        assert repr(twin) == repr(layer)
+        assert_array_equal(called(twin, x).data, expected.data)
+    if x.dtype.kind == "f":
+        assert_allclose(cr.compile(layer)(cr.Tensor(x)).data, expected.data, rtol=1e-14)
 
 
 # BatchNorm1d
@@ -319,19 +392,6 @@ def test_linear_and_mlp_take_an_initializer_or_its_name(name: str) -> None:
     assert function(np.random.default_rng(5), 6, 4).tobytes() == expected.tobytes()
     assert function(np.random.default_rng(6), 6, 4).tobytes() != expected.tobytes()
     assert function(np.random.default_rng(0), 0, 3).shape == (3, 0)
-
-
-def test_the_activation_chooses_the_initializer() -> None:
-    init = cr.nn.init
-    for names, uniform, normal in [
-        (["relu", "leaky_relu", "elu", "gelu", "silu", "softplus"], init.he_uniform, init.he_normal),
-        (["tanh", "sigmoid", "linear"], init.xavier_uniform, init.xavier_normal),
-    ]:
-        for name in names:
-            assert init.initializer_for(name) is uniform
-            assert init.initializer_for(name, "normal") is normal
-            weight = cr.nn.MLP([6, 4, 2], name, rng=5)[0].weight
-            assert_array_equal(weight.data, uniform(np.random.default_rng(5), 6, 4))
 
 
 def test_he_keeps_the_size_of_signals_through_many_layers() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from interrupts import at_every_line
+from kinds import require_cases
 from numpy.testing import assert_allclose, assert_array_equal
 from reference import directional
 
@@ -542,22 +543,45 @@ def test_sequential_takes_functions_and_nothing_else() -> None:
         cr.nn.Sequential(cr.relu, "relu")
 
 
-ACTIVATIONS = {
-    "ReLU": cr.relu, "LeakyReLU": cr.leaky_relu, "ELU": cr.elu, "GELU": cr.gelu, "SiLU": cr.silu,
-    "Softplus": cr.softplus, "Tanh": cr.tanh, "Sigmoid": cr.sigmoid, "Identity": lambda x: x,
-}  # fmt: skip
+ACTIVATIONS: dict[str, tuple[str, Callable[[Any], Any], str]] = {  # the class, its function, whose initial weights
+    "relu": ("ReLU", cr.relu, "he"),
+    "leaky_relu": ("LeakyReLU", cr.leaky_relu, "he"),
+    "elu": ("ELU", cr.elu, "he"),
+    "gelu": ("GELU", cr.gelu, "he"),
+    "silu": ("SiLU", cr.silu, "he"),
+    "softplus": ("Softplus", cr.softplus, "he"),
+    "tanh": ("Tanh", cr.tanh, "xavier"),
+    "sigmoid": ("Sigmoid", cr.sigmoid, "xavier"),
+    "linear": ("Identity", lambda x: x, "xavier"),
+}
+
+
+def test_every_activation_has_a_case() -> None:
+    require_cases(cr.nn.Activation, [kind for kind, _, _ in ACTIVATIONS.values()], "ACTIVATIONS")
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activations_are_the_functions(name: str) -> None:
-    layer = getattr(cr.nn, name)()
+    kind, function, _ = ACTIVATIONS[name]
+    layer = getattr(cr.nn, kind)()
     assert layer.parameters() == []
-    assert repr(layer) == f"{name}()"
-    assert_array_equal(layer(cr.Tensor(X)).data, ACTIVATIONS[name](X))
-    assert layer(cr.Value(0.5)).data == ACTIVATIONS[name](0.5)
+    assert repr(layer) == f"{kind}()"
+    assert_array_equal(layer(cr.Tensor(X)).data, function(X))
+    assert layer(cr.Value(0.5)).data == function(0.5)
+    assert type(cr.nn.MLP([1, 1, 1], name)[1]) is type(layer)
 
 
-@pytest.mark.parametrize("name", ["relu", "leaky_relu", "elu", "gelu", "silu", "softplus", "tanh", "sigmoid", "linear"])
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_the_activation_chooses_the_initializer(name: str) -> None:
+    _, _, rule = ACTIVATIONS[name]
+    for distribution in ("uniform", "normal"):
+        expected = getattr(cr.nn.init, f"{rule}_{distribution}")
+        assert cr.nn.init.initializer_for(name, distribution) is expected
+    weight = cr.nn.MLP([6, 4, 2], name, rng=5)[0].weight
+    assert_array_equal(weight.data, cr.nn.init.initializer_for(name)(np.random.default_rng(5), 6, 4))
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
 def test_gradients_of_an_mlp_are_the_numeric_ones(name: str) -> None:
     model = cr.nn.MLP([3, 6, 4], name, rng=0)
     cr.nn.cross_entropy(model(X), LABELS).backward()

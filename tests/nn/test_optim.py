@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from interrupts import at_every_line
+from kinds import require_cases
 from numpy.testing import assert_allclose, assert_array_equal
 
 import chainrule as cr
@@ -48,6 +49,12 @@ RULES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 
+
+def test_every_optimizer_has_a_case() -> None:
+    others = {"LBFGS"}  # which asks for the loss again and again: its tests are below
+    require_cases(cr.nn.Optimizer, others | {kind for kind, _ in RULES.values()}, "RULES")
+
+
 SHAPES: list[tuple[int, ...]] = [(70, 60), (3, 4), (5,), (), (0, 3), (1, 1), (2, 5)]
 
 
@@ -78,6 +85,8 @@ def test_optimizers_agree_with_torch_over_100_steps(name: str, dtype: str) -> No
     """Two groups of other rates and decays, the rate changed midway, and gradients that are missing now and then."""
     torch = pytest.importorskip("torch")
     kind, options = RULES[name]
+    if not hasattr(torch.optim, kind):
+        pytest.skip(f"PyTorch has no {kind}")
     params = tensors(dtype=dtype)
     twins = [torch.tensor(p.data, requires_grad=True) for p in params]
 

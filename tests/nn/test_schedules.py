@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from interrupts import at_every_line
+from kinds import require_cases
 
 import chainrule as cr
 
@@ -48,6 +49,11 @@ def optimizer() -> cr.nn.Optimizer:
     return cr.nn.SGD([{"params": [cr.Value(1.0)]}, {"params": [cr.Value(1.0)], "lr": 0.02}], lr=0.1)
 
 
+def test_every_schedule_has_a_case() -> None:
+    made = {type(make(cr.nn, optimizer())).__name__ for make in SCHEDULES.values()}
+    require_cases(cr.nn.Schedule, made | {"ReduceLROnPlateau"}, "SCHEDULES")  # plateaus have a table of their own
+
+
 def torch_optimizer(torch: Any) -> Any:
     ps = [torch.zeros(1, requires_grad=True) for _ in range(2)]
     for p in ps:
@@ -64,6 +70,8 @@ def test_rates_are_those_of_torch(name: str) -> None:
     torch = pytest.importorskip("torch")
     ours, theirs = optimizer(), torch_optimizer(torch)
     schedule = SCHEDULES[name](cr.nn, ours)
+    if not hasattr(torch.optim.lr_scheduler, type(schedule).__name__):
+        pytest.skip(f"PyTorch has no {type(schedule).__name__}")
     twin = SCHEDULES[name](torch.optim.lr_scheduler, theirs)
     for epoch in range(50):
         assert rates(ours) == pytest.approx(rates(theirs), rel=1e-9, abs=1e-15), epoch

@@ -6,6 +6,7 @@ python tests/project/test_facades.py       # writes the façades; look at what c
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -68,6 +69,19 @@ def test_a_facade_repeats_what_its_files_say(facade: str) -> None:
     assert not changes, (
         f"run `python tests/project/test_facades.py`, which writes into {facade}/__init__.py:\n{changes}"
     )
+
+
+FILES = sorted(path for package in ("autograd", "nn", "visualize") for path in (ROOT / package).rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if public(path)], ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_shows_users_how_to_call_it_is_public(path: Path) -> None:
+    for definition in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(definition, ast.FunctionDef | ast.ClassDef):
+            name, example = definition.name, ast.get_docstring(definition) or ""
+            shown = re.search(rf">>>.*\bcr\.(nn\.|visualize\.)?{name}\(", example)
+            where = f"__all__ of {path.relative_to(ROOT)}, and run tests/project/test_facades.py"
+            assert name in public(path) or not shown, f"cr.{name} is not public: put {name!r} into {where}"
 
 
 @pytest.mark.parametrize("facade", FACADES)

@@ -21,6 +21,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from reference import node
+from samples import OPERATIONS, SAMPLES
 from scripts import printed_by
 
 import chainrule as cr
@@ -156,6 +158,18 @@ id  name  op                     args  ∂  data                          grad
 
 def test_text_of_tensors_constants_and_parameters() -> None:
     assert str(visualize.diagram(after(tensors))) == TENSORS
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_every_operation_is_drawn_with_its_sign(name: str) -> None:
+    sample = SAMPLES[name][0]
+    root = cr.sum(sample.f(*map(node, sample.args)))
+    root.backward()
+    graph = [n for n in cr.autograd.graph.ancestry(root) if n.op is not None]
+    drawn = visualize.diagram(root, fold=False)
+    assert [n.symbol for n in drawn.nodes if n.symbol] == [n.op.symbol for n in reversed(graph)]
+    assert visualize.draw(root, fold=False).source.count(" -> ") == len(drawn.edges) + len(graph)
+    assert visualize.mermaid(root, fold=False).startswith("flowchart")
 
 
 def test_a_gradient_that_was_not_computed_is_a_dash_and_zero_is_zero() -> None:
