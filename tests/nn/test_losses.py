@@ -102,7 +102,7 @@ PENALTIES = {"l1_penalty", "l2_penalty"}  # of parameters, with tests of their o
 
 @pytest.mark.parametrize("loss", losses.__all__)
 def test_every_loss_has_a_case(loss: str) -> None:
-    assert loss in PENALTIES or loss in {case[0] for case in CASES.values()}, f"no case in CASES tries cr.nn.{loss}"
+    assert loss in PENALTIES or loss in {case[0] for case in CASES.values()}, f"give cr.nn.{loss} a case in CASES"
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
