@@ -6,6 +6,8 @@ sum or a product, and as a plain number. So the average over batches is the loss
 
 from __future__ import annotations
 
+__all__ = ["NothingCountsError", "averaged"]
+
 import math
 from collections.abc import Callable, Mapping, Sequence, Sized
 from contextvars import ContextVar
