@@ -1,7 +1,8 @@
 """Schedules: the learning rate of an optimizer as a function of the epoch, with PyTorch's names and values.
 
 A schedule is a pure function of the base rate and the epoch, so it has nothing to remember but the epoch, and it owns
-the rate: what was set by hand is overwritten at the next step. `ReduceLROnPlateau` alone looks at what happened.
+the rate: what was set by hand is overwritten at the next step. `ReduceLROnPlateau` alone looks at what happened. A state
+has the rates too, as they were: several schedules may have a hand in them.
 """
 
 from __future__ import annotations
@@ -65,28 +66,29 @@ class Schedule(ABC):
         """Go on to the next epoch and set its learning rates; `metric` is what `ReduceLROnPlateau` watches."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the schedule stands. Its options are not part of it: make it with the same ones."""
-        return {"schedule": type(self).__name__, "epoch": self.epoch, **self.memory()}
+        """Where the schedule stands, and the rates by now. Its options are not part of it: make it with the same ones."""
+        lrs = [not_negative(f"{type(self).__name__}: lr", group["lr"]) for group in self.optimizer.param_groups]
+        return {"schedule": type(self).__name__, "epoch": self.epoch, "lrs": lrs, **self.memory()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Stand where a `state_dict` of the same kind of schedule says, or raise an error and change nothing.
 
-        Interrupted, it has taken over all or nothing.
+        The rates are those that were saved, whoever set them: so it is no matter in which order the states of an optimizer
+        and of its schedules are loaded. Interrupted, it has taken over all or nothing.
         """
         name = type(self).__name__
-        check_keys("load_state_dict", state, ("schedule", "epoch", *self.memory()))
+        check_keys("load_state_dict", state, ("schedule", "epoch", "lrs", *self.memory()))
         if state["schedule"] != name:
             raise ValueError(f"load_state_dict: this is the state of {state['schedule']!r}, expected {name!r}")
         memory = {"epoch": count("load_state_dict: 'epoch'", state["epoch"]), **self.checked_memory(state)}
-        rates = self.rates_at(memory)
+        groups = self.optimizer.param_groups
+        lrs = rates_in(state, "lrs")
+        if len(lrs) != len(groups):
+            raise ValueError(f"load_state_dict: 'lrs' must be a list of {len(groups)} numbers, got {state['lrs']!r}")
         at_once(
             map(setattr, repeat(self), memory, memory.values()),
-            map(setitem, self.optimizer.param_groups, repeat("lr"), rates),
+            map(setitem, groups, repeat("lr"), lrs),
         )
-
-    def rates_at(self, memory: Mapping[str, Any]) -> list[float]:
-        """The learning rates of all groups where a checked state says; none where it says nothing of them."""
-        return []
 
     @abstractmethod
     def memory(self) -> dict[str, Any]:
@@ -120,21 +122,22 @@ class EpochSchedule(Schedule):
         for group, base in zip(groups, self.base_lrs, strict=True):
             group["lr"] = self.rate(base, self.epoch)
 
-    def rates_at(self, memory: Mapping[str, Any]) -> list[float]:
-        epoch = memory["epoch"]
+    def rates(self, bases: Sequence[float], epoch: int) -> list[float]:
+        """The learning rates of an epoch, or an error if there are none."""
         try:
-            return [self.rate(base, epoch) for base in memory["base_lrs"]]
-        except ArithmeticError as error:
-            raise ValueError(f"load_state_dict: there is no learning rate for epoch {epoch}: {error}") from None
+            return [not_negative("the rate", self.rate(base, epoch)) for base in bases]
+        except (ArithmeticError, ValueError) as error:
+            raise ValueError(f"{type(self).__name__}: there is no learning rate for epoch {epoch}: {error}") from None
 
     def memory(self) -> dict[str, Any]:
         return {"base_lrs": list(self.base_lrs)}
 
     def checked_memory(self, state: Mapping[str, Any]) -> dict[str, Any]:
-        lrs, groups = state["base_lrs"], len(self.optimizer.param_groups)
-        if not isinstance(lrs, list) or len(lrs) != groups:
+        lrs, groups = rates_in(state, "base_lrs"), len(self.optimizer.param_groups)
+        if len(lrs) != groups:
             raise ValueError(f"load_state_dict: 'base_lrs' must be a list of {groups} numbers, got {lrs!r}")
-        return {"base_lrs": [not_negative(f"load_state_dict: base_lrs[{i}]", x) for i, x in enumerate(lrs)]}
+        self.rates(lrs, state["epoch"])
+        return {"base_lrs": lrs}
 
 
 @final
@@ -364,6 +367,13 @@ class ReduceLROnPlateau(Schedule):
             "bad_epochs": count("load_state_dict: 'bad_epochs'", state["bad_epochs"]),
             "cooldown_left": count("load_state_dict: 'cooldown_left'", state["cooldown_left"]),
         }
+
+
+def rates_in(state: Mapping[str, Any], name: str) -> list[float]:
+    rates = state[name]
+    if not isinstance(rates, list):
+        raise TypeError(f"load_state_dict: {name!r} must be a list of numbers, got {rates!r}")
+    return [not_negative(f"load_state_dict: {name}[{i}]", x) for i, x in enumerate(rates)]
 
 
 def one_of(name: str, x: str, choices: tuple[str, ...]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -127,6 +128,47 @@ def test_going_on_from_a_state_is_never_having_stopped(name: str, resumed_in: st
         resumed.step(metric)
 
 
+def by_two(o: Any) -> list[Any]:
+    warm_up, plateau = cr.nn.LinearLR(o, 0.5, total_iters=2), cr.nn.ReduceLROnPlateau(o, patience=0)
+    for metric in (1.0, 0.5, 0.5):
+        warm_up.step()
+        plateau.step(metric)
+    return [warm_up, plateau]
+
+
+def by_hand(o: Any) -> list[Any]:
+    schedule = cr.nn.StepLR(o, step_size=5)
+    schedule.step()
+    o.lr = 0.25
+    return [schedule]
+
+
+def in_one_group(o: Any) -> list[Any]:
+    schedules = [cr.nn.ExponentialLR(o, 0.5), cr.nn.ReduceLROnPlateau(o)]
+    o.param_groups[1]["lr"] = 0.003
+    return schedules
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))), ids=str)
+@pytest.mark.parametrize("rates_by", [by_two, by_hand, in_one_group])
+def test_rates_come_back_in_whatever_order_states_are_loaded(rates_by: Any, order: tuple[int, ...]) -> None:
+    first, second = optimizer(), optimizer()
+    saved, fresh = [first, *rates_by(first)], [second, *rates_by(second)]
+    states = [part.state_dict() for part in saved]
+    for part in fresh[1:]:
+        part.step(0.9)
+    second.lr = 0.7
+    for i in order:
+        if i < len(fresh):
+            fresh[i].load_state_dict(states[i])
+    assert rates(second) == rates(first)
+    for _ in range(3):
+        for ours, theirs in zip(saved[1:], fresh[1:], strict=True):
+            ours.step(0.4)
+            theirs.step(0.4)
+        assert rates(second) == rates(first)
+
+
 BETTER: list[tuple[str, str, float, float, float, float]] = [
     # mode, threshold_mode, threshold, the best so far, what is just better, what is not
     ("min", "rel", 0.1, 2.0, 1.79, 1.81),
@@ -216,6 +258,9 @@ STATES: dict[str, tuple[str, dict[str, Any], type[Exception], str]] = {
     "an epoch that is no number": ("step", {"epoch": "3"}, TypeError, "'epoch' must be an integer, got '3'"),
     "a negative epoch": ("step", {"epoch": -3}, ValueError, "'epoch' must not be negative, got -3"),
     "another number of groups": ("step", {"base_lrs": [0.1]}, ValueError, "'base_lrs' must be a list of 2 numbers"),
+    "other rates": ("default", {"lrs": [0.1]}, ValueError, "'lrs' must be a list of 2 numbers"),
+    "one rate for all": ("step", {"lrs": 0.1}, TypeError, "'lrs' must be a list of numbers, got 0.1"),
+    "an infinite rate": ("default", {"lrs": [0.1, math.inf]}, ValueError, r"lrs\[1\] must be finite, got inf"),
     "a rate that is none": ("step", {"base_lrs": [0.1, math.nan]}, ValueError, r"base_lrs\[1\] must not be negative, got nan"),
     "more than a state": ("step", {"best": 1.0}, ValueError, "unexpected 'best'"),
     "a wrong best": ("default", {"best": "good"}, TypeError, "'best' must be a number, got 'good'"),
@@ -286,7 +331,9 @@ def test_ctrl_c_leaves_no_schedule_half_loaded(name: str) -> None:
     o = optimizer()
     schedule = SCHEDULES[name](cr.nn, o)
     old, lrs = schedule.state_dict(), rates(o)
-    new = {**old, "epoch": 3} | ({"base_lrs": [8.0 for _ in lrs]} if "base_lrs" in old else {"bad_epochs": 1})
+    new = {**old, "epoch": 3, "lrs": [2.0 for _ in lrs]} | (
+        {"base_lrs": [8.0 for _ in lrs]} if "base_lrs" in old else {"bad_epochs": 1}
+    )
     schedule.load_state_dict(new)
     whole = [(old, lrs), (schedule.state_dict(), rates(o))]
     schedule.load_state_dict(old)
