@@ -128,26 +128,35 @@ def leaves(name: str, part: Any) -> Iterator[tuple[str, Any]]:
 
 
 def restore_all(objects: Mapping[str, Any], states: Mapping[str, Any]) -> None:
-    """Restore every object; if one fails, all get back the state they had."""
+    """Restore every object; if one fails, all get back the state that they had: what one restores may belong to others too."""
     before: dict[str, Any] = {}
+    tried: dict[str, Any] = {}
     try:
         for name, x in objects.items():
             before[name] = state_of(x)
+        for name, x in objects.items():
+            tried[name] = before[name]
             restore(x, states[name])
     except BaseException as error:
-        put_back(objects, before)
+        failures = put_back(objects, tried)
         if isinstance(error, Exception):
-            raise ValueError(f"nothing was restored: {name!r}: {error}") from error
+            but = f"; but some could not be put back: {'; '.join(failures)}" if failures else ""
+            raise ValueError(f"nothing was restored: {name!r}: {error}{but}") from error
         raise
 
 
-def put_back(objects: Mapping[str, Any], before: Mapping[str, Any]) -> None:
-    """Restore what was before; interrupted once more, as by those who press Ctrl-C twice, start again."""
+def put_back(objects: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]:
+    """Restore what was before; interrupted once more, as by those who press Ctrl-C twice, start again. What failed is returned."""
+    failures = []
     try:
         for name, state in before.items():
-            restore(objects[name], state)
+            try:
+                restore(objects[name], state)
+            except Exception as error:
+                failures.append(f"{name!r}: {error}")
     except KeyboardInterrupt:
-        put_back(objects, before)
+        return put_back(objects, before)
+    return failures
 
 
 def state_of(x: Generator | Stateful) -> Any:

@@ -232,6 +232,40 @@ def test_if_one_part_cannot_be_restored_none_is(path: Path, reverse: bool) -> No
     assert counter.state == "before"
 
 
+@pytest.mark.parametrize("order", ["model head optimizer schedule", "head model schedule optimizer"])
+def test_what_belongs_to_two_parts_is_as_it_was_if_a_third_fails(path: Path, order: str) -> None:
+    def parts(seed: int, rng: np.random.Generator, lr: float) -> dict[str, Any]:
+        model = cr.nn.MLP([2, 3, 1], rng=seed)
+        optimizer = cr.nn.SGD(model.parameters(), lr=1.0)
+        found = {"model": model, "head": model[0], "optimizer": optimizer, "schedule": cr.nn.StepLR(optimizer, 2)}
+        optimizer.lr = lr
+        return {name: found[name] for name in order.split()} | {"rng": rng}
+
+    cr.nn.save_checkpoint(path, **parts(0, np.random.default_rng(0), 0.001))
+    given = parts(5, np.random.Generator(np.random.MT19937(0)), 0.25)
+    states = {name: part.state_dict() for name, part in given.items() if name != "rng"}
+    with pytest.raises(ValueError, match="nothing was restored: 'rng'"):
+        cr.nn.load_checkpoint(path, **given)
+    for name, state in states.items():
+        assert_identical(given[name].state_dict(), state)
+
+
+def test_a_part_that_takes_nothing_back_keeps_no_other_from_what_it_had(path: Path) -> None:
+    class Stubborn(Counter):
+        def load_state_dict(self, state: Any) -> None:
+            if state == "old":
+                raise KeyError("never again")
+            super().load_state_dict(state)
+
+    first, stubborn, last = Counter("old"), Stubborn("old"), Counter("old")
+    cr.nn.save_checkpoint(path, stubborn=Counter("new"), first=Counter("new"), last=Counter("impossible"))
+    with pytest.raises(
+        ValueError, match=r"nothing was restored: 'last': .*; but some could not be put back: 'stubborn'"
+    ):
+        cr.nn.load_checkpoint(path, stubborn=stubborn, first=first, last=last)
+    assert (first.state, stubborn.state, last.state) == ("old", "new", "old")
+
+
 def test_ctrl_c_anywhere_leaves_all_parts_old_or_all_new(path: Path) -> None:
     def look() -> tuple[Any, ...]:
         state = model.state_dict()["bias"], optimizer.lr, rng.bit_generator.state["state"]["state"], counter.state
