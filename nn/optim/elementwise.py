@@ -13,7 +13,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Literal, TypeAlias, final
+from typing import Any, ClassVar, Literal, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,8 @@ class Elementwise(Optimizer):
     A subclass says which arrays it remembers (`slots`), which numbers all elements share (`coefficients`), and how
     elements move (`update`).
     """
+
+    optional: ClassVar[tuple[str, ...]] = ()  # the last of the arrays, which are remembered with some options only
 
     def __init__(self, params: Parameters, defaults: Mapping[str, Any]) -> None:
         self.memories: list[list[OfTensor | OfValues]] = []  # a list for each group
@@ -122,7 +124,6 @@ class Elementwise(Optimizer):
         return self.scratch[key]
 
     def states(self) -> list[dict[str, Any]]:
-        self.follow_options()
         found = {
             id(p): m.to_dict(i) for memories in self.memories for m in memories for i, p in enumerate(m.parameters)
         }
@@ -131,11 +132,20 @@ class Elementwise(Optimizer):
     def checked_states(self, groups: Sequence[Group], states: Mapping[str, Any]) -> dict[str, Any]:
         numbers = {id(p): str(i) for i, p in enumerate(self.parameters)}
         check_keys("load_state_dict: state", states, numbers.values())
-        found = [memories_of(group["params"], self.slots(group)) for group in groups]
+        found = []
+        for group in groups:
+            first = next((states[numbers[id(p)]] for p in group["params"]), None)
+            found.append(memories_of(group["params"], self.slots_in(first, group)))
         for memory in [memory for memories in found for memory in memories]:
             for i, p in enumerate(memory.parameters):
                 memory.load(i, states[numbers[id(p)]], f"load_state_dict: state[{numbers[id(p)]!r}]")
         return {"memories": found}
+
+    def slots_in(self, state: Any, group: Group) -> Slots:
+        """What the state of a parameter remembers: what options ask for since the last step, or no longer, is up to the next."""
+        slots, given = self.slots(group), state if isinstance(state, Mapping) else {}
+        always = {name: x for name, x in slots.items() if name not in self.optional}
+        return {**always, **{name: slots.get(name, 0.0) for name in self.optional if name in given}}
 
 
 class Memory(ABC):

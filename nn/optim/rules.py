@@ -40,6 +40,7 @@ class SGD(Elementwise):
         "weight_decay": not_negative,
         "nesterov": flag,
     }
+    optional = ("momentum_buffer",)
 
     def __init__(
         self,
@@ -96,6 +97,7 @@ class AdaptiveMoments(Elementwise):
         "weight_decay": not_negative,
         "amsgrad": flag,
     }
+    optional = ("max_exp_avg_sq",)
 
     def __init__(
         self,
@@ -268,6 +270,7 @@ class RMSprop(Elementwise):
         "momentum": not_negative,
         "centered": flag,
     }
+    optional = ("grad_avg", "momentum_buffer")
 
     def __init__(
         self,

@@ -526,6 +526,36 @@ def test_momentum_that_was_switched_off_starts_anew() -> None:
         assert_allclose(x.data, [expected])
 
 
+SWITCHED: dict[str, tuple[str, str, Any]] = {  # an option of a rule that is set back before the next step
+    "momentum off": ("momentum", "momentum", 0.0),
+    "momentum on": ("SGD", "momentum", 0.5),
+    "RMSprop's momentum off": ("RMSprop, everything", "momentum", 0.0),
+    "RMSprop's mean off": ("RMSprop, everything", "centered", False),
+    "RMSprop's mean on": ("RMSprop", "centered", True),
+    "AMSGrad off": ("AMSGrad", "amsgrad", False),
+    "AMSGrad on": ("AdamW", "amsgrad", True),
+}
+
+
+@pytest.mark.parametrize("name", SWITCHED)
+def test_to_look_at_the_state_or_to_resume_from_it_changes_no_course(name: str) -> None:
+    rule, option, other = SWITCHED[name]
+    alone, looked, first, second = (made(rule, [*tensors([(5000,), (3,)]), cr.Value(0.5)]) for _ in range(4))
+    own = alone.param_groups[0][option]
+    for optimizer in (alone, looked, first):
+        advance(optimizer, 0, 2)
+        optimizer.param_groups[0][option] = other
+    looked.state_dict()
+    for p, q in zip(second.parameters, first.parameters, strict=True):
+        p.data = q.data
+    second.load_state_dict(first.state_dict())
+    assert second.param_groups[0][option] == other
+    for optimizer in (alone, looked, second):
+        optimizer.param_groups[0][option] = own
+        advance(optimizer, 2, 4)
+    assert arrays(looked) == arrays(alone) == arrays(second)
+
+
 ALIKE = {
     # what is switched on later starts from nothing, and leaves the first step as it was, or does as in a first step
     "RMSprop, momentum": ("RMSprop", {"momentum": 0.7}),
