@@ -31,6 +31,7 @@ Slots: TypeAlias = dict[str, float]  # the arrays to remember, by name, and what
 Numbers: TypeAlias = tuple[float | bool | None, ...]  # all that is to be known of a group at one step
 
 FLOAT = np.dtype(float)  # what Values are
+SQUARES = frozenset(["exp_avg_sq", "max_exp_avg_sq", "sum", "square_avg"])  # what is remembered of them has a root
 BLOCK = 524288  # elements: of longer arrays, scratch for the whole would cost memory and gain no time
 
 
@@ -65,7 +66,6 @@ class Elementwise(Optimizer):
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = None if closure is None else closure()
-        self.require_known_groups()
         for p, shape in self.moved:  # all are looked at before anything moves
             g = p.grad
             if type(g) is not np.ndarray or g.shape != shape:
@@ -78,9 +78,8 @@ class Elementwise(Optimizer):
 
     @np.errstate(under="ignore")  # what is remembered of squares fades away
     def move(self) -> None:
+        self.look_at_groups()
         for group, memories in zip(self.param_groups, self.memories, strict=True):
-            if memories and memories[0].slots != self.slots(group):
-                self.follow_options()
             at, dtype = 0, None
             for memory in memories:
                 if not memory.is_small:
@@ -102,7 +101,6 @@ class Elementwise(Optimizer):
                 tensor.birth = next_birth()
 
     def follow_options(self) -> None:
-        """Remember what the options of the groups ask for by now."""
         for group, memories in zip(self.param_groups, self.memories, strict=True):
             slots = self.slots(group)
             for memory in memories:
@@ -186,7 +184,10 @@ class Memory(ABC):
         self.steps[i] = count(f"{where}: 'step'", saved["step"])
         for name, array in self.state.items():
             own = self.own(i, array)
-            own[...] = data_for(own, saved[name], f"{where}: {name}")
+            data = data_for(own, saved[name], f"{where}: {name}")
+            if name in SQUARES and (data < 0.0).any():
+                raise ValueError(f"{where}: {name} is a mean or sum of squares, and must not be negative")
+            own[...] = data
 
 
 @final

@@ -82,9 +82,9 @@ class LBFGS(Optimizer):
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         if closure is None:
             raise TypeError("LBFGS: step() needs a closure that computes the loss, calls backward() and returns it")
+        self.look_at_groups()
         group = self.param_groups[0]
         params = group["params"]
-        self.require_known_groups()
         losses: list[Any] = []
 
         def loss_at(x: NDArray[Any]) -> tuple[float, NDArray[Any]]:
@@ -121,6 +121,9 @@ class LBFGS(Optimizer):
             raise
         return losses[0]
 
+    def follow_options(self) -> None:
+        pass  # nothing is remembered between steps
+
     def states(self) -> list[dict[str, Any]]:
         return [{} for _ in self.parameters]
 
@@ -128,7 +131,7 @@ class LBFGS(Optimizer):
         check_keys("load_state_dict: state", states, [str(i) for i in range(len(self.parameters))])
         for i, state in states.items():
             check_keys(f"load_state_dict: state[{i!r}]", state, ())
-        return {}  # nothing is remembered between steps
+        return {}
 
 
 def copy_of(p: Parameter) -> Any:

@@ -46,7 +46,7 @@ class Optimizer(ABC):
     def __init__(self, params: Parameters, defaults: Mapping[str, Any]) -> None:
         self.defaults = self.checked(defaults)
         self.param_groups: list[Group] = []
-        self.known: list[tuple[Parameter, ...]] = []  # the parameters of each group
+        self.known: list[Group] = []  # the groups as they were when they were looked at last
         self.announced: list[Callable[[], Any]] = []  # weak references to the schedules that were made for it
         given = listed(type(self).__name__, params)
         grouped = bool(given) and all(isinstance(group, Mapping) for group in given)
@@ -101,16 +101,41 @@ class Optimizer(ABC):
             raise ValueError(f"{owner}: a parameter is listed twice, and would be moved twice")
         own = {name: x for name, x in group.items() if name != "params"}
         self.param_groups.append({"params": params, **self.checked({**self.defaults, **own})})
-        self.known.append(params)
+        self.known.append({"params": params})
 
-    def require_known_groups(self) -> None:
-        """Raise an error if parameters came or went by another way than `add_param_group`."""
+    def look_at_groups(self) -> None:
+        """Follow the options, if any were set since this was done last, or raise an error that names the wrong one.
+
+        It is an error, too, if parameters came or went by another way than `add_param_group`.
+        """
         groups, known = self.param_groups, self.known
-        if len(groups) != len(known) or any(map(is_not, known, map(PARAMS, groups))):
+        if len(groups) != len(known) or any(map(is_not, map(PARAMS, known), map(PARAMS, groups))):
             raise ValueError(
                 f"{type(self).__name__}: param_groups have other parameters than the optimizer knows; add some with "
                 "add_param_group(), or make a new optimizer"
             )
+        if differ(groups, known):
+            options = [self.checked_group(f"param_groups[{k}]", group) for k, group in enumerate(groups)]
+            for group, own in zip(groups, options, strict=True):
+                group.update(own)
+            self.follow_options()
+            self.known = list(map(dict, groups))
+
+    def set_rates(self, lrs: Iterable[float]) -> None:
+        """Give each group its learning rate, which is known to be one."""
+        for group, known, lr in zip(self.param_groups, self.known, lrs, strict=True):
+            group["lr"] = known["lr"] = lr
+
+    @abstractmethod
+    def follow_options(self) -> None:
+        """Remember what the options of the groups ask for by now, which are right."""
+
+    def checked_group(self, where: str, group: Mapping[str, Any]) -> Group:
+        """The options of a group as they are kept, or an error that says where the wrong one is."""
+        try:
+            return self.checked({name: x for name, x in group.items() if name != "params"})
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{where}: {error}") from None
 
     def checked(self, given: Mapping[str, Any]) -> Group:
         """The options of a group as they are kept, or an error that names the wrong one."""
@@ -147,10 +172,14 @@ class Optimizer(ABC):
         """The attributes that hold what saved states say, by name, or an error; nothing changes."""
 
     def state_dict(self) -> dict[str, Any]:
-        """A copy of all options and of what the optimizer remembers of each parameter, by its running number."""
+        """A copy of all options and of what the optimizer remembers of each parameter, by its running number.
+
+        Raises an error that names the option if one was set to what it cannot be.
+        """
         groups, start = [], 0
-        for group in self.param_groups:
-            options = {name: list(x) if isinstance(x, tuple) else x for name, x in group.items() if name != "params"}
+        for k, group in enumerate(self.param_groups):
+            own = self.checked_group(f"state_dict: param_groups[{k}]", group)
+            options = {name: list(x) if isinstance(x, tuple) else x for name, x in own.items()}
             groups.append({**options, "params": list(range(start, start := start + len(group["params"])))})
         states = {str(i): state for i, state in enumerate(self.states())}
         return {"optimizer": type(self).__name__, "param_groups": groups, "state": states}
@@ -168,7 +197,9 @@ class Optimizer(ABC):
             )
         groups = self.checked_groups(state["param_groups"])
         memory = self.checked_states(groups, state["state"])
+        anew: list[Group] = [{"params": group["params"]} for group in self.param_groups]
         at_once(
+            map(setattr, [self], ["known"], [anew]),
             map(dict.pop, self.param_groups, repeat("initial_lr"), repeat(None)),
             map(dict.update, self.param_groups, groups),
             map(setattr, repeat(self), memory, memory.values()),
@@ -186,11 +217,7 @@ class Optimizer(ABC):
             numbers = list(range(start, start := start + len(own["params"])))
             if given.get("params") != numbers:
                 raise ValueError(f"{where}: 'params' must be {numbers}, got {given.get('params')!r}")
-            try:
-                options = self.checked({name: x for name, x in given.items() if name != "params"})
-            except (TypeError, ValueError) as error:
-                raise type(error)(f"{where}: {error}") from None
-            groups.append({"params": own["params"], **options})
+            groups.append({"params": own["params"], **self.checked_group(where, given)})
         return groups
 
 
@@ -216,6 +243,13 @@ def check_keys(where: str, given: Any, expected: Iterable[str]) -> None:
         raise ValueError(f"{where}: {'; '.join(problems)}")
 
 
+def differ(groups: list[Group], known: list[Group]) -> bool:
+    try:
+        return groups != known
+    except (TypeError, ValueError):  # as of an array, which is no option
+        return True
+
+
 def precision(x: Any) -> Any:
     """What to compute in with data: float32 at least, as in float16 the square of 1e-4 is 0, and so is an eps of 1e-8."""
     return np.result_type(x.dtype, np.float32)
@@ -225,9 +259,14 @@ def precision(x: Any) -> Any:
 
 
 def number(name: str, x: Any) -> float:
+    if type(x) is float:
+        return x
     if isinstance(x, bool) or not isinstance(x, Real):
         raise TypeError(f"{name} must be a number, got {x!r}")
-    return float(x)
+    try:
+        return float(x)
+    except OverflowError:
+        raise ValueError(f"{name} must be finite, got more than any float") from None
 
 
 def not_negative(name: str, x: Any) -> float:

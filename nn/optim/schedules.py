@@ -104,23 +104,25 @@ class EpochSchedule(Schedule):
 
     def __init__(self, optimizer: Optimizer) -> None:
         super().__init__(optimizer)
-        self.apply()
+        self.go_to(0)
 
     @abstractmethod
     def rate(self, base: float, epoch: int) -> float:
         """The learning rate of an epoch, counted from 0."""
 
     def step(self, metric: Any = None) -> None:
-        self.epoch += 1
-        self.apply()
+        self.go_to(self.epoch + 1)
 
-    def apply(self) -> None:
-        groups = self.optimizer.param_groups
-        for group in groups[len(self.base_lrs) :]:
-            group.setdefault("initial_lr", group["lr"])
-            self.base_lrs.append(float(group["initial_lr"]))
-        for group, base in zip(groups, self.base_lrs, strict=True):
-            group["lr"] = self.rate(base, self.epoch)
+    def go_to(self, epoch: int) -> None:
+        """Set the rates of an epoch, or raise an error and change nothing. What has come to the optimizer gets its base."""
+        known, groups = len(self.base_lrs), self.optimizer.param_groups
+        added = [group.get("initial_lr", group["lr"]) for group in groups[known:]]
+        bases = self.base_lrs + [not_negative(f"{type(self).__name__}: lr", lr) for lr in added]
+        rates = self.rates(bases, epoch)
+        for group, base in zip(groups[known:], bases[known:], strict=True):
+            group["initial_lr"] = base
+        self.base_lrs, self.epoch = bases, epoch
+        self.optimizer.set_rates(rates)
 
     def rates(self, bases: Sequence[float], epoch: int) -> list[float]:
         """The learning rates of an epoch, or an error if there are none."""
@@ -134,8 +136,8 @@ class EpochSchedule(Schedule):
 
     def checked_memory(self, state: Mapping[str, Any]) -> dict[str, Any]:
         lrs, groups = rates_in(state, "base_lrs"), len(self.optimizer.param_groups)
-        if len(lrs) != groups:
-            raise ValueError(f"load_state_dict: 'base_lrs' must be a list of {groups} numbers, got {lrs!r}")
+        if len(lrs) > groups:  # there are fewer until the step after a group was added
+            raise ValueError(f"load_state_dict: 'base_lrs' must be a list of at most {groups} numbers, got {lrs!r}")
         self.rates(lrs, state["epoch"])
         return {"base_lrs": lrs}
 
@@ -334,6 +336,7 @@ class ReduceLROnPlateau(Schedule):
         if metric is None:
             raise TypeError("ReduceLROnPlateau: step() needs the metric to watch, as in step(validation_loss)")
         metric = metric.item() if isinstance(metric, Value | Tensor) else float(metric)
+        reduced = self.reduced()  # or an error, before anything changes
         self.epoch += 1
         self.bad_epochs += 1
         if self.improves(metric):
@@ -341,7 +344,7 @@ class ReduceLROnPlateau(Schedule):
         if self.cooldown_left:
             self.cooldown_left, self.bad_epochs = self.cooldown_left - 1, 0
         if self.bad_epochs > self.patience:
-            self.reduce()
+            self.optimizer.set_rates(reduced)
             self.cooldown_left, self.bad_epochs = self.cooldown, 0
 
     def improves(self, metric: float) -> bool:
@@ -351,11 +354,11 @@ class ReduceLROnPlateau(Schedule):
             bound += self.threshold * (abs(bound) if self.threshold_mode == "rel" else 1.0)
         return sign * metric > bound
 
-    def reduce(self) -> None:
-        for group, lowest in zip(self.optimizer.param_groups, self.lowest(), strict=True):
-            lr = max(float(group["lr"]) * self.factor, lowest)
-            if group["lr"] - lr > self.eps:
-                group["lr"] = lr
+    def reduced(self) -> list[float]:
+        """What the rates are after a reduction."""
+        lrs = [not_negative("ReduceLROnPlateau: lr", group["lr"]) for group in self.optimizer.param_groups]
+        least = [max(lr * self.factor, lowest) for lr, lowest in zip(lrs, self.lowest(), strict=True)]
+        return [new if lr - new > self.eps else lr for lr, new in zip(lrs, least, strict=True)]
 
     def memory(self) -> dict[str, Any]:
         return {"best": self.best, "bad_epochs": self.bad_epochs, "cooldown_left": self.cooldown_left}

@@ -435,6 +435,57 @@ def test_the_learning_rate_may_change() -> None:
     assert optimizer.lr == 0.0
 
 
+SET: dict[
+    str, tuple[str, dict[str, Any], type[Exception], str]
+] = {  # rule, what is set in its second group, what is said
+    "uphill": ("SGD", {"lr": -1.0}, ValueError, "SGD: lr must not be negative, got -1.0"),
+    "NaN": ("Adam", {"lr": math.nan}, ValueError, "Adam: lr must not be negative, got nan"),
+    "infinite": ("SGD", {"lr": math.inf}, ValueError, "SGD: lr must be finite, got inf"),
+    "beyond floats": ("SGD", {"lr": 10**400}, ValueError, "SGD: lr must be finite, got more than any float"),
+    "text": ("RMSprop", {"alpha": "0.9"}, TypeError, "RMSprop: alpha must be a number, got '0.9'"),
+    "an array": ("SGD", {"lr": np.array([0.1, 0.2])}, TypeError, "SGD: lr must be a number, got array"),
+    "a variable": ("SGD", {"lr": cr.Value(0.1)}, TypeError, r"SGD: lr must be a number, got Value\(0.1\)"),
+    "misspelt": ("SGD", {"momentun": 0.9}, ValueError, "SGD: unknown option 'momentun'; there are lr, momentum"),
+    "a flag of text": ("Nesterov", {"nesterov": "no"}, TypeError, "SGD: nesterov must be True or False, got 'no'"),
+    "Nesterov's without momentum": ("Nesterov", {"momentum": 0.0}, ValueError, "SGD: nesterov needs a momentum"),
+    "a beta of 1": ("Adam", {"betas": (1.0, 0.9)}, ValueError, r"Adam: betas\[0\] must lie in \[0, 1\), got 1.0"),
+}
+
+
+@pytest.mark.parametrize("name", SET)
+def test_options_that_are_set_later_are_checked_before_anything_moves(name: str) -> None:
+    rule, options, error, message = SET[name]
+    a, b = cr.Tensor([1.0]), cr.Value(1.0)
+    optimizer = made(rule, [{"params": [a]}, {"params": [b]}])
+    group = optimizer.param_groups[1]
+    for _ in range(2):  # before a step, and after one
+        a.grad, b.grad = np.ones(1), 1.0
+        before, right = (*arrays(optimizer), pickle.dumps(optimizer.state_dict())), dict(group)
+        group.update(options)
+        with pytest.raises(error, match=rf"^param_groups\[1\]: {message}"):
+            optimizer.step()
+        with pytest.raises(error, match=rf"^state_dict: param_groups\[1\]: {message}"):
+            optimizer.state_dict()
+        group.clear()
+        group.update(right)
+        assert (*arrays(optimizer), pickle.dumps(optimizer.state_dict())) == before
+        optimizer.step()
+
+
+def test_options_that_are_set_later_are_kept_like_those_of_the_beginning() -> None:
+    x = cr.Tensor([1.0])
+    optimizer = cr.nn.Adam([x])
+    betas = [0.5, 0.9]
+    optimizer.param_groups[0].update(lr=np.float32(0.25), betas=betas)
+    x.grad = np.ones(1)
+    optimizer.step()
+    betas[0] = 2.0
+    optimizer.step()
+    group = optimizer.param_groups[0]
+    assert (group["lr"], group["betas"]) == (0.25, (0.5, 0.9))
+    assert type(group["lr"]) is float
+
+
 def test_groups_have_options_of_their_own() -> None:
     a, b, c = (cr.Value(1.0) for _ in range(3))
     optimizer = cr.nn.SGD([{"params": [a]}, {"params": b, "lr": 0.5}], lr=0.1)
@@ -733,6 +784,7 @@ STATES: dict[str, tuple[Callable[[dict[str, Any]], Any], type[Exception], str]] 
     "an array more": (edited("state", "1", "momentum_buffer", to=np.ones(3)), ValueError, r"state\['1'\]: unexpected 'momentum_buffer'"),
     "an array misshapen": (edited("state", "1", "exp_avg_sq", to=np.ones(2)), ValueError, r"state\['1'\]: exp_avg_sq.* has shape \(2,\), expected \(3,\)"),
     "an array of text": (edited("state", "1", "exp_avg_sq", to=np.array(["a", "b", "c"])), TypeError, r"exp_avg_sq.*expected real numbers"),
+    "a mean of squares below 0": (edited("state", "1", "exp_avg_sq", to=np.array([1.0, -5.0, 1.0])), ValueError, r"state\['1'\]: exp_avg_sq .* must not be negative"),
     "steps of another type": (edited("state", "0", "step", to=1.5), TypeError, r"state\['0'\]: 'step' must be an integer, got 1.5"),
     "more steps than can be counted": (edited("state", "0", "step", to=10**400), ValueError, r"'step' is beyond counting"),
     "fewer than no steps": (edited("state", "0", "step", to=-1), ValueError, r"'step' must not be negative, got -1"),

@@ -236,6 +236,33 @@ def test_a_new_rate_or_a_new_group_has_its_own_base() -> None:
     assert rates(o) == pytest.approx([0.03] * 3)
 
 
+@pytest.mark.parametrize("name", [*SCHEDULES, "default", "impatient"])
+def test_a_group_added_just_before_saving_goes_on_as_if_nobody_had_saved(name: str) -> None:
+    def make(o: Any) -> Any:
+        return cr.nn.ReduceLROnPlateau(o, **PLATEAUS[name]) if name in PLATEAUS else SCHEDULES[name](cr.nn, o)
+
+    def added(o: Any) -> Any:
+        o.add_param_group({"params": [cr.Value(2.0)], "lr": 1.0})
+        return o
+
+    first, second = optimizer(), optimizer()
+    schedule = make(first)
+    for metric in (0.5, 0.7, 0.9):
+        schedule.step(metric)
+    added(first)
+    resumed = make(added(second))
+    states = first.state_dict(), schedule.state_dict()
+    schedule.load_state_dict(states[1])
+    second.load_state_dict(states[0])
+    resumed.load_state_dict(states[1])
+    assert rates(second) == rates(first)
+    for metric in (0.9, 0.8, 0.9, 1.0):
+        schedule.step(metric)
+        resumed.step(metric)
+        assert rates(second) == rates(first)
+    assert second.state_dict() == first.state_dict()
+
+
 def test_every_schedule_takes_a_metric() -> None:
     for make in SCHEDULES.values():
         first, second = optimizer(), optimizer()
@@ -257,7 +284,7 @@ STATES: dict[str, tuple[str, dict[str, Any], type[Exception], str]] = {
     "another kind": ("step", {"schedule": "LinearLR"}, ValueError, "this is the state of 'LinearLR', expected 'StepLR'"),
     "an epoch that is no number": ("step", {"epoch": "3"}, TypeError, "'epoch' must be an integer, got '3'"),
     "a negative epoch": ("step", {"epoch": -3}, ValueError, "'epoch' must not be negative, got -3"),
-    "another number of groups": ("step", {"base_lrs": [0.1]}, ValueError, "'base_lrs' must be a list of 2 numbers"),
+    "another number of groups": ("step", {"base_lrs": [0.1] * 3}, ValueError, "'base_lrs' must be a list of at most 2 numbers"),
     "other rates": ("default", {"lrs": [0.1]}, ValueError, "'lrs' must be a list of 2 numbers"),
     "one rate for all": ("step", {"lrs": 0.1}, TypeError, "'lrs' must be a list of numbers, got 0.1"),
     "an infinite rate": ("default", {"lrs": [0.1, math.inf]}, ValueError, r"lrs\[1\] must be finite, got inf"),
@@ -324,6 +351,36 @@ def test_an_epoch_without_a_rate_changes_nothing() -> None:
     with pytest.raises(ValueError, match="there is no learning rate for epoch 1000000"):
         schedule.load_state_dict({**schedule.state_dict(), "epoch": 10**6})
     assert (schedule.epoch, optimizer.lr) == (0, 0.1)
+
+
+GAMMAS: list[tuple[Any, int]] = [(1e308, 1), (1e160, 2)]  # and the epoch that has no rate
+
+
+@pytest.mark.parametrize(("gamma", "epoch"), GAMMAS)
+def test_a_step_to_an_epoch_without_a_rate_changes_nothing(gamma: float, epoch: int) -> None:
+    o = cr.nn.SGD([cr.Value(1.0)], lr=10.0)
+    schedule = cr.nn.StepLR(o, step_size=1, gamma=gamma)
+    for _ in range(epoch - 1):
+        schedule.step()
+    before = schedule.state_dict()
+    for _ in range(2):
+        with pytest.raises(ValueError, match=f"StepLR: there is no learning rate for epoch {epoch}: "):
+            schedule.step()
+        assert schedule.state_dict() == before
+    schedule.load_state_dict(before)
+    o.load_state_dict(o.state_dict())
+
+
+@pytest.mark.parametrize("lr", [-0.1, math.nan, "0.1"])
+def test_a_rate_that_was_set_to_what_is_none_is_found_by_schedules(lr: Any) -> None:
+    o = optimizer()
+    plateau = cr.nn.ReduceLROnPlateau(o, patience=0)
+    plateau.step(1.0)
+    o.param_groups[1]["lr"] = lr
+    for wrong in (lambda: plateau.step(2.0), plateau.state_dict, lambda: cr.nn.StepLR(o, 1)):
+        with pytest.raises((ValueError, TypeError), match=r"(ReduceLROnPlateau|StepLR): lr must "):
+            wrong()
+    assert plateau.epoch == 1
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
