@@ -97,6 +97,8 @@ def numbers(x: Any, name: str) -> Array:
     array = np.asarray(x)
     if array.dtype.kind not in "biufc":
         raise ValueError(f"{name}: expected an array of numbers, got dtype {array.dtype}")
+    if array.dtype.kind == "b":  # what NumPy takes for True, whatever its bits, as 1
+        return np.asarray(np.not_equal(array.view(np.uint8), 0))
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 

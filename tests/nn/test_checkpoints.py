@@ -87,6 +87,17 @@ def test_numpy_scalars_become_the_numbers_of_python(path: Path) -> None:
     assert_identical(cr.nn.load_checkpoint(path)["x"], [0.1, float(np.float32(0.1)), 3, True, "a"])
 
 
+def test_truth_values_are_0_or_1_whatever_their_bits(path: Path) -> None:
+    odd = np.frombuffer(b"\x02\x00\xff\x01", bool)
+    given = {"row": odd, "square": odd.reshape(2, 2).T, "point": odd[:1].reshape(())}
+    cr.nn.save_checkpoint(path, x=given)
+    expected = {name: np.where(array, True, False) for name, array in given.items()}
+    assert_identical(cr.nn.load_checkpoint(path)["x"]["row"], expected["row"])
+    for read in (cr.nn.load_checkpoint(path)["x"], (cr.nn.save_weights(given, path), cr.nn.read_weights(path))[1]):
+        for name, array in expected.items():
+            assert_array_equal(read[name].view(np.uint8), array.view(np.uint8))
+
+
 @pytest.mark.parametrize("kind", BIT_GENERATORS)
 def test_a_generator_goes_on_where_it_was(path: Path, kind: Any) -> None:
     def draws(rng: np.random.Generator) -> list[Any]:
