@@ -23,6 +23,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from interrupts import at_every_line
 from scripts import example
 
 import chainrule as cr
@@ -570,6 +571,56 @@ def test_after_the_block_nothing_is_left(error: type[BaseException] | None) -> N
         page.url  # noqa: B018
     with pytest.raises(RuntimeError, match="for one block"):
         page.__enter__()
+
+
+@signals
+@pytest.mark.parametrize("error", [None, ZeroDivisionError])
+def test_ctrl_c_while_the_page_takes_its_leave_leaves_nothing(error: type[BaseException] | None) -> None:
+    before, events = threading.active_count(), list[Any]()
+
+    def interrupt(url: str) -> None:
+        with listening(url) as event:
+            while not events or not events[-1]["over"]:
+                events.append(event())
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            time.sleep(0.5)  # somebody who does not hang up
+
+    def block() -> None:
+        with page:
+            urls.append(page.url)
+            listener.start()
+            until(lambda: events)
+            if error is not None:
+                raise error
+
+    page, urls = cr.visualize.live(weights()), list[str]()
+    listener = threading.Thread(target=lambda: interrupt(urls[0]))
+    with pytest.raises(KeyboardInterrupt):
+        block()
+    with pytest.raises(ConnectionRefusedError):
+        ask(urls[0] + "state")
+    listener.join(LONG)
+    assert (threading.active_count(), page.server) == (before, None)
+    page.close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of a socket that was not bound yet
+def test_ctrl_c_at_any_line_of_the_block_leaves_nothing() -> None:
+    before = threading.active_count()
+    pages = [cr.visualize.live(weights())]
+
+    def watched() -> None:
+        with pages[-1]:
+            pages[-1].update(1.0)
+
+    missed = 0
+    for error in at_every_line(watched, step=3):
+        assert error is None or type(error) is KeyboardInterrupt
+        missed += pages[-1].server is not None
+        pages[-1].close()
+        assert (threading.active_count(), pages[-1].server) == (before, None)
+        pages.append(cr.visualize.live(weights()))
+    assert missed <= 1  # as `__exit__` is called: nothing can catch that
 
 
 BAD: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {

@@ -375,14 +375,14 @@ class LivePage(Served):
         self.measure()
         from .loopback import Loopback  # loads http, which whoever serves nothing does not wait for
 
-        self.server = Loopback(self)
         try:
+            self.server = Loopback(self)
             self.server.start()
             self.announce(self.url)
+            return self
         except BaseException:
             self.close()
             raise
-        return self
 
     def announce(self, url: str) -> None:
         print(f"live: {url}", flush=True)
@@ -394,20 +394,23 @@ class LivePage(Served):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self.measure()
-            loss = None if self.latest is None else self.latest()
-            themes = THEMES if self.keep else tuple(self.graph_wanted)
-            drawn = (
-                {} if loss is None else {t: drawing_of(loss, self.recorder.step, t, waited_for=False) for t in themes}
-            )
-            with self.change():
-                self.drawings |= drawn
-                self.finished, self.over = True, kind is not None or not self.keep
-                self.note = "" if kind is None else f"Training was stopped by {kind.__name__}."
+            self.finish("" if kind is None else f"Training was stopped by {kind.__name__}.")
             if not self.over:
                 self.wait_for_interrupt()
-        finally:
             self.close()
+        except BaseException:  # Ctrl-C, say
+            self.close()
+            raise
+
+    def finish(self, problem: str) -> None:
+        """Show how it ended."""
+        self.measure()
+        loss = None if self.latest is None else self.latest()
+        themes = THEMES if self.keep else tuple(self.graph_wanted)
+        drawn = {} if loss is None else {t: drawing_of(loss, self.recorder.step, t, waited_for=False) for t in themes}
+        with self.change():
+            self.drawings |= drawn
+            self.finished, self.over, self.note = True, bool(problem) or not self.keep, problem
 
     def wait_for_interrupt(self) -> None:
         print("live: training has ended; its page stays until Ctrl-C", flush=True)
@@ -418,11 +421,13 @@ class LivePage(Served):
             return
 
     def close(self) -> None:
+        """End it, without waiting for anybody where that had begun before, and was interrupted."""
         with self.change():
             self.finished = self.over = True
-        server, self.server, self.due = self.server, None, 0.0
-        if server is not None:
-            server.stop()
+        self.due = 0.0
+        if self.server is not None:
+            self.server.stop()
+            self.server = None
         if self.output is not None:
             self.output.update(self)
 

@@ -3,7 +3,7 @@
 Who does not know the token in the path gets nothing, nor does a foreign page that had its own name point here: the Host
 must be the loopback address. A client that does not read holds up its own thread only, and not for long; neither does one
 that takes its time to ask; there is a limit on how many there can be. All belongs to the process that started it: a
-child that is forked gives its share back at once.
+child that is forked gives its share back at once. The thread that accepts also ends it all, so that no Ctrl-C can come between.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ MOST_CLIENTS = 32
 PATIENCE = 5.0  # seconds that a client has for its whole request, and that a silent one is waited for
 LINGER = 0.2  # seconds at the end for whoever is about to ask, to be told that it is over
 FAREWELL = 1.0  # seconds at the end for answers under way
+POLL = 0.1  # seconds between two looks around while nobody asks
 HEARTBEAT = 1.0  # seconds between signs of life to whoever listens to events
 SEND_BUFFER = 1 << 16  # bytes: who does not read is found out soon
 
@@ -50,15 +51,18 @@ class Loopback(ThreadingTCPServer):
 
     daemon_threads = True
     request_queue_size = MOST_CLIENTS
+    timeout = POLL
 
     def __init__(self, served: Served) -> None:
-        super().__init__((ADDRESS, 0), Handler)
+        super().__init__((ADDRESS, 0), Handler, bind_and_activate=False)
         self.served = served
         self.token = secrets.token_urlsafe(24)
         self.open: dict[socket.socket, threading.Thread] = {}
         self.asking: dict[socket.socket, float] = {}  # who has not said yet what it wants, and until when it may
         self.listeners: set[socket.socket] = set()  # who is told of every state
-        self.accepting = threading.Thread(target=self.serve_forever, args=(0.1,), name="chainrule live", daemon=True)
+        self.accepting = threading.Thread(target=self.serve, name="chainrule live", daemon=True)
+        self.until: float | None = None  # when the last answers under way are cut off, once it ends
+        self.gone = threading.Event()  # a wait for it can be interrupted and begun again; one for a thread cannot
         SERVERS.add(self)
 
     @property
@@ -67,6 +71,8 @@ class Loopback(ThreadingTCPServer):
 
     def start(self) -> None:
         """Raises `RuntimeError` where no thread can be had."""
+        self.server_bind()
+        self.server_activate()
         try:
             self.accepting.start()
         except RuntimeError as error:
@@ -75,19 +81,31 @@ class Loopback(ThreadingTCPServer):
             ) from error
 
     def stop(self) -> None:
-        """Let requests under way finish, cut off those that do not, take no more; no thread is left."""
-        if self.open:
-            time.sleep(LINGER)
-        deadline = time.monotonic() + FAREWELL
-        for thread in list(self.open.values()):
-            thread.join(max(0.0, deadline - time.monotonic()))
-        if self.accepting.is_alive():  # else it never started, or is another process's
-            self.shutdown()
+        """Let requests under way finish, cut off those that do not, take no more; no thread is left. Again: cut all off now."""
+        patience = FAREWELL + LINGER * bool(self.open) if self.until is None else 0.0
+        self.until = time.monotonic() + patience
+        if self.accepting.is_alive():
+            self.gone.wait()
             self.accepting.join()
-        for request, thread in list(self.open.items()):
-            cut_off(request)
-            thread.join(PATIENCE)
-        self.server_close()
+        self.server_close()  # where that thread never started, or is another process's
+
+    def serve(self) -> None:
+        try:
+            while self.goes_on():
+                self.handle_request()
+                self.service_actions()
+        finally:
+            self.server_close()
+            for request, thread in list(self.open.items()):
+                cut_off(request)
+                thread.join(PATIENCE)
+            self.gone.set()
+
+    def goes_on(self) -> bool:
+        if self.until is None:
+            return True
+        left = self.until - time.monotonic()
+        return left > FAREWELL or (left > 0.0 and bool(self.open))
 
     def abandon(self) -> None:
         """In a forked child: let go of the port and the connections, which go on being the parent's."""
