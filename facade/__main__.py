@@ -57,7 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAILED
     said = parser.prog
     try:
-        args, more = parser.parse_known_args(list(map(spaced, words)))
+        args, more = parser.parse_known_args(list(map(marked, words)))
+        more = list(map(unmarked, more))
         said = f"{parser.prog} {args.command}"
         if options := [word for word in more if word.startswith("-")]:
             raise ValueError(f"there is no option {options[0]}")
@@ -157,9 +158,13 @@ def given(texts: Sequence[str]) -> dict[str, cr.Node]:
     return variables
 
 
-def spaced(word: str) -> str:
-    """An expression like -x**2, told apart from the options -o and -h."""
-    return f" {word}" if re.match(r"-(?!-|o|h$|$)", word) else word
+def marked(word: str) -> str:
+    """An expression like -x**2, or a file name like -.svg, told apart from the options -o, -oFILE.svg and -h."""
+    return f"\0{word}" if re.match(r"-(?!-|o$|o.*\.[A-Za-z]+$|h$|$)", word) else word
+
+
+def unmarked(word: str) -> str:
+    return word.removeprefix("\0")
 
 
 @final
@@ -201,6 +206,7 @@ def commands() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
+        added.register("type", None, unmarked)
         added.add_argument("expression", help='in quotes, as in "x*w + b"')
         added.add_argument(
             "values", nargs="*", metavar="name=value", help='of each variable: x=2, x=pi/4, "x=[1, 2, 3]"'

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NoReturn, final
 
+import numpy as np
+
 from chainrule.autograd.ops import elementwise as e
 from chainrule.autograd.ops import shape
 from chainrule.autograd.tensor import Tensor
@@ -337,7 +339,7 @@ def constant_or_variable(token: Token) -> Step:
 def assigned(text: str) -> tuple[str, Value | Tensor]:
     """The name and the variable that a text like "x=2" or "w=[1, -pi / 2]" gives.
 
-    The value is an expression without variables. Raises `ExpressionError` for anything else.
+    The value is an expression without variables, and finite unless it says inf or nan. Raises `ExpressionError` for anything else.
 
     >>> from chainrule.reading import assigned
     >>> assigned("w=[1, -2]")
@@ -357,6 +359,9 @@ def assigned(text: str) -> tuple[str, Value | Tensor]:
             problem = f"a value is made of numbers, and {brief(step.name)} is a name"
             raise ExpressionError(problem, text, step.start, step.start + len(step.name))
     data = value.evaluate({})
+    if not np.isfinite(data).all() and not {"inf", "nan"} & set(re.findall(r"\w+", text)):
+        problem = "the value is not finite; write inf or nan where that is meant"
+        raise ExpressionError(problem, text, len(name) + 1, len(text))
     return name, Value(data, name) if isinstance(data, float) else Tensor(data, name=name)
 
 
