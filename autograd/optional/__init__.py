@@ -1,1 +1,1 @@
-"""Libraries that are used but not required: imported when they are needed, with a clear word where they are missing."""
+"""What the engine can do without and the packages on it share: libraries that are not required, and files that are whole."""

@@ -18,8 +18,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.random import Generator
 
+from chainrule.autograd.optional.whole import FilePath, blaming, check_path, reading, write_whole
+
 from .files import Array, from_npy, numbers, read_archive, write_archive
-from .whole import FilePath, blaming, check_path, reading, write_whole
 
 FORMAT, VERSION, STRUCTURE = "chainrule checkpoint", 1, "checkpoint.json"
 

@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.autograd.optional.extra import extra
+from chainrule.autograd.optional.whole import FilePath, blaming, check_path, reading, write_whole
 
 from ..module import Module
-from .whole import FilePath, blaming, check_path, reading, write_whole
 
 Array: TypeAlias = NDArray[Any]
 

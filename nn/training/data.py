@@ -21,11 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.autograd import Node
+from chainrule.autograd.optional.whole import check_path
 from chainrule.autograd.plain import constant, describe, require_function
 
 from ..init import Seed, generator, whole_number
 from ..storage.checkpoints import check_generator_state
-from ..storage.whole import check_path
 
 Batch: TypeAlias = tuple[Any, ...]
 Transform: TypeAlias = Callable[..., Batch]

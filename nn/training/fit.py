@@ -22,6 +22,7 @@ import numpy as np
 
 from chainrule.autograd import Node
 from chainrule.autograd import compile as compiled
+from chainrule.autograd.optional.whole import check_path
 from chainrule.autograd.plain import describe
 
 from ..averaging import Answer, Asked, Averaged, NothingCountsError, asked
@@ -31,7 +32,6 @@ from ..optim.clip import clip_grad_norm, clip_grad_value
 from ..optim.optimizer import Optimizer, number
 from ..optim.schedules import ReduceLROnPlateau, Schedule
 from ..storage.checkpoints import Stateful, load_checkpoint, save_checkpoint
-from ..storage.whole import check_path
 from .data import Batch, Batches
 from .demands import (
     is_not_finite,

@@ -32,7 +32,7 @@ from interrupts import at_every_line
 from numpy.testing import assert_allclose, assert_array_equal
 
 import chainrule as cr
-from chainrule.nn.storage.whole import write_whole
+from chainrule.autograd.optional.whole import write_whole
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(5, 3))

@@ -11,6 +11,7 @@ import math
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import venv
@@ -437,6 +438,38 @@ def test_a_program_that_fails_leaves_the_old_picture(bare_python: Path, tmp_path
     assert "failed with exit status 3 and said: out of ink" in done.stderr
     assert (tmp_path / "graph.svg").read_text() == "old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["graph.dot", "graph.svg", "programs"]
+
+
+REPLACED = """\
+import os, signal, sys, chainrule as cr
+if sys.argv[3] == "killed":
+    os.replace = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)
+x = cr.Value(3.0, name="x")
+getattr(cr.visualize, sys.argv[1])(x * x, sys.argv[2])
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no modes, and nothing is killed")
+@pytest.mark.parametrize(
+    ("function", "name"), [("render", "a.dot"), ("render", "a.mmd"), ("render", "a.txt"), ("step", "a [1].html")]
+)
+def test_what_replaces_a_file_keeps_its_mode_and_clears_what_was_killed(
+    function: str, name: str, tmp_path: Path
+) -> None:
+    path, other = tmp_path / name, tmp_path / "other.dot"
+
+    def write(how: str, path: Path = path, function: str = function) -> int:
+        return subprocess.run([sys.executable, "-c", REPLACED, function, path, how], check=False).returncode
+
+    path.write_text("old")
+    path.chmod(0o600)
+    assert write("killed", other, "render") == write("killed") == -signal.SIGKILL
+    left = sorted(each.name for each in tmp_path.iterdir() if each.suffix == ".tmp")
+    assert [each.split(".chainrule-")[0] for each in left] == sorted([f".{name}", ".other.dot"])
+    assert (path.read_text(), write("whole")) == ("old", 0)
+    assert path.stat().st_mode & 0o777 == 0o600
+    (of_other,) = set(tmp_path.iterdir()) - {path}
+    assert of_other.name.startswith(".other.dot.")
 
 
 def test_nothing_is_left_behind_where_the_file_cannot_be_replaced(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ from .boxes import (
 )
 from .legend import caption
 from .mermaid import mermaid
-from .picture import destination, write_whole
+from .picture import destination, write_picture
 from .picture import picture as picture
 from .theme import Mark, theme_named
 
@@ -212,12 +212,12 @@ def saved(drawing: Drawing, path: str | os.PathLike[str]) -> Path:
     except RuntimeError as error:
         saved = written(target.with_suffix(".dot"), drawing.source)
         raise RuntimeError(f"render: {path} was not drawn: {error} The drawing's text is saved in {saved}.") from error
-    write_whole("render", path, image)
+    write_picture("render", path, image)
     return target
 
 
 def written(path: str | os.PathLike[str], text: str) -> Path:
-    write_whole("render", path, text.encode())
+    write_picture("render", path, text.encode())
     return Path(path)
 
 

@@ -10,10 +10,11 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
+
+from chainrule.autograd.optional.whole import write_whole
 
 TIMEOUT = 120  # seconds for the layout of one picture
 PROGRAMS = {"dot": ("svg", "png", "pdf"), "graphviz-pure": ("svg", "png")}  # in order of preference
@@ -90,19 +91,10 @@ def require_place(what: str, path: str | os.PathLike[str], *, folder: bool = Fal
             )
 
 
-def write_whole(what: str, path: str | os.PathLike[str], content: bytes) -> None:
-    """Replace the file, of a link the one it names, in one step, so that nobody ever sees half of it."""
+def write_picture(what: str, path: str | os.PathLike[str], content: bytes) -> None:
     require_place(what, path)
-    target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".{uuid.uuid4().hex}.tmp")
-    try:
-        with blaming(path):
-            temporary.write_bytes(content)
-            os.replace(temporary, target)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
+    with blaming(path):
+        write_whole(path, lambda file: file.write(content))
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import Any, final, overload
 
 from chainrule.autograd.graph import Node
 
-from ..drawing.picture import destination, require_place, write_whole
+from ..drawing.picture import destination, require_place, write_picture
 from .frames import moving, numbered_paths, pictures
 from .page import page
 from .story import MAX_NODES, Story, story
@@ -48,12 +48,12 @@ class StepPage:
         if target.suffix.lower() == ".png":
             return self.series(target, pictures(self.story))
         content = moving(self.story) if target.suffix.lower() == ".gif" else self.html.encode()
-        write_whole("step", path, content)
+        write_picture("step", path, content)
         return target
 
     def series(self, path: Path, images: Sequence[bytes]) -> Path:
         for each, image in zip(numbered_paths(path, len(images)), images, strict=True):
-            write_whole("step", each, image)
+            write_picture("step", each, image)
         return path
 
     def __str__(self) -> str:
