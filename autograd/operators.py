@@ -10,6 +10,7 @@ import numpy as np
 
 from .context import blocks, repeated, tell_of_reading
 from .graph import Node
+from .guards.settings import whole
 from .ops import elementwise as e
 from .ops import linalg, reduction, shape
 from .primitive import table
@@ -106,7 +107,8 @@ class Operators(Node):
         return self
 
     def __round__(self, digits: int | None = None) -> Any:
-        return e.rint(self) if digits is None else e.rint(self * 10.0**digits) / 10.0**digits
+        scale = 10.0 ** whole("round: digits", 0 if digits is None else digits)
+        return e.rint(self) if digits is None else e.rint(self * scale) / scale
 
     def __bool__(self) -> bool:
         return bool(plain(self))

@@ -56,7 +56,10 @@ def from_sequence(x: Sequence[Any], name: str) -> Any:
 
 def describe(x: Any) -> str:
     """What was given, short enough for an error message."""
-    text = repr(x)
+    try:
+        text = repr(x)
+    except Exception:  # of an integer of more digits than Python writes, say
+        text = object.__repr__(x)
     return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(x).__name__})"
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 __all__ = ["Op", "custom"]
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from copy import deepcopy
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
@@ -20,6 +19,7 @@ from .context import births, blocks, here, next_birth
 from .graph import NO_PARAMS, Node
 from .guards.seals import handed, is_view_of, locked, on_locked, renew, seals_of
 from .guards.selection import Selection
+from .guards.settings import PLAIN, USUAL, setting
 from .guards.underflow import underflowed, underflowing
 from .plain import FAILURES, NUMBERS, constant, describe, ieee, require_function
 
@@ -342,6 +342,9 @@ def primitive(
                     constants = True
                 if x is not arg:
                     converted = True
+        for key, value in params.items():
+            if type(value) not in USUAL.get(key, PLAIN):
+                params[key] = setting(name, key, value, listed, node)
         try:
             data = forward(*inputs, **params)
         except FAILURES as error:

@@ -243,7 +243,7 @@ def as_array(data: Any, dtype: DTypeLike | None) -> Any:
 
 def floating(dtype: DTypeLike | None) -> np.dtype[Any]:
     """A floating-point dtype; float64 for integers and booleans."""
-    kind = np.dtype(dtype)
+    kind = shape.dtype_of("Tensor", dtype)
     if kind.kind in "iub":
         return np.dtype(float)
     if kind.kind != "f":

@@ -115,7 +115,10 @@ def as_number(data: Any, what: str = "Value") -> float:
     if isinstance(data, np.ndarray) and data.ndim == 0:
         data = data[()]
     if type(data) in NUMBERS or isinstance(data, int | float | np.integer | np.floating | np.bool):
-        return float(data)
+        try:
+            return float(data)
+        except OverflowError:
+            raise ValueError(f"{what}: too large for a number, got {describe(data)}") from None
     raise TypeError(f"{what}: expected a real number, got {describe(data)}{advice(data)}")
 
 

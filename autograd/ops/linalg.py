@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..graph import Node
+from ..guards.settings import whole
 from ..primitive import op_of, primitive, shown
 from .elementwise import any_, mul
 from .reduction import softmax, sum
@@ -243,7 +244,7 @@ def softmax_cross_entropy(logits: Any, labels: Any, reduction: str = "mean") -> 
         raise TypeError(f"cross_entropy: labels must be integers (class numbers), got {labels.dtype}")
     if not shape or labels.shape != shape[:-1]:
         raise ValueError(f"cross_entropy: labels of shape {labels.shape} for logits of shape {shape}")
-    if reduction not in ("mean", "sum", "none"):
+    if not isinstance(reduction, str) or reduction not in ("mean", "sum", "none"):
         raise ValueError(f"cross_entropy: reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
     if labels.size == 0:
         if reduction == "mean":
@@ -296,8 +297,9 @@ def tensordot(a: Any, b: Any, axes: int | Sequence[Any] = 2) -> Any:
     na, nb = ndim_of(a), ndim_of(b)
     left: Sequence[int]
     right: Sequence[int]
-    if isinstance(axes, int):
-        left, right = range(-axes, 0), range(axes)
+    if not isinstance(axes, list | tuple | np.ndarray) or len(axes) != 2:
+        n = whole("tensordot: axes", axes)
+        left, right = range(-n, 0), range(n)
     else:
         left, right = (several(x) for x in axes)
     if len(left) != len(right):

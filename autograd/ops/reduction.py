@@ -16,6 +16,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from ..guards import settings
+from ..guards.settings import real
 from ..primitive import Row, op_of, primitive
 from .elementwise import abs, any_, equal, exp, is_zero, logical_not, logical_or, pow, select, sign, where
 from .shape import broadcast_to, carried, diagonal, flip, moveaxis, ravel, reshape, roll, shape_of
@@ -288,6 +290,8 @@ def norm(x: Any, ord: float | str | None = None, axis: Axis = None, *, keepdims:
     >>> float(cr.norm([3.0, 4.0]))
     5.0
     """
+    ord = ord if isinstance(ord, str | None) else real("norm: ord", ord)
+    axis = settings.axis("norm: axis", axis)
     vectors = len(axes_of(axis, len(shape_of(x)))) <= 1
     if ord is None or (isinstance(ord, str) and ord == "fro") or (ord == 2 and vectors):
         return norm_(x, axis=axis, keepdims=keepdims)

@@ -12,13 +12,13 @@ __all__ = [
     "transpose", "tril", "triu",
 ]  # fmt: skip
 
-import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..graph import Node
+from ..guards.settings import sequence, whole
 from ..plain import NUMBERS, describe
 from ..primitive import Row, op_of, primitive, same, shown
 
@@ -39,9 +39,10 @@ def array_of(x: Any) -> Any:
 
 def normalized(axis: int, ndim: int, name: str) -> int:
     """An axis counted from the front, checked."""
-    if not -ndim <= operator.index(axis) < ndim:
+    axis = axis if type(axis) is int else whole(f"{name}: axis", axis)
+    if not -ndim <= axis < ndim:
         raise np.exceptions.AxisError(f"{name}: axis {axis} is out of bounds for an array with {ndim} axes")
-    return operator.index(axis) % ndim
+    return axis % ndim
 
 
 def several(axis: int | Sequence[int]) -> Sequence[int]:
@@ -176,9 +177,18 @@ for row in MOVERS:
 
 def astype(x: Any, dtype: Any) -> Any:
     """`x` in another floating-point type."""
-    if np.dtype(dtype).kind != "f":
-        raise TypeError(f"astype: expected a floating-point type, got {np.dtype(dtype)}")
-    return astype_(x, dtype=np.dtype(dtype))
+    kind = dtype_of("astype", dtype)
+    if kind.kind != "f":
+        raise TypeError(f"astype: expected a floating-point type, got {kind}")
+    return astype_(x, dtype=kind)
+
+
+def dtype_of(name: str, dtype: Any) -> np.dtype[Any]:
+    try:
+        kind: np.dtype[Any] = np.dtype(dtype)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name}: dtype must be a floating-point type, got {describe(dtype)}") from None
+    return kind
 
 
 def reshape(x: Any, shape: int | Sequence[int]) -> Any:
@@ -208,8 +218,14 @@ def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
 
 def moveaxis(x: Any, source: int | Sequence[int], destination: int | Sequence[int]) -> Any:
     """Axes moved to new places; the others keep their order."""
+    return moved_axes("moveaxis", x, source, destination)
+
+
+def moved_axes(name: str, x: Any, source: int | Sequence[int], destination: int | Sequence[int]) -> Any:
     n = ndim_of(x)
-    moved, to = ([normalized(a, n, "moveaxis") for a in several(axes)] for axes in (source, destination))
+    moved, to = ([normalized(a, n, name) for a in several(axes)] for axes in (source, destination))
+    if not len(set(moved)) == len(moved) == len(to) == len(set(to)):
+        raise ValueError(f"{name}: expected as many new places as axes, each once, got {source} and {destination}")
     order = [a for a in range(n) if a not in moved]
     for place, a in sorted(zip(to, moved, strict=True)):
         order.insert(place, a)
@@ -244,8 +260,8 @@ def broadcast_to(x: Any, shape: int | Sequence[int]) -> Any:
 
 def concatenate(parts: Iterable[Any], axis: int | None = 0) -> Any:
     """The parts one after another along `axis`; flattened first if that is None."""
-    parts = list(parts)
-    return concatenate_(*(map(ravel, parts) if axis is None else parts), axis=axis or 0)
+    parts = sequence("concatenate", parts)
+    return concatenate_(*(map(ravel, parts) if axis is None else parts), axis=0 if axis is None else axis)
 
 
 def stack(parts: Iterable[Any], axis: int = 0) -> Any:
@@ -255,7 +271,7 @@ def stack(parts: Iterable[Any], axis: int = 0) -> Any:
     >>> cr.stack([cr.Value(1.0), cr.Value(2.0)])
     Tensor([1., 2.])
     """
-    return stack_(*parts, axis=axis)
+    return stack_(*sequence("stack", parts), axis=axis)
 
 
 def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Any]:
@@ -263,13 +279,13 @@ def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> li
     axis = normalized(axis, ndim_of(x), "split")
     n = shape_of(x)[axis]
     if np.ndim(indices_or_sections) == 0:
-        indices_or_sections = operator.index(indices_or_sections)  # type: ignore[arg-type]
+        indices_or_sections = whole("split: the number of sections", indices_or_sections)
         if indices_or_sections < 1 or n % indices_or_sections:
             raise ValueError(f"split: {n} elements do not divide into {indices_or_sections} equal parts")
         step = n // indices_or_sections
         cuts = [step * i for i in range(1, indices_or_sections)]
     else:
-        cuts = [operator.index(i) for i in indices_or_sections]  # type: ignore[union-attr]
+        cuts = [whole("split: an index", i) for i in sequence("split", indices_or_sections)]
     return [getitem(x, along(axis, slice(i, j))) for i, j in zip([None, *cuts], [*cuts, None], strict=True)]
 
 
@@ -296,7 +312,7 @@ def pad(x: Any, pad_width: Any, mode: str = "constant") -> Any:
 
 def tile(x: Any, reps: int | Sequence[int]) -> Any:
     """`x` laid side by side, `reps` times along each axis."""
-    times = tuple(several(reps))
+    times = tuple([whole("tile: reps", n) for n in several(reps)])
     ndim = max(len(times), ndim_of(x))
     times = (1,) * (ndim - len(times)) + times
     lengths = (1,) * (ndim - ndim_of(x)) + shape_of(x)
@@ -357,7 +373,8 @@ def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Any:
 
 def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     """The diagonal of the matrices that lie in two axes; it becomes the last axis of the result."""
-    x = moveaxis(x, (axis1, axis2), (-2, -1))
+    offset = whole("diagonal: offset", offset)
+    x = moved_axes("diagonal", x, (axis1, axis2), (-2, -1))
     rows, columns = shape_of(x)[-2:]
     i = np.arange(max(0, min(rows + min(offset, 0), columns - max(offset, 0))))
     return getitem(x, (..., i - min(offset, 0), i + max(offset, 0)))
@@ -365,6 +382,7 @@ def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
 
 def diag(x: Any, k: int = 0) -> Any:
     """A square matrix with the vector `x` on its k-th diagonal; of a matrix, its k-th diagonal."""
+    k = whole("diag: k", k)
     if ndim_of(x) == 2:
         return diagonal(x, k)
     if ndim_of(x) != 1:

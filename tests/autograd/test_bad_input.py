@@ -185,6 +185,118 @@ def test_an_index_out_of_range() -> None:
         T[5]
 
 
+# Settings
+
+M = cr.Tensor(np.arange(9.0).reshape(3, 3))
+REDUCTIONS = ("sum", "mean", "max", "min", "prod", "var", "std", "logsumexp", "norm")
+ALONG = (
+    *REDUCTIONS,
+    "softmax",
+    "log_softmax",
+    "cumsum",
+    "cumprod",
+    "flip",
+    "sort",
+    "repeat",
+    "take",
+    "squeeze",
+    "split",
+)
+FOR_ALONG: dict[str, tuple[Any, ...]] = {"repeat": (2,), "take": ([0],), "split": (3,)}
+
+
+@pytest.mark.parametrize("axis", ["a", {}, True, 1.5, np.float64(1), b"", V], ids=repr)
+@pytest.mark.parametrize("name", ALONG)
+def test_an_axis_is_a_whole_number(name: str, axis: Any) -> None:
+    for x in M, M.data:
+        with pytest.raises(TypeError, match=rf"{name}: axis must be a whole number, got "):
+            getattr(cr, name)(x, *FOR_ALONG.get(name, ()), axis=axis)
+
+
+@pytest.mark.parametrize("keepdims", ["no", 1, None, [], np.int64(1)], ids=repr)
+@pytest.mark.parametrize("name", REDUCTIONS)
+def test_a_flag_is_true_or_false(name: str, keepdims: Any) -> None:
+    for x in M, M.data:
+        with pytest.raises(TypeError, match=rf"{name}: keepdims must be True or False, got "):
+            getattr(cr, name)(x, keepdims=keepdims)
+
+
+@pytest.mark.parametrize("name", REDUCTIONS)
+def test_settings_may_be_numpys(name: str) -> None:
+    f = getattr(cr, name)
+    expected, found = f(M, axis=1, keepdims=True), f(M, axis=np.int64(1), keepdims=np.True_)
+    assert_array_equal(found.data, expected.data)
+    assert_array_equal(cr.gradients(found.sum(), M), cr.gradients(expected.sum(), M))
+    assert found.params == expected.params
+    assert [type(x) for x in found.params.values()] == [type(x) for x in expected.params.values()]
+    assert_array_equal(f(M, axis=[0, 1]).data, f(M, axis=(0, 1)).data)
+
+
+WRONG_SETTINGS: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
+    "slope": (lambda x: cr.leaky_relu(x, 1j), TypeError, "leaky_relu: slope must be a number, got 1j"),
+    "slopes": (lambda x: cr.leaky_relu(x, np.ones(2)), TypeError, "leaky_relu: slope must be a number, got array"),
+    "a slope of NaN": (lambda x: cr.leaky_relu(x, np.nan), ValueError, "leaky_relu: slope must be a number, got nan"),
+    "an infinite alpha": (lambda x: cr.elu(x, np.inf), ValueError, "elu: alpha must be finite, got inf"),
+    "alphas": (lambda x: cr.elu(x, np.ones((3, 3))), TypeError, "elu: alpha must be a number, got array"),
+    "a true alpha": (lambda x: cr.elu(x, True), TypeError, "elu: alpha must be a number, got True"),
+    "a huge alpha": (lambda x: cr.elu(x, 10**400), ValueError, "elu: alpha is too large for a number"),
+    "low": (lambda x: cr.clip(x, 1j), TypeError, "clip: low: expected a number, an array"),
+    "high": (lambda x: cr.clip(x, 0.0, "1"), TypeError, "clip: high: expected a number, an array"),
+    "ddof": (lambda x: cr.var(x, ddof=1j), TypeError, "var: ddof must be a number, got 1j"),
+    "ddof of NaN": (lambda x: cr.std(x, ddof=np.nan), ValueError, "std: ddof must be a number, got nan"),
+    "ord": (lambda x: cr.norm(x, 1j), TypeError, "norm: ord must be a number, got 1j"),
+    "ords": (lambda x: cr.norm(x, [2.0]), TypeError, "norm: ord must be a number, got .2.0."),
+    "axes": (lambda x: cr.sum(x, (0, "a")), TypeError, "sum: cannot be computed"),
+    "several along one": (lambda x: cr.cumsum(x, [0]), TypeError, "cumsum: cannot be computed"),
+    "an offset of NaN": (lambda x: cr.trace(x, np.nan), TypeError, "diagonal: offset must be a whole number, got nan"),
+    "an infinite offset": (lambda x: cr.diagonal(x, np.inf), TypeError, "diagonal: offset must be a whole number"),
+    "axis1": (lambda x: cr.diagonal(x, axis1=5), IndexError, "diagonal: axis 5 is out of bounds"),
+    "one axis twice": (lambda x: cr.diagonal(x, 0, 1, 1), ValueError, "diagonal: expected as many new places as axes"),
+    "k": (lambda x: cr.diag(x, "a"), TypeError, "diag: k must be a whole number, got 'a'"),
+    "half of k": (lambda x: cr.tril(x, 0.5), TypeError, "tril: k must be a whole number, got 0.5"),
+    "no axis by text": (lambda x: cr.concatenate([x, x], ""), TypeError, "concatenate: axis must be a whole number"),
+    "no axis by a dict": (lambda x: cr.concatenate([x, x], {}), TypeError, "concatenate: axis must be a whole number"),
+    "a set of parts": (lambda x: cr.concatenate({1.0}), TypeError, "concatenate: expected several in a list or a tuple"),
+    "one part": (lambda x: cr.concatenate(5), TypeError, "concatenate: expected several in a list or a tuple, got 5"),
+    "a set to stack": (lambda x: cr.stack({1.0}), TypeError, "stack: expected several in a list or a tuple"),
+    "bytes to stack": (lambda x: cr.stack(b"xy"), TypeError, "stack: expected several in a list or a tuple"),
+    "shift": (lambda x: cr.roll(x, 1.5), TypeError, "roll: shift must be a whole number, got 1.5"),
+    "sections": (lambda x: cr.split(x, 1.5), TypeError, "split: the number of sections must be a whole number"),
+    "reps": (lambda x: cr.tile(x, 1.5), TypeError, "tile: reps must be a whole number, got 1.5"),
+    "axes to move": (lambda x: cr.moveaxis(x, (0, 1), 0), ValueError, "moveaxis: expected as many new places as axes"),
+    "axes of a product": (lambda x: cr.tensordot(x, x, "a"), TypeError, "tensordot: axes must be a whole number"),
+    "digits": (lambda x: round(cr.Value(1.0), 0.5), TypeError, "round: digits must be a whole number, got 0.5"),
+    "dtype": (lambda x: cr.Tensor(x, 5), TypeError, "Tensor: dtype must be a floating-point type, got 5"),
+    "another dtype": (lambda x: M.astype(5), TypeError, "astype: dtype must be a floating-point type, got 5"),
+    "a huge number": (lambda x: cr.Value(10**400), ValueError, "Value: too large for a number, got 1000"),
+    "a number too long to write": (lambda x: cr.Value(10**5000), ValueError, "Value: too large for a number, got <int"),
+    "reductions": (
+        lambda x: cr.softmax_cross_entropy(x, [0, 1, 2], np.ones(2)),
+        ValueError,
+        "cross_entropy: reduction must be 'mean', 'sum' or 'none'",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_SETTINGS)
+def test_a_setting_that_is_none_is_named_with_the_operation(name: str) -> None:
+    call, error, message = WRONG_SETTINGS[name]
+    for x in [M.data] if name == "dtype" else [M.data, M]:
+        with pytest.raises(error, match=message):
+            call(x)
+
+
+def test_settings_of_ones_own_are_ones_own() -> None:
+    tilted = cr.custom(
+        "tilted", lambda x, axis, k: x * axis["slope"] + k[0], lambda g, y, x, axis, k: g * axis["slope"]
+    )
+    x, k = cr.Value(2.0), [1.0]
+    y = tilted(x, axis={"slope": 3.0}, k=k)
+    k[0] = 5.0
+    y.backward()
+    assert (y.data, x.grad, y.params["k"]) == (7.0, 3.0, [1.0])
+
+
 @pytest.mark.parametrize("index", [0, slice(None), ..., np.array([True, False, True]), [0, 1]], ids=repr)
 def test_assignment_into_a_tensor_says_what_to_use(index: Any) -> None:
     with pytest.raises(TypeError, match=r"cannot be assigned into.*cr\.where.*cr\.concatenate.*assign to t\.data"):
