@@ -32,10 +32,6 @@ Row: TypeAlias = Callable[..., Any]  # a row as users call it: a plain function
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 kinds: dict[type, type[Node]] = {}  # the type of a result's data chooses its kind of node
-no_settings: set[type] = {
-    list,
-    np.ndarray,
-}  # nor variables: what is looked at before it becomes a setting of an operation
 table: dict[str, Callable[..., Any]] = {}  # every row that comes with the library, by name
 
 new: Callable[[type[Node]], Node] = object.__new__
@@ -326,9 +322,6 @@ def primitive(
     def function(*args: Any, **params: Any) -> Any:
         if count is not None and len(args) != count:
             raise TypeError(f"{name}: takes {count} positional arguments (one for each rule), got {len(args)}")
-        for key, value in params.items():
-            if type(value) in no_settings:
-                params[key] = setting(value, name, key)
         inputs = []
         node = converted = constants = False
         for arg in args:
@@ -356,15 +349,6 @@ def primitive(
         return born(data, op, args, params, constants)
 
     return finish(function, op, doc, listed)
-
-
-def setting(x: Any, name: str, key: str) -> Any:
-    """A setting of one's own, which a later change cannot reach; a variable is none: no rule would differentiate by it."""
-    if isinstance(x, Node):
-        raise TypeError(
-            f"{name}: {key} is a setting, which nothing is differentiated by; give it as a plain number, got {describe(x)}"
-        )
-    return deepcopy(x)
 
 
 def custom(

@@ -17,7 +17,7 @@ from .guards.seals import hand_out, read_only
 from .operators import Operators, plain, rounded
 from .ops import linalg, reduction, shape
 from .plain import constant, describe
-from .primitive import kinds, no_settings
+from .primitive import kinds
 
 if TYPE_CHECKING:
     from .typing import TensorOperator, ToTensor
@@ -252,4 +252,3 @@ def floating(dtype: DTypeLike | None) -> np.dtype[Any]:
 
 
 kinds[np.ndarray] = Tensor
-no_settings.add(Tensor)

@@ -14,7 +14,7 @@ from .operators import Operators
 from .ops.reduction import sum
 from .ops.shape import item
 from .plain import NUMBERS, describe
-from .primitive import kinds, no_settings
+from .primitive import kinds
 
 if TYPE_CHECKING:
     from .typing import ToValue, ValueOperator
@@ -129,4 +129,3 @@ def advice(data: Any) -> str:
 
 
 kinds[float] = Value
-no_settings.add(Value)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..graph import Node
 from ..plain import constant, describe
 
 NUMERIC = (float, int, np.floating, np.integer)
@@ -89,7 +90,14 @@ PLAIN = frozenset({bool, dict, float, int, slice, str, tuple, type(None), type(.
 
 
 def setting(operation: str, name: str, x: Any, listed: bool, kept: bool) -> Any:
-    """One setting of an operation, of its kind if that comes with the library; one that is kept no later change can reach."""
+    """One setting of an operation, of its kind if that comes with the library; one that is kept no later change can reach.
+
+    A variable is none: no rule would differentiate by it.
+    """
+    if isinstance(x, Node):
+        raise TypeError(
+            f"{operation}: {name} is a setting, which nothing is differentiated by; give it as a plain number, got {describe(x)}"
+        )
     if listed and name in KINDS and not (type(x) is float and KINDS[name] is finite and isfinite(x)):
         x = KINDS[name](f"{operation}: {name}", x)
     return deepcopy(x) if kept and type(x) in (list, np.ndarray) else x
