@@ -15,7 +15,7 @@ from abc import abstractmethod
 from collections.abc import Container, Mapping, Sequence
 from heapq import heappop, heappush
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 from .context import about_to_change, blocks, latest_change, next_birth, note_change, watching
 from .guards.seals import handed, locked, require_current, verify
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .primitive import Op
 
 NO_PARAMS: Mapping[str, Any] = {}
-ALWAYS = "always"  # of what an operation whose rules are exact returns: it fits whatever the cotangent is
+FLOATS, ALWAYS = "floats", "always"  # when what an operation's rules return fits the arguments as it is
 
 
 class Node:
@@ -140,8 +140,37 @@ def cotangents(
     """
     if not careful and blocks and (watcher := watching()) is not None:
         return watcher.walk(root, seed, wanted, create_graph, since)
-    careful = careful or create_graph
     pending = {} if pending is None else pending
+    try:
+        found = walked(root, seed, wanted, create_graph, since, pending, careful or create_graph)
+    except FloatingPointError as error:
+        if not underflowed(error):
+            raise
+        pending.clear()
+        options = {"create_graph": create_graph, "since": since, "pending": pending, "careful": careful}
+        return underflowing(cotangents, root, seed, wanted, **options)
+    if found is None:
+        found = walked(root, seed, wanted, create_graph, since, {}, True)
+    return cast("dict[Node, Any]", found)
+
+
+def walked(
+    root: Node,
+    seed: Any,
+    wanted: Container[Node] | None,
+    create_graph: bool,
+    since: int,
+    pending: dict[Node, Any],
+    careful: bool,
+) -> dict[Node, Any] | None:
+    """The walk; None where NaN came out that may be of what was not chosen, unless it was careful. Without its guards it is
+
+    pending = {root: seed}
+    for node in youngest_first(ancestry(root)):
+        g = pending.pop(node)
+        for arg, d in zip(node.args, node.op.pull(node.args, g, node, node.params)):
+            pending[arg] = pending.get(arg, 0.0) + arg.fit(d)
+    """
     pending[root] = seed
     waiting = [(-root.birth, root)] if root.op is not None and root.birth > since else []
     selection: Selection | None = None  # the operations met that select
@@ -157,14 +186,14 @@ def cotangents(
             op: Any = node.op
             args, birth = node.args, node.birth
             y = node if create_graph else node._raw
-            exact = op.exact  # there is nothing to fit
-            if exact is True and (create_graph or type(g) is not float):
-                exact = False
+            fits = op.fits
+            if fits is FLOATS and (create_graph or type(g) is not float):
+                fits = None
             if op.selects is not None:
                 selection = op.selection() if selection is None else selection
-                if exact is True and g != g:
+                if fits is FLOATS and g != g:
                     selection.dropped = True
-            if exact is True and not careful:
+            if fits is FLOATS and not careful:
                 pull = op.pull  # a slot, not a method: looked up by itself it is found faster
                 pulled: Sequence[Any] = pull(args, g, y, node.params)
             else:
@@ -183,7 +212,7 @@ def cotangents(
                     if arg.op is not None and latest_change[0] > arg.birth:
                         require_current(arg)  # what lies behind will not be looked at
                     continue
-                if not exact:
+                if fits is None:
                     d = arg.fit(d)
                 if arg in pending:
                     pending[arg] = pending[arg] + d
@@ -194,18 +223,12 @@ def cotangents(
                             heappush(waiting, (-arg.birth, arg))
                         elif latest_change[0] > arg.birth:
                             require_current(arg)
-    except FloatingPointError as error:
-        if not underflowed(error):
-            raise
-        pending.clear()
-        options = {"create_graph": create_graph, "since": since, "pending": pending, "careful": careful}
-        return underflowing(cotangents, root, seed, wanted, **options)
     finally:
         if selection is not None:
             selection.end()
     finished.update(pending if wanted is None else {leaf: g for leaf, g in pending.items() if leaf in wanted})
     if selection is not None and not careful and selection.let_through(pending if wanted is None else finished):
-        return cotangents(root, seed, wanted, create_graph=create_graph, since=since, careful=True)
+        return None
     return finished
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, Generic, NoReturn, TypeVar
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from .guards.settings import whole
 from .ops import elementwise as e
 from .ops import linalg, reduction, shape
 from .primitive import table
+
+rows: Any = e  # whose types depend on what they are given; here they are those of the class
 
 
 def reflected(row: Callable[[Any, Any], Any]) -> Any:
@@ -72,22 +74,26 @@ def plain(x: Any) -> Any:
     return x
 
 
-class Operators(Node):
+Operator = TypeVar("Operator")  # `self ∘ other`
+Method = TypeVar("Method")  # one without arguments
+
+
+class Operators(Node, Generic[Operator, Method]):
     """What Values and Tensors have in common with numbers and arrays."""
 
     __slots__ = ()
 
     # fmt: off
-    __add__:      Any = e.add;          __radd__      = reflected(e.add)
-    __sub__:      Any = e.sub;          __rsub__      = reflected(e.sub)
-    __mul__:      Any = e.mul;          __rmul__      = reflected(e.mul)
-    __truediv__:  Any = e.div;          __rtruediv__  = reflected(e.div)
-    __floordiv__: Any = e.floordiv;     __rfloordiv__ = reflected(e.floordiv)
-    __mod__:      Any = e.mod;          __rmod__      = reflected(e.mod)
-    __pow__:      Any = e.pow;          __rpow__      = reflected(e.pow)
-    __matmul__:   Any = linalg.matmul;  __rmatmul__   = reflected(linalg.matmul)
-    __neg__:      Any = e.neg
-    __abs__:      Any = e.abs
+    __add__:      Operator = rows.add;       __radd__:      Operator = reflected(rows.add)
+    __sub__:      Operator = rows.sub;       __rsub__:      Operator = reflected(rows.sub)
+    __mul__:      Operator = rows.mul;       __rmul__:      Operator = reflected(rows.mul)
+    __truediv__:  Operator = rows.div;       __rtruediv__:  Operator = reflected(rows.div)
+    __floordiv__: Operator = rows.floordiv;  __rfloordiv__: Operator = reflected(rows.floordiv)
+    __mod__:      Operator = rows.mod;       __rmod__:      Operator = reflected(rows.mod)
+    __pow__:      Operator = rows.pow;       __rpow__:      Operator = reflected(rows.pow)
+    __matmul__:   Any = linalg.matmul;       __rmatmul__:   Any = reflected(linalg.matmul)
+    __neg__:      Method = rows.neg
+    __abs__:      Method = rows.abs
     __floor__    = e.floor
     __ceil__     = e.ceil
 
@@ -96,17 +102,17 @@ class Operators(Node):
     __eq__ = comparison(operator.eq, e.equal);   __ne__ = comparison(operator.ne, e.not_equal)
     __hash__ = object.__hash__  # equal data does not make two variables one
 
-    exp:  Any = e.exp;   expm1:  Any = e.expm1;   log:  Any = e.log;   log1p:   Any = e.log1p
-    sqrt: Any = e.sqrt;  square: Any = e.square;  log2: Any = e.log2;  log10:   Any = e.log10
-    sin:  Any = e.sin;   cos:    Any = e.cos;     tan:  Any = e.tan;   sigmoid: Any = e.sigmoid
-    sinh: Any = e.sinh;  cosh:   Any = e.cosh;    tanh: Any = e.tanh;  relu:    Any = e.relu
-    abs:  Any = e.abs;   sign:   Any = e.sign;    clip = e.clip;       floor = e.floor;  ceil = e.ceil
+    exp:  Method = rows.exp;   expm1:  Method = rows.expm1;   log:  Method = rows.log;   log1p:   Method = rows.log1p
+    sqrt: Method = rows.sqrt;  square: Method = rows.square;  log2: Method = rows.log2;  log10:   Method = rows.log10
+    sin:  Method = rows.sin;   cos:    Method = rows.cos;     tan:  Method = rows.tan;   sigmoid: Method = rows.sigmoid
+    sinh: Method = rows.sinh;  cosh:   Method = rows.cosh;    tanh: Method = rows.tanh;  relu:    Method = rows.relu
+    abs:  Method = rows.abs;   sign:   Method = rows.sign;    clip = e.clip;             floor = e.floor;  ceil = e.ceil
     # fmt: on
 
     def __pos__(self) -> Any:
         return self
 
-    def __round__(self, digits: int | None = None) -> Any:
+    def __round__(self: Any, digits: int | None = None) -> Any:
         scale = 10.0 ** whole("round: digits", 0 if digits is None else digits)
         return e.rint(self) if digits is None else e.rint(self * scale) / scale
 

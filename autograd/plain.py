@@ -54,6 +54,10 @@ def from_sequence(x: Sequence[Any], name: str) -> Any:
     return array
 
 
+class Saved(dict[str, Any]):
+    """What a forward computes anyway and its rule can have: no setting of the operation, but made anew for each run."""
+
+
 def describe(x: Any) -> str:
     """What was given, short enough for an error message."""
     try:

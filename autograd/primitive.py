@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 import numpy as np
 
 from .context import births, blocks, here, next_birth
-from .graph import NO_PARAMS, Node
+from .graph import FLOATS, NO_PARAMS, Node
 from .guards.seals import handed, is_view_of, locked, on_locked, renew, seals_of
 from .guards.selection import Selection
 from .guards.settings import PLAIN, USUAL, setting
 from .guards.underflow import underflowed, underflowing
-from .plain import FAILURES, NUMBERS, constant, describe, ieee, require_function
+from .plain import FAILURES, NUMBERS, Saved, constant, describe, ieee, require_function
 
 if TYPE_CHECKING:
     from .typing import Binary, Unary
@@ -41,7 +41,7 @@ class Op:
     """What an operation is: how to compute it and how to pull a cotangent back through it."""
 
     __slots__ = (
-        "branches", "elementwise", "exact", "forward", "forwards", "listed", "name", "pull", "reach", "reads", "rules",
+        "branches", "elementwise", "fits", "forward", "forwards", "listed", "name", "pull", "reach", "reads", "rules",
         "selects", "sums", "symbol",
     )  # fmt: skip
 
@@ -53,7 +53,7 @@ class Op:
         pull: Callable[..., Sequence[Any]],
         symbol: str | None = None,
         elementwise: bool = False,
-        exact: bool | str = False,
+        fits: str | None = None,
         forwards: tuple[Callable[..., Any], Callable[..., Any]] | None = None,
     ) -> None:
         self.name, self.forward, self.rules, self.symbol = name, forward, tuple(rules), symbol or name
@@ -61,7 +61,7 @@ class Op:
         # arguments themselves if `y` is a node, else their data.
         self.pull = pull
         self.elementwise = elementwise
-        self.exact = exact  # what its rules return is known to fit: where cotangents are Python floats, or always
+        self.fits = fits  # whether what its rules return does: FLOATS, where cotangents are Python floats; ALWAYS; None
         # (args, y, params) -> for each argument, where it was chosen, None: everywhere; not set of an operation that does not
         # select. `branches`: also where it is recorded, to run on other data.
         self.selects: Callable[..., Sequence[Any]] | None = None
@@ -198,7 +198,8 @@ def unary(
         except ZeroDivisionError:
             return (ieee(pull_x, g, y, x),)
 
-    op = Op(name, compute, (rule,), pull, symbol, True, exact=listed, forwards=(for_number, for_array))
+    fits = FLOATS if listed else None
+    op = Op(name, compute, (rule,), pull, symbol, True, fits, (for_number, for_array))
 
     def function(x: Any, /) -> Any:
         if isinstance(x, Node):
@@ -256,7 +257,8 @@ def binary(
             return ieee(pull_a, g, y, a, b), ieee(pull_b, g, y, a, b)
 
     pull = (lambda args, g, y, params: (g, g)) if rule_a is rule_b is same else pull_both
-    op = Op(name, compute, (rule_a, rule_b), pull, symbol, True, exact=listed, forwards=(for_numbers, for_arrays))
+    fits = FLOATS if listed else None
+    op = Op(name, compute, (rule_a, rule_b), pull, symbol, True, fits, (for_numbers, for_arrays))
 
     def function(a: Any, b: Any, /) -> Any:
         if isinstance(a, Node):
@@ -295,7 +297,7 @@ def primitive(
     symbol: str | None = None,
     elementwise: bool = False,
     pull: Callable[..., Sequence[Any]] | None = None,
-    exact: bool = False,
+    fits: str | None = None,
     listed: bool = True,
 ) -> Callable[..., Any]:
     """A row of any number of arguments and any parameters.
@@ -316,7 +318,7 @@ def primitive(
         except ZeroDivisionError:
             return [ieee(rule, g, y, *xs, **params) for rule in pulls]
 
-    op = Op(name, forward, rules, pull or pull_each, symbol, elementwise, exact=exact)
+    op = Op(name, forward, rules, pull or pull_each, symbol, elementwise, fits=fits)
     count = None if pull else len(rules)
 
     def function(*args: Any, **params: Any) -> Any:
@@ -396,7 +398,7 @@ def answering(rule: Rule, name: str) -> Rule:
 
 def renewed(params: Mapping[str, Any]) -> Mapping[str, Any]:
     """Parameters for another run: what a forward keeps for its rule is not theirs."""
-    return {name: {} if name.startswith("_") else x for name, x in params.items()} if params else NO_PARAMS
+    return {name: Saved() if isinstance(x, Saved) else x for name, x in params.items()} if params else NO_PARAMS
 
 
 def applied(op: Op, args: tuple[Any, ...], params: Mapping[str, Any]) -> Any:

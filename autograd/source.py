@@ -50,7 +50,7 @@ class LocatedOp(Op):
     __slots__ = ("line",)
 
     def __init__(self, op: Op, line: Line | None) -> None:
-        super().__init__(op.name, op.forward, op.rules, op.pull, op.symbol, op.elementwise, op.exact, op.forwards)
+        super().__init__(op.name, op.forward, op.rules, op.pull, op.symbol, op.elementwise, op.fits, op.forwards)
         self.line, self.listed, self.reads, self.reach = line, op.listed, op.reads, op.reach
         self.selects, self.branches, self.sums = op.selects, op.branches, op.sums
 

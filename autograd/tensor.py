@@ -18,12 +18,10 @@ from .operators import Operators, plain, rounded
 from .ops import linalg, reduction, shape
 from .plain import constant, describe
 from .primitive import kinds
-
-if TYPE_CHECKING:
-    from .typing import TensorOperator, ToTensor
+from .typing import TensorOperator, ToTensor
 
 
-class Tensor(Operators):
+class Tensor(Operators[TensorOperator, ToTensor]):
     """An array of real numbers, as a variable: whatever is computed from it can be differentiated by it.
 
     `data` is a number, (nested) lists of numbers or an array; NumPy's are copied, arrays of another library that speaks
@@ -40,18 +38,12 @@ class Tensor(Operators):
 
     __slots__ = ("seal",)
 
-    # fmt: off
-    if TYPE_CHECKING:  # what the assignments in Operators cannot say
+    if TYPE_CHECKING:
         grad: NDArray[Any] | None
-        __add__: TensorOperator; __radd__: TensorOperator; __sub__: TensorOperator; __rsub__: TensorOperator
-        __mul__: TensorOperator; __rmul__: TensorOperator; __truediv__: TensorOperator; __rtruediv__: TensorOperator
-        __floordiv__: TensorOperator; __rfloordiv__: TensorOperator; __mod__: TensorOperator; __rmod__: TensorOperator
-        __pow__: TensorOperator; __rpow__: TensorOperator; __matmul__: TensorOperator; __rmatmul__: TensorOperator
-        __neg__: ToTensor; __abs__: ToTensor; __pos__: ToTensor
-        exp: ToTensor; expm1: ToTensor; log: ToTensor; log1p: ToTensor; log2: ToTensor; log10: ToTensor
-        sqrt: ToTensor; square: ToTensor; sin: ToTensor; cos: ToTensor; tan: ToTensor; sinh: ToTensor
-        cosh: ToTensor; tanh: ToTensor; sigmoid: ToTensor; relu: ToTensor; abs: ToTensor; sign: ToTensor
-    # fmt: on
+        __matmul__: TensorOperator
+        __rmatmul__: TensorOperator
+
+        def __pos__(self) -> Tensor: ...
 
     def __init__(self, data: ArrayLike, dtype: DTypeLike | None = None, name: str | None = None) -> None:
         self.become_leaf(as_array(data, dtype), name)

@@ -15,12 +15,13 @@ from .ops.reduction import sum
 from .ops.shape import item
 from .plain import NUMBERS, describe
 from .primitive import kinds
+from .typing import ToValue, ValueOperator
 
 if TYPE_CHECKING:
-    from .typing import ToValue, ValueOperator
+    pass
 
 
-class Value(Operators):
+class Value(Operators[ValueOperator, ToValue]):
     """A number, as a variable: whatever is computed from it can be differentiated with respect to it.
 
     `data` is any real number, kept as a Python float; `name` labels drawings and messages.
@@ -37,18 +38,10 @@ class Value(Operators):
     __slots__ = ()
     __match_args__ = ("data", "name")
 
-    # fmt: off
-    if TYPE_CHECKING:  # what the assignments in Operators cannot say
+    if TYPE_CHECKING:
         grad: float | None
-        __add__: ValueOperator; __radd__: ValueOperator; __sub__: ValueOperator; __rsub__: ValueOperator
-        __mul__: ValueOperator; __rmul__: ValueOperator; __truediv__: ValueOperator; __rtruediv__: ValueOperator
-        __floordiv__: ValueOperator; __rfloordiv__: ValueOperator; __mod__: ValueOperator; __rmod__: ValueOperator
-        __pow__: ValueOperator; __rpow__: ValueOperator
-        __neg__: ToValue; __abs__: ToValue; __pos__: ToValue
-        exp: ToValue; expm1: ToValue; log: ToValue; log1p: ToValue; log2: ToValue; log10: ToValue
-        sqrt: ToValue; square: ToValue; sin: ToValue; cos: ToValue; tan: ToValue; sinh: ToValue
-        cosh: ToValue; tanh: ToValue; sigmoid: ToValue; relu: ToValue; abs: ToValue; sign: ToValue
-    # fmt: on
+
+        def __pos__(self) -> Value: ...
 
     def __init__(self, data: float, name: str | None = None) -> None:
         self.become_leaf(as_number(data), name)

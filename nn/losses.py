@@ -43,7 +43,7 @@ from chainrule.autograd.operators import plain
 from chainrule.autograd.ops.elementwise import logical_and
 from chainrule.autograd.ops.linalg import class_labels, cross_entropy_
 from chainrule.autograd.ops.shape import getitem, scatter, shape_of
-from chainrule.autograd.plain import NUMBERS, constant, describe
+from chainrule.autograd.plain import NUMBERS, Saved, constant, describe
 from chainrule.autograd.recording import in_precision, is_data, recorder
 
 from .averaging import NothingCountsError, lenient, tell
@@ -214,11 +214,11 @@ def cross_entropy(
     if kept is None and not label_smoothing and labels.size:  # the common case, in one node
         check_reduction("cross_entropy", reduction, labels.size)
         return tell(
-            cross_entropy_(logits, labels, reduction=reduction, _kept={}), reduction, labels.size, logits, target
+            cross_entropy_(logits, labels, reduction=reduction, saved=Saved()), reduction, labels.size, logits, target
         )
 
     def losses_of(logits: Any, labels: Any) -> Any:
-        losses = cross_entropy_(logits, labels, reduction="none", _kept={})
+        losses = cross_entropy_(logits, labels, reduction="none", saved=Saved())
         if not label_smoothing:
             return losses
         return losses * (1.0 - label_smoothing) - mean(log_softmax(logits), -1) * label_smoothing

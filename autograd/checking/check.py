@@ -262,7 +262,9 @@ def by_operation(
     for i, node in enumerate(followed(nodes, progress, "check", "nodes")):
         rows = done.get(node) or checked(node, whole.gradient(node), blanks[node], names, order, sample, seed + i)
         for row in rows:
-            yield replace(row, rule=str(rule_of(node.op, row.argument) or "")) if node.op and not node.op.exact else row
+            yield (
+                replace(row, rule=str(rule_of(node.op, row.argument) or "")) if node.op and not node.op.listed else row
+            )
 
 
 def all_alike(

@@ -206,7 +206,7 @@ def of_rule(node: Node, place: int, cotangent: Array) -> Operation | None:
 def kind_of(node: Node) -> Hashable:
     """What nodes have in common that can be computed as one on arrays; None where that is not known of the operation."""
     op = node.op
-    if op is None or not (op.exact and op.elementwise) or node.params:
+    if op is None or not (op.listed and op.elementwise) or node.params:
         return None
     if any(type(x) not in NUMBERS for x in (node._raw, *node.inputs)):
         return None

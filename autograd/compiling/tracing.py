@@ -18,7 +18,7 @@ from ..guards.seals import handed, renew, seal, seals_of, unchanged
 from ..guards.selection import Selection, has_nan
 from ..guards.underflow import underflowed, underflowing
 from ..parameters import is_model
-from ..plain import FAILURES, constant, describe
+from ..plain import FAILURES, Saved, constant, describe
 from ..primitive import UNRECORDED, Op, born, new
 from ..tensor import Tensor
 from .arguments import Arguments, filled, is_part
@@ -49,7 +49,7 @@ class Recording:
             for i, place in enumerate(first.places)
         ]
         self.nodes = [
-            (p.place, Op(name, p.forward, (), p.pull, elementwise=first.elementwise(p.place), exact=ALWAYS))
+            (p.place, Op(name, p.forward, (), p.pull, elementwise=first.elementwise(p.place), fits=ALWAYS))
             for p in passes
         ]
         self.verify(name, f, given, args, kwargs)
@@ -72,7 +72,7 @@ class Recording:
         for i, x in enumerate(outputs):  # what the backward pass needs is not given away
             if self.tree is not None and isinstance(x, np.ndarray) and any(np.may_share_memory(x, y) for y in saved):
                 outputs[i] = np.array(x)
-        params = {"_kept": {"saved": saved, "constants": [seal(x) for x in self.code.constants]}}
+        params = {"saved": Saved(arrays=saved, constants=[seal(x) for x in self.code.constants])}
         for place, op in self.nodes:
             # As `born` makes it, which would have to find out what a NumPy number becomes.
             node = new(self.kinds[place])
@@ -143,14 +143,14 @@ class Passes:
         self.program = program  # of that output and its cotangents alone
         self.doubtful = doubtful  # whether NaN among the cotangents may be of what was not chosen
 
-    def forward(self, *inputs: Any, _kept: dict[str, Any]) -> Any:
-        outputs, saved = self.code.forward(*inputs)
-        if not _kept:
-            _kept["saved"] = saved
+    def forward(self, *inputs: Any, saved: Saved) -> Any:
+        outputs, arrays = self.code.forward(*inputs)
+        if not saved:
+            saved["arrays"] = arrays
         return outputs[self.place]
 
     def pull(self, args: Sequence[Any], g: Any, y: Any, params: Mapping[str, Any]) -> Sequence[Any]:
-        for x, then in zip(self.code.constants, params["_kept"].get("constants", ()), strict=False):
+        for x, then in zip(self.code.constants, params["saved"].get("constants", ()), strict=False):
             if not unchanged(x, then):
                 raise RuntimeError(
                     f"an array of shape {x.shape} that a compiled function uses was written into after it ran, so its gradient would be "
@@ -160,7 +160,7 @@ class Passes:
             return self.with_care(args, g, True) if self.doubtful else replay(self.program, [*args, g])[1:]
         inputs = [x._raw if isinstance(x, Node) else x for x in args]
         try:
-            found: Sequence[Any] = self.backward(g, *inputs, *params["_kept"]["saved"])
+            found: Sequence[Any] = self.backward(g, *inputs, *params["saved"]["arrays"])
         except FAILURES as error:  # numbers that overflow: by IEEE 754, step by step
             if underflowed(error):
                 raise  # the walk asks again, and lets them

@@ -18,6 +18,7 @@ import numpy as np
 
 from ..ops.elementwise import FEW as CHOSEN
 from ..ops.linalg import is_int64
+from ..plain import Saved
 from .program import Kind, Part, Place, Program, Step, kind_of
 
 Spelling: TypeAlias = Callable[["Writer", Step, Sequence[str], Sequence[Kind], Kind], "str | None"]
@@ -151,7 +152,7 @@ def as_call(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[Kind], 
 
 
 def written_param(w: Writer, name: str, x: Any) -> str:
-    return "{}" if name.startswith("_") and isinstance(x, dict) else w.constant(x, identifier(name))
+    return "{}" if isinstance(x, Saved) else w.constant(x, identifier(name))
 
 
 def escaped(text: str) -> str:

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias, final
 import numpy as np
 
 from ..graph import Node, ancestry
+from ..plain import Saved
 
 LONGEST = 160  # characters; a longer formula explains nothing
 
@@ -242,7 +243,7 @@ def bracketed(written: Written, need: int, notation: Notation) -> str:
 
 
 def kept(params: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    return [(k, v) for k, v in params.items() if v is not None and v is not False and not k.startswith("_")]
+    return [(k, v) for k, v in params.items() if v is not None and v is not False and not isinstance(v, Saved)]
 
 
 def notation_of_params(key: str, value: Any, notation: Notation) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..graph import Node
-from ..plain import constant, describe
+from ..plain import Saved, constant, describe
 
 NUMERIC = (float, int, np.floating, np.integer)
 
@@ -86,7 +86,7 @@ USUAL: dict[str, frozenset[type]] = {
     "axis": frozenset({int, tuple, type(None)}), "high": frozenset({int, float, type(None)}), "k": frozenset({int}),
     "keepdims": frozenset({bool}), "low": frozenset({int, float, type(None)}),
 }  # fmt: skip
-PLAIN = frozenset({bool, dict, float, int, slice, str, tuple, type(None), type(...)})
+PLAIN = frozenset({Saved, bool, dict, float, int, slice, str, tuple, type(None), type(...)})
 
 
 def setting(operation: str, name: str, x: Any, listed: bool, kept: bool) -> Any:

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import Node
+from ..graph import FLOATS, Node
 from ..guards.settings import whole
+from ..plain import Saved
 from ..primitive import op_of, primitive, shown
 from .elementwise import any_, mul
 from .reduction import softmax, sum
@@ -146,23 +147,23 @@ def labels_of(labels: Any, classes: int) -> Any:
     return labels
 
 
-def cross_entropy_of(logits: Any, labels: Any, reduction: str, _kept: dict[str, Any]) -> Any:
+def cross_entropy_of(logits: Any, labels: Any, reduction: str, saved: Saved) -> Any:
     shifted = logits - logits.max(axis=-1, keepdims=True)
     picked = at_labels(labels, logits.shape[-1])
     at_label = shifted.reshape(-1)[picked]
     p = np.exp(shifted)
     total = p.sum(axis=-1, keepdims=True)
     losses = np.log(total.reshape(-1)) - at_label
-    if not _kept:  # the rule can have what is computed anyway
+    if not saved:  # the rule can have what is computed anyway
         p /= total
-        _kept["error"] = less_one(p, picked)
+        saved["error"] = less_one(p, picked)
     if reduction == "none":
         return losses.reshape(labels.shape)
     return losses.sum() / losses.size if reduction == "mean" else losses.sum()
 
 
-def cross_entropy_rule(g: Any, y: Any, logits: Any, labels: Any, reduction: str, _kept: dict[str, Any]) -> Any:
-    d = softmax_error(logits, labels) if isinstance(y, Node) else _kept["error"]
+def cross_entropy_rule(g: Any, y: Any, logits: Any, labels: Any, reduction: str, saved: Saved) -> Any:
+    d = softmax_error(logits, labels) if isinstance(y, Node) else saved["error"]
     if reduction == "none":
         return expand_dims(g, -1) * d
     return d * (g / labels.size if reduction == "mean" else g)
@@ -210,7 +211,7 @@ matmul  = primitive("matmul",  np.matmul,  matmul_rule_a, matmul_rule_b, symbol=
                     doc="a @ b: the product of matrices, of vectors, or of batches of matrices, as in NumPy.")
 linear  = primitive("linear",  linear_of,  pull=linear_back,
                     doc="x @ weight.T + bias in one node: `weight` has shape (n_out, n_in), `x` (..., n_in).")
-dot_    = primitive("dot",     dot_of,     pull=dot_back, symbol="w·x+b", exact=True)
+dot_    = primitive("dot",     dot_of,     pull=dot_back, symbol="w·x+b", fits=FLOATS)
 einsum_ = primitive("einsum",  lambda *xs, subscripts: np.einsum(subscripts, *xs, optimize=len(xs) > 1), pull=einsum_back)
 class_labels = primitive("class_labels", labels_of, None, listed=False)
 op_of(class_labels).listed = True  # ours, but nothing to differentiate
@@ -252,7 +253,7 @@ def softmax_cross_entropy(logits: Any, labels: Any, reduction: str = "mean") -> 
     elif not isinstance(labels, Node) and labels.astype(np.uint64).max() >= shape[-1]:  # what is negative becomes huge
         low, high = labels.min(), labels.max()
         raise ValueError(f"cross_entropy: labels run from {low} to {high}, but there are {shape[-1]} classes, from 0")
-    return cross_entropy_(logits, labels, reduction=reduction, _kept={})
+    return cross_entropy_(logits, labels, reduction=reduction, saved=Saved())
 
 
 def dot(a: Any, b: Any, bias: Any = None) -> Any:

@@ -17,7 +17,7 @@ from reference import node
 from samples import EACH, QUESTIONS, SAMPLES, Sample, with_false_zeros
 
 import chainrule as cr
-from chainrule.autograd.graph import ancestry
+from chainrule.autograd.graph import FLOATS, ancestry
 from chainrule.autograd.primitive import Op, table
 
 Spoiler = Callable[[Any, Any], Any]  # (the cotangent of an argument, that of the result) -> a wrong one
@@ -614,7 +614,7 @@ def test_a_rule_that_errs_on_single_numbers_only_is_found() -> None:
         found = op.pull(args, g, y, params)
         return [1.01 * found[0]] if type(y) is float else found
 
-    n.op = Op(op.name, op.forward, op.rules, pull, elementwise=True, exact=True)
+    n.op = Op(op.name, op.forward, op.rules, pull, elementwise=True, fits=FLOATS)
     assert [row.operation for row in cr.check(y).wrong if row.node is not None] == ["sin"]
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.autograd.checking.report import WRONG
+from chainrule.autograd.plain import Saved
 
 from ..folding.groups import Group
 
@@ -166,7 +167,7 @@ def parameters(params: Mapping[str, Any]) -> str:
     """How an operation was asked for: what differs from 'no' and 'none', as in axis=0."""
     if not params:
         return ""
-    shown = {key: x for key, x in params.items() if x is not None and x is not False and not key.startswith("_")}
+    shown = {key: x for key, x in params.items() if x is not None and x is not False and not isinstance(x, Saved)}
     return shortened(", ".join(f"{key}={brief(x)}" for key, x in shown.items()))
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from chainrule.autograd.explaining.explain import copied, named
 from chainrule.autograd.explaining.formula import LATEX, TEXT, formula, number, plain_name
-from chainrule.autograd.graph import Node, ancestry, changed, constant_root, cotangents, key, numbered
+from chainrule.autograd.graph import FLOATS, Node, ancestry, changed, constant_root, cotangents, key, numbered
 from chainrule.autograd.guards.blocks import enable_grad
 from chainrule.autograd.primitive import UNRECORDED, Op, same
 
@@ -194,7 +194,7 @@ def use_of(arg: Node, birth: int) -> Node:
     return use
 
 
-USE = Op("use", lambda x: x, (same,), lambda args, g, y, params: (g,), elementwise=True, exact=True)
+USE = Op("use", lambda x: x, (same,), lambda args, g, y, params: (g,), elementwise=True, fits=FLOATS)
 
 
 @final
