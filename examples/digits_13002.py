@@ -273,12 +273,12 @@ def main() -> None:
     print(f"{history}\n")
 
     after = outputs_for(model, three)
-    unseen = cr.nn.evaluate(model, cost, batches(digits.x_test, digits.y_test, batch_size=1000))
+    unseen = cr.nn.evaluate(model, cost, batches(digits.x_test, digits.y_test, batch_size=1000), metrics="accuracy")
     print("AFTER TRAINING, for the same 3:\n")
     show_outputs(before, after)
     print(f"its cost: {cost(after[None], wanted(np.array([3]))):.4f}")
     print(f"the average cost over the {len(x_train):,} images: {cr.nn.evaluate(model, cost, everything).loss:.4f}")
-    print(f"accuracy on the {len(digits.x_test):,} unseen digits: {unseen.accuracy:.2%}\n")
+    print(f"accuracy on the {len(digits.x_test):,} unseen digits: {unseen.metrics['accuracy']:.2%}\n")
     draw(options.out, model, three, before, after, vector)
 
 

@@ -110,6 +110,7 @@ def try_out(setting: Setting, images: tuple[Array, Array, Array, Array], epochs:
         epochs=epochs,
         validation=(x_unseen, y_unseen),
         clip_norm=setting.clip_norm,
+        metrics="accuracy",
         progress=False,
     )
     return Outcome(norms, history["validation_accuracy"])

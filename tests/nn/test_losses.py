@@ -106,13 +106,11 @@ def test_every_loss_has_a_case(loss: str) -> None:
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case[0] != "hinge_loss"])  # PyTorch has none
 def test_losses_agree_with_torch(name: str, reduction: str) -> None:
     torch = pytest.importorskip("torch")
     loss, prediction, target, options = CASES[name]
-    ours, theirs = getattr(cr.nn, loss), getattr(torch.nn.functional, loss, None)
-    if theirs is None:
-        pytest.skip(f"PyTorch has no {loss}")
+    ours, theirs = getattr(cr.nn, loss), getattr(torch.nn.functional, loss)
     reductions = ("mean", "batchmean") if loss == "kl_div" and reduction == "mean" else (reduction,)
     for way in reductions:
         x, t = cr.Tensor(prediction), torch.tensor(prediction, requires_grad=True)
