@@ -10,9 +10,11 @@ A rule computes in float32 at least, and so does it remember.
 from __future__ import annotations
 
 import math
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, ClassVar, Literal, TypeAlias, final
 
 import numpy as np
@@ -20,16 +22,20 @@ from numpy.typing import NDArray
 
 from chainrule.autograd import Tensor, Value
 from chainrule.autograd.context import next_birth, note_change
-from chainrule.autograd.plain import describe
+from chainrule.autograd.guards.seals import handed
+from chainrule.autograd.plain import constant, describe
 from chainrule.autograd.recording import in_precision
+from chainrule.autograd.tensor import copied
 
 from ..module import Parameter, data_for
-from .optimizer import Group, Optimizer, Parameters, check_keys, count, precision
+from .optimizer import Group, Optimizer, Parameters, check_keys, count, number, precision
 
 Array: TypeAlias = NDArray[Any]
 Slots: TypeAlias = dict[str, float]  # the arrays to remember, by name, and what they are filled with at first
 Numbers: TypeAlias = tuple[float | bool | None, ...]  # all that is to be known of a group at one step
 
+QUIET = frozenset(["ignore", "warn", "print", "log"])  # what NumPy does about overflow without raising an error
+ACTION = itemgetter(0)  # of a filter of warnings
 FLOAT = np.dtype(float)  # what Values are
 SQUARES = frozenset(["exp_avg_sq", "max_exp_avg_sq", "sum", "square_avg"])  # what is remembered of them has a root
 BLOCK = 524288  # elements: of longer arrays, scratch for the whole would cost memory and gain no time
@@ -66,17 +72,49 @@ class Elementwise(Optimizer):
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = None if closure is None else closure()
-        for p, shape in self.moved:  # all are looked at before anything moves
+        odd = False
+        for p, shape, dtype in self.moved:  # all are looked at before anything moves
             g = p.grad
-            if type(g) is not np.ndarray or g.shape != shape:
+            if type(g) is not np.ndarray or g.dtype is not dtype or g.shape != shape or g.base is not None:
                 require_fit(p)
+                odd = True
+        lent = self.lent() if odd or handed else ()
         try:
-            self.move()
+            for tensor, g in lent:
+                tensor.grad = copied(g)
+            self.move() if never_stops() else self.move_or_stay()
         finally:
+            for tensor, g in lent:
+                tensor.grad = g
             note_change()
         return loss
 
+    def lent(self) -> list[tuple[Tensor, Any]]:
+        """The Tensors whose gradients are in the memory of a parameter, and so would change while the step needs them."""
+        tensors = [p for p in self.parameters if isinstance(p, Tensor)]
+        own = {id(owner(p._raw)) for p in tensors}
+        return [(p, p.grad) for p in tensors if p.grad is not None and id(owner(p.grad)) in own]
+
     @np.errstate(under="ignore")  # what is remembered of squares fades away
+    def move_or_stay(self) -> None:
+        """Move where NumPy may raise an error half-way: then all is put back."""
+        known = self.known
+        memories = [(memory, memory.kept()) for memories in self.memories for memory in memories]
+        parameters = [(p, p._raw if isinstance(p, Value) else copied(p._raw), p.birth) for p in self.parameters]
+        try:
+            self.move()
+        except BaseException:
+            self.known = known
+            for memory, before in memories:
+                vars(memory).update(before)
+            for p, data, birth in parameters:
+                if isinstance(p, Value):
+                    p._raw = data
+                else:
+                    p._raw[...] = data
+                p.birth = birth
+            raise
+
     def move(self) -> None:
         self.look_at_groups()
         for group, memories in zip(self.param_groups, self.memories, strict=True):
@@ -111,7 +149,7 @@ class Elementwise(Optimizer):
         super().add_param_group(group)
         added = self.param_groups[-1]
         self.memories.append(memories_of(added["params"], self.slots(added)))
-        self.moved = [(p, p.shape) for p in self.parameters]
+        self.moved = [(p, p.shape, getattr(p, "dtype", None)) for p in self.parameters]
 
     def scratch_for(self, shape: tuple[int, ...], dtype: Any) -> tuple[Array, Array]:
         """Two arrays of the shape, or of a block; the same for all parameters of that shape."""
@@ -174,6 +212,11 @@ class Memory(ABC):
     @abstractmethod
     def advance(self, rule: Elementwise, group: Group) -> None:
         """Move the parameters that have a gradient by one step of the rule."""
+
+    def kept(self) -> dict[str, Any]:
+        """The attributes that change in a step, as they are now."""
+        state = {name: copied(x) for name, x in self.state.items()}
+        return {"slots": self.slots, "steps": [*self.steps], "state": state, "arrays": list(state.values())}
 
     def to_dict(self, i: int) -> dict[str, Any]:
         return {"step": self.steps[i], **{name: np.array(self.own(i, x)) for name, x in self.state.items()}}
@@ -269,8 +312,8 @@ class OfValues(Memory):
             rule.update(p, g, state, np.empty_like(p), np.empty_like(p), c)
             for x, moved in zip(self.arrays, state, strict=True):
                 x[rows] = moved
-            for value, number in zip(values, p.tolist(), strict=True):
-                value._raw, value.birth = number, next_birth()
+            for value, data in zip(values, p.tolist(), strict=True):
+                value._raw, value.birth = data, next_birth()
 
 
 @lru_cache(8)  # groups, mostly
@@ -279,14 +322,32 @@ def as_arrays(numbers: Numbers, dtype: Any) -> tuple[Any, ...]:
     return tuple([np.array(x, dtype) if type(x) is float else x for x in numbers])
 
 
+def never_stops() -> bool:
+    """Whether NumPy raises no error where numbers over- or underflow: it is not told to, and no warning is one."""
+    modes = np.geterr()
+    quiet = modes["under"] == "ignore" and QUIET.issuperset(modes.values())
+    return quiet and "error" not in map(ACTION, warnings.filters)
+
+
 def require_fit(p: Parameter) -> None:
-    """Raise an error if a gradient has not the shape of its parameter."""
+    """Raise an error if a gradient is none of numbers, or has not the shape of its parameter."""
     g: Any = p.grad
-    if type(g) is float and type(p) is Value:
+    if g is None or (type(g) is float and type(p) is Value):
         return
-    if (np.shape(g) != p.shape and g is not None) or isinstance(g, list | tuple | str | Value | Tensor):
+    if np.shape(g) != p.shape or isinstance(g, list | tuple | str | Value | Tensor):
         given = f"one of shape {g.shape}" if isinstance(g, np.ndarray) else describe(g)
         raise ValueError(f"step: expected a gradient of shape {p.shape} for {describe(p)}, got {given}")
+    name = f"step: the gradient of {describe(p)}"
+    constant(g, name)
+    if isinstance(g, int):
+        number(name, g)
+
+
+def owner(x: Any) -> Any:
+    """Whose memory an array shows."""
+    while (base := getattr(x, "obj" if isinstance(x, memoryview) else "base", None)) is not None:
+        x = base
+    return x
 
 
 def memories_of(parameters: Sequence[Parameter], slots: Slots) -> list[OfTensor | OfValues]:

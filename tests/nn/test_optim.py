@@ -6,6 +6,7 @@ import copy
 import math
 import pickle
 import tracemalloc
+import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
@@ -245,7 +246,9 @@ def test_a_step_allocates_nothing_of_the_parameters_size(name: str) -> None:
     optimizer.step()
     tracemalloc.start()
     try:
-        optimizer.step()
+        with warnings.catch_warnings():
+            warnings.resetwarnings()  # where they are errors, a step keeps a copy of what moves
+            optimizer.step()
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -262,7 +265,9 @@ def test_parameters_in_another_order_of_memory_take_a_block_at_a_time() -> None:
     optimizer.step()
     tracemalloc.start()
     try:
-        optimizer.step()
+        with warnings.catch_warnings():
+            warnings.resetwarnings()
+            optimizer.step()
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -868,6 +873,84 @@ def test_a_gradient_that_does_not_fit_moves_nothing() -> None:
         assert_array_equal(b.data, [1.0, 2.0])
         assert v.data == 1.0
     assert optimizer.state_dict()["state"]["0"]["step"] == 0
+
+
+HALFWAY: dict[
+    str, tuple[Callable[[Any], Any], Any, str, str]
+] = {  # what the second gradient is, for whom, and what is said
+    "complex": (lambda p: np.full(p.shape, 1.0j), TypeError, "Tensor", "expected real numbers"),
+    "objects": (lambda p: np.full(p.shape, None), TypeError, "Tensor", "expected real numbers"),
+    "text": (lambda p: np.full(p.shape, "1.0"), TypeError, "Tensor", "expected real numbers"),
+    "masked": (lambda p: np.ma.masked_array(np.ones(p.shape), True), TypeError, "Tensor", "mask would be ignored"),
+    "a complex number": (lambda p: 1.0j, TypeError, "Value", "expected a number"),
+    "bytes": (lambda p: b"1", TypeError, "Value", "expected a number"),
+    "an array without axes of text": (lambda p: np.array("1.0"), TypeError, "Value", "expected real numbers"),
+    "immense": (lambda p: 10**400, ValueError, "Value", "must be finite"),
+    "overflowing": (lambda p: np.full(p.shape, 1e200), FloatingPointError, "Tensor", "overflow"),
+    "overflowing numbers": (lambda p: 1e200, FloatingPointError, "Value", "overflow"),
+    "overflowing conversion": (lambda p: np.full(p.shape, 1e200), RuntimeError, "float32", "overflow"),
+}
+
+
+@pytest.mark.parametrize("told", ["NumPy", "warnings"])
+@pytest.mark.parametrize("name", HALFWAY)
+def test_a_step_is_whole_or_is_not_made(name: str, told: str) -> None:
+    wrong, error, kind, message = HALFWAY[name]
+    large = np.full(600_000, 0.5)
+    q = cr.Value(0.5) if kind == "Value" else cr.Tensor(large, dtype="float32" if kind == "float32" else None)
+    params = [cr.Tensor(large), cr.Tensor([0.5, 0.5]), cr.Value(0.5), q]
+    optimizer, twin = cr.nn.RMSprop(params), cr.nn.RMSprop(copy.deepcopy(params))
+    for o in (optimizer, twin):
+        advance(o, 0, 2)
+        o.param_groups[0].update(momentum=0.5, centered=True)
+    loss = (params[1] * params[1]).sum() * params[2]
+    before = *arrays(optimizer), pickle.dumps(optimizer.state_dict())
+    for p in params:
+        p.grad = 0.25 if isinstance(p, cr.Value) else np.full(p.shape, 0.25, p.dtype)
+    q.grad = wrong(q)
+    if told == "warnings" and message == "overflow":
+        error = RuntimeWarning
+    with np.errstate(all="raise" if told == "NumPy" else "warn"), pytest.raises(error, match=message):
+        optimizer.step()
+    assert (*arrays(optimizer), pickle.dumps(optimizer.state_dict())) == before
+    loss.backward()  # nothing has changed since
+    for o in (optimizer, twin):
+        advance(o, 2, 4)
+    assert arrays(optimizer) == arrays(twin)
+
+
+SHARED: dict[str, Callable[[Any, Any], tuple[Any, Any]]] = {  # the gradients of two parameters, from their arrays
+    "its own array": lambda a, b: (a, np.ones_like(b)),
+    "a view of it": lambda a, b: (a[:], b[::-1]),
+    "in reverse": lambda a, b: (a[::-1], b[::-1]),
+    "each other's": lambda a, b: (b, a),
+    "views of each other's": lambda a, b: (b[::-1], a[::-1]),
+    "strided": lambda a, b: (np.lib.stride_tricks.as_strided(b, b.shape, (0,)), a),
+    "through a buffer": lambda a, b: (np.frombuffer(memoryview(b)), np.asarray(memoryview(a))),
+    "repeated": lambda a, b: (np.broadcast_to(b[:1], b.shape), a),
+}
+
+
+@pytest.mark.parametrize("size", [2, 600_000])
+@pytest.mark.parametrize("rule", ["SGD", "AdamW", "RMSprop, everything"])
+@pytest.mark.parametrize("name", SHARED)
+def test_a_gradient_in_the_memory_of_a_parameter_is_what_it_was_before_the_step(
+    name: str, rule: str, size: int
+) -> None:
+    rng = np.random.default_rng(0)
+    shared = [cr.Tensor(rng.normal(size=size)) for _ in range(2)]
+    apart = [cr.Tensor(p.data) for p in shared]
+    first, second = made(rule, shared), made(rule, apart)
+    gradients = SHARED[name](*(p.data for p in shared))
+    for p, g in zip(shared, gradients, strict=True):
+        p.grad = g
+    for _ in range(2):
+        for p, q in zip(apart, gradients, strict=True):
+            p.grad = q.copy()
+        first.step()
+        second.step()
+        assert arrays(first) == arrays(second)
+    assert all(p.grad is g for p, g in zip(shared, gradients, strict=True))
 
 
 def one() -> list[Any]:
