@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from chainrule.autograd import Tensor, Value
+from chainrule.autograd.guards.seals import handed
 from chainrule.autograd.recording import in_precision
 
 from ..module import Parameter
-from .optimizer import not_negative, number, precision
+from .optimizer import listed, not_negative, number, owner, precision, require_fit
 
 SAFE = (1e-20, 1e30)  # sums of squares that neither overflowed nor lost digits, in float32 as in float64
 
@@ -71,25 +72,38 @@ def clip_grad_value(parameters: Iterable[Parameter] | Parameter, limit: float) -
 
 
 def having_gradients(what: str, parameters: Iterable[Parameter] | Parameter) -> list[Parameter]:
-    """The parameters that have a gradient, each once."""
-    given = [parameters] if isinstance(parameters, Value | Tensor) else list(parameters)
+    """The parameters that have a gradient, each once; that of none is anything but numbers, or of another shape."""
+    if isinstance(parameters, Value | Tensor):
+        parameters = [parameters]
+    given = listed(what, list(parameters) if isinstance(parameters, set | frozenset) else parameters)
     for p in given:
         if not isinstance(p, Value | Tensor):
             raise TypeError(f"{what}: expected parameters (Values and Tensors), got {p!r}")
+        require_fit(what, p)
     return list({id(p): p for p in given if p.grad is not None}.values())
 
 
 def change(holders: list[Parameter], clipped: Any) -> None:
-    """Replace gradients in place; an array that two of them share is changed once."""
-    seen: set[int] = set()
+    """Replace gradients, in place where that is possible; elements that two of them share are changed once.
+
+    So what is computed from views is written after all is computed; and nothing into the memory of a variable.
+    """
+    data = {id(owner(node._raw)) for reference in list(handed.values()) if (node := reference()) is not None}
+    whole: dict[int, Any] = {}
+    views = []
     for p in holders:
         g: Any = p.grad
-        if not isinstance(g, np.ndarray):
+        if not isinstance(g, np.ndarray) or g.dtype.kind != "f" or not g.flags.writeable or id(owner(g)) in data:
             result = clipped(g, None)
             p.grad = float(result) if isinstance(p, Value) else result
-        elif id(g) not in seen:
-            seen.add(id(g))
-            clipped(g, g)
+        elif g.base is None:
+            whole[id(g)] = g
+        else:
+            views.append((g, clipped(g, None)))
+    for g in whole.values():
+        clipped(g, g)
+    for g, result in views:
+        np.copyto(g, result, casting="same_kind")
 
 
 def norm_of_array(g: Any, order: float) -> float:

@@ -23,12 +23,11 @@ from numpy.typing import NDArray
 from chainrule.autograd import Tensor, Value
 from chainrule.autograd.context import next_birth, note_change
 from chainrule.autograd.guards.seals import handed
-from chainrule.autograd.plain import constant, describe
 from chainrule.autograd.recording import in_precision
 from chainrule.autograd.tensor import copied
 
 from ..module import Parameter, data_for
-from .optimizer import Group, Optimizer, Parameters, check_keys, count, number, precision
+from .optimizer import Group, Optimizer, Parameters, check_keys, count, owner, precision, require_fit
 
 Array: TypeAlias = NDArray[Any]
 Slots: TypeAlias = dict[str, float]  # the arrays to remember, by name, and what they are filled with at first
@@ -76,7 +75,7 @@ class Elementwise(Optimizer):
         for p, shape, dtype in self.moved:  # all are looked at before anything moves
             g = p.grad
             if type(g) is not np.ndarray or g.dtype is not dtype or g.shape != shape or g.base is not None:
-                require_fit(p)
+                require_fit("step", p)
                 odd = True
         lent = self.lent() if odd or handed else ()
         try:
@@ -327,27 +326,6 @@ def never_stops() -> bool:
     modes = np.geterr()
     quiet = modes["under"] == "ignore" and QUIET.issuperset(modes.values())
     return quiet and "error" not in map(ACTION, warnings.filters)
-
-
-def require_fit(p: Parameter) -> None:
-    """Raise an error if a gradient is none of numbers, or has not the shape of its parameter."""
-    g: Any = p.grad
-    if g is None or (type(g) is float and type(p) is Value):
-        return
-    if np.shape(g) != p.shape or isinstance(g, list | tuple | str | Value | Tensor):
-        given = f"one of shape {g.shape}" if isinstance(g, np.ndarray) else describe(g)
-        raise ValueError(f"step: expected a gradient of shape {p.shape} for {describe(p)}, got {given}")
-    name = f"step: the gradient of {describe(p)}"
-    constant(g, name)
-    if isinstance(g, int):
-        number(name, g)
-
-
-def owner(x: Any) -> Any:
-    """Whose memory an array shows."""
-    while (base := getattr(x, "obj" if isinstance(x, memoryview) else "base", None)) is not None:
-        x = base
-    return x
 
 
 def memories_of(parameters: Sequence[Parameter], slots: Slots) -> list[OfTensor | OfValues]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from chainrule.autograd import Tensor, Value
 from chainrule.autograd.context import about_to_change, blocks, tell_of
-from chainrule.autograd.plain import describe
+from chainrule.autograd.plain import constant, describe
 
 from ..module import Module, Parameter, at_once
 
@@ -253,6 +253,29 @@ def differ(groups: list[Group], known: list[Group]) -> bool:
 def precision(x: Any) -> Any:
     """What to compute in with data: float32 at least, as in float16 the square of 1e-4 is 0, and so is an eps of 1e-8."""
     return np.result_type(x.dtype, np.float32)
+
+
+def require_fit(what: str, p: Parameter) -> None:
+    """Raise an error if a gradient is none of numbers, or has not the shape of its parameter."""
+    g: Any = p.grad
+    if g is None or (type(g) is float and type(p) is Value):
+        return
+    if type(g) is np.ndarray and g.dtype.kind in "fiub" and g.shape == p.shape:
+        return
+    if np.shape(g) != p.shape or isinstance(g, list | tuple | str | Value | Tensor):
+        given = f"one of shape {g.shape}" if isinstance(g, np.ndarray) else describe(g)
+        raise ValueError(f"{what}: expected a gradient of shape {p.shape} for {describe(p)}, got {given}")
+    name = f"{what}: the gradient of {describe(p)}"
+    constant(g, name)
+    if isinstance(g, int):
+        number(name, g)
+
+
+def owner(x: Any) -> Any:
+    """Whose memory an array shows."""
+    while (base := getattr(x, "obj" if isinstance(x, memoryview) else "base", None)) is not None:
+        x = base
+    return x
 
 
 # Checks of options: (name, value) -> the value as it is kept.

@@ -79,6 +79,68 @@ def test_an_array_that_two_parameters_share_is_clipped_once() -> None:
     assert a.grad is b.grad
 
 
+VIEWS: dict[str, Callable[[Any], list[Any]]] = {  # gradients, from an array of six numbers
+    "the same": lambda a: [a[:], a[:]],
+    "the array and a view": lambda a: [a, a[::-1]],
+    "a view and the array": lambda a: [a[:4], a],
+    "overlapping": lambda a: [a[:4], a[2:]],
+    "rows and columns": lambda a: [a.reshape(2, 3), a.reshape(2, 3).T],
+    "one element repeated": lambda a: [np.lib.stride_tricks.as_strided(a, (3,), (0,)), a],
+    "read-only": lambda a: [np.broadcast_to(a[:1], (4,)), a[:2]],
+    "parts of one": lambda a: [a[:2], a[2:]],
+}
+
+
+@pytest.mark.parametrize("clip", [lambda ps: cr.nn.clip_grad_norm(ps, 1.0), lambda ps: cr.nn.clip_grad_value(ps, 2.5)])
+@pytest.mark.parametrize("name", VIEWS)
+def test_elements_that_gradients_share_are_clipped_once(name: str, clip: Any) -> None:
+    shared = VIEWS[name](np.arange(1.0, 7.0))
+    ours, theirs = ([cr.Tensor(np.zeros(g.shape)) for g in shared] for _ in range(2))
+    for p, q, g in zip(ours, theirs, shared, strict=True):
+        p.grad, q.grad = g, g.copy()
+    assert clip(ours) == clip(theirs)
+    for p, q in zip(ours, theirs, strict=True):
+        assert_allclose(p.grad, q.grad, rtol=1e-14)
+
+
+def test_a_parameter_that_is_its_own_gradient_is_not_clipped() -> None:
+    p, q, r, v = cr.Tensor([3.0, 4.0]), cr.Tensor([30.0, 40.0]), cr.Tensor([0.0, 5.0]), cr.Value(1.0)
+    p.grad, q.grad, v.grad = p.data, r.data[::-1], 0.0
+    cr.nn.clip_grad_norm([p, q, v], 1.0)
+    assert_allclose([p.data, q.data, r.data], [[3.0, 4.0], [30.0, 40.0], [0.0, 5.0]])
+    assert_allclose([p.grad, q.grad], np.array([[3.0, 4.0], [5.0, 0.0]]) / math.sqrt(50.0), rtol=1e-6)
+
+
+def test_whole_numbers_are_clipped_to_fractions() -> None:
+    p, q = cr.Tensor([0.0, 0.0]), cr.Tensor([0.0])
+    p.grad, q.grad = np.array([3, 4]), np.array([12.0])
+    assert cr.nn.clip_grad_norm([q, p], 1.0) == 13.0
+    assert_allclose([*p.grad, *q.grad], np.array([3.0, 4.0, 12.0]) / 13.0, rtol=1e-6)
+
+
+WRONG: dict[str, tuple[Any, type[Exception], str]] = {
+    "masked": (np.ma.masked_array([3.0, 4.0], [True, False]), TypeError, "a masked array's mask would be ignored"),
+    "complex": (np.array([3.0j, 4.0]), TypeError, "expected real numbers"),
+    "text": (np.array(["3", "4"]), TypeError, "expected real numbers"),
+    "of another shape": (
+        np.ones(3),
+        ValueError,
+        r"expected a gradient of shape \(2,\) for .*, got one of shape \(3,\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("clip", [cr.nn.clip_grad_norm, cr.nn.clip_grad_value])
+@pytest.mark.parametrize("name", WRONG)
+def test_a_gradient_that_is_none_clips_nothing(name: str, clip: Any) -> None:
+    wrong, error, message = WRONG[name]
+    p, q = cr.Tensor([0.0]), cr.Tensor([0.0, 0.0])
+    p.grad, q.grad = np.array([12.0]), wrong
+    with pytest.raises(error, match=f"^{clip.__name__}: .*{message}"):
+        clip([p, q], 1.0)
+    assert p.grad == 12.0
+
+
 @pytest.mark.parametrize("scale", [1e-30, 1e-22, 1e15, 1e25, 1e37])
 @pytest.mark.parametrize("norm_type", [2.0, 3.0])
 def test_the_norm_does_not_overflow_where_the_gradients_do_not(scale: float, norm_type: float) -> None:
@@ -144,6 +206,10 @@ MISUSES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "NaN": (lambda: cr.nn.clip_grad_norm([cr.Value(1.0)], math.nan), ValueError, "clip_grad_norm: max_norm must not be negative, got nan"),
     "order 0": (lambda: cr.nn.clip_grad_norm([cr.Value(1.0)], 1.0, 0.0), ValueError, "clip_grad_norm: norm_type must be positive, got 0.0"),
     "negative limit": (lambda: cr.nn.clip_grad_value([cr.Value(1.0)], -1.0), ValueError, "clip_grad_value: limit must not be negative, got -1.0"),
+    "a model": (lambda: cr.nn.clip_grad_norm(cr.nn.Linear(1, 1), 1.0), TypeError, r"clip_grad_norm: expected parameters, got one Linear; give its parameters\(\)"),
+    "text": (lambda: cr.nn.clip_grad_norm("", 1.0), TypeError, "clip_grad_norm: params must be a list of parameters"),
+    "nothing": (lambda: cr.nn.clip_grad_value(None, 1.0), TypeError, "clip_grad_value: params must be a list of parameters"),
+    "beyond floats": (lambda: cr.nn.clip_grad_norm([], 10**400), ValueError, "clip_grad_norm: max_norm must be finite"),
     "arrays": (lambda: cr.nn.clip_grad_norm([np.ones(2)], 1.0), TypeError, "clip_grad_norm: expected parameters .Values and Tensors., got array"),
 }  # fmt: skip
 
