@@ -311,14 +311,23 @@ class Module(Searched):
         if problems:
             raise ValueError(f"load_state_dict: nothing was loaded: {'; '.join(sorted(problems))}")
         before = {path: child.state_dict() for path, child in children.items()}
-        changed = list(children)
+        mine = [(own[name], np.array(plain(x) if isinstance(x := own[name], Parameter) else x)) for name in loaded]
+        said = {}
         try:
-            for path in children:
-                children[path].load_state_dict(theirs[path])
-            replace([(own[name], data) for name, data in loaded.items()], changed)
+            for path, child in children.items():
+                child.load_state_dict(theirs[path])
+                said[path] = child.state_dict()
+            replace([(own[name], data) for name, data in loaded.items()])
+            for path, child in children.items():
+                if not same(child.state_dict(), said[path]):  # another has loaded something else into what they share
+                    raise ValueError(
+                        f"load_state_dict: nothing was loaded: {path!r} shares a parameter with another part of the module, "
+                        "and is given other numbers for it"
+                    )
         except BaseException:
-            for path in changed:
-                children[path].load_state_dict(before[path])
+            replace(mine)
+            for path, child in children.items():
+                child.load_state_dict(before[path])
             raise
 
     def describe(self) -> str:
@@ -356,11 +365,8 @@ def slots_of(cls: type) -> list[str]:
     ]
 
 
-def replace(data: list[tuple[Parameter | NDArray[Any], NDArray[Any]]], undo: list[str]) -> None:
-    """Give new data, which nobody else has, to parameters and buffers: what assigning each would do, but at once.
-
-    From then on there is nothing to undo.
-    """
+def replace(data: list[tuple[Parameter | NDArray[Any], NDArray[Any]]]) -> None:
+    """Give new data, which nobody else has, to parameters and buffers: what assigning each would do, but at once."""
     tell_of("a change to a variable")
     parameters = [(p, x.item() if isinstance(p, Value) else x) for p, x in data if isinstance(p, Parameter)]
     at_once(
@@ -369,7 +375,6 @@ def replace(data: list[tuple[Parameter | NDArray[Any], NDArray[Any]]], undo: lis
         starmap(setattr, [(p, "seal", None) for p, _ in parameters if isinstance(p, Tensor)]),
         map(setattr, [p for p, _ in parameters], repeat("birth"), births),
         map(setitem, [latest_change], [0], births),
-        starmap(undo.clear, [()]),
     )
 
 
@@ -397,6 +402,13 @@ def data_for(own: Parameter | NDArray[Any], data: Any, name: str) -> NDArray[Any
     elif not np.array_equal(np.isfinite(array), np.isfinite(converted)):
         raise ValueError(f"{name!r} has numbers too large for {dtype}")
     return converted
+
+
+def same(x: Any, y: Any) -> bool:
+    """Whether two states have the same arrays, bit for bit."""
+    if isinstance(x, Mapping):
+        return isinstance(y, Mapping) and x.keys() == y.keys() and all(same(x[key], y[key]) for key in x)
+    return not isinstance(x, np.ndarray) or x.tobytes() == np.asarray(y).tobytes()
 
 
 def leaf(path: Path, node: Parameter) -> Parameter:

@@ -13,6 +13,7 @@ import math
 import os
 import struct
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -23,6 +24,7 @@ from chainrule.autograd.optional.whole import FilePath, blaming, check_path, rea
 from .files import Array, from_npy, numbers, read_archive, write_archive
 
 FORMAT, VERSION, STRUCTURE = "chainrule checkpoint", 1, "checkpoint.json"
+MARGIN = 20  # levels: what is written is read first, a little deeper than it will be
 
 
 @runtime_checkable
@@ -53,12 +55,14 @@ def save_checkpoint(path: FilePath, /, **parts: Any) -> None:
     check_path(path, ".npz")
     objects, plain = sorted_out(parts)
     arrays: list[Array] = []
-    document = {
-        "format": FORMAT,
-        "version": VERSION,
-        "objects": {name: encoded(state_of(part), name, arrays) for name, part in objects.items()},
-        "plain": {name: encoded(part, name, arrays) for name, part in plain.items()},
-    }
+    document: dict[str, Any] = {"format": FORMAT, "version": VERSION, "objects": {}, "plain": {}}
+    for kind, found in (("objects", objects), ("plain", plain)):
+        for name, part in found.items():
+            state = state_of(part) if kind == "objects" else part
+            with bounded(name):
+                document[kind][name] = entry = encoded(state, name, arrays)
+                deeper = "[" * MARGIN + json.dumps(entry) + "]" * MARGIN
+                decoded(json.loads(deeper), {f"{i}.npy": array for i, array in enumerate(arrays)})
     structure = json.dumps(document, allow_nan=False).encode()
     members: list[tuple[str, Array | bytes]] = [(STRUCTURE, structure)]
     members += [(f"{i}.npy", array) for i, array in enumerate(arrays)]
@@ -109,15 +113,27 @@ def sorted_out(parts: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]
     objects: dict[str, Any] = {}
     plain: dict[str, Any] = {}
     for name, part in parts.items():
-        found = dict(leaves(name, part))
+        with bounded(name):
+            found = dict(leaves(name, part))
         stateful = [leaf for leaf, x in found.items() if isinstance(x, Generator | Stateful)]
         if 0 < len(stateful) < len(found):
             raise TypeError(f"checkpoint: {name!r} mixes plain data and objects with a state; make them two parts")
+        if twice := [leaf for leaf in stateful if leaf in objects]:
+            raise ValueError(f"checkpoint: two parts are called {twice[0]!r}; rename one")
         if stateful:
             objects |= found
         else:
             plain[name] = part
     return objects, plain
+
+
+@contextmanager
+def bounded(name: str) -> Iterator[None]:
+    """A block that follows a part into its depth, which may have no end."""
+    try:
+        yield
+    except RecursionError:
+        raise ValueError(f"checkpoint: {name!r} is nested too deeply, or holds itself") from None
 
 
 def leaves(name: str, part: Any) -> Iterator[tuple[str, Any]]:
@@ -194,7 +210,9 @@ def check_generator_state(own: Any, state: Any, name: str = "state") -> None:
 
 def encoded(x: Any, name: str, arrays: list[Array]) -> Any:
     """Plain data as JSON: what JSON lacks is an object of one entry that says its kind; arrays are put aside."""
-    if isinstance(x, np.generic):
+    if (
+        isinstance(x, np.generic) and x.dtype.kind in "biufU"
+    ):  # of a time the number would come back, of a record a tuple
         x = x.item()
     if x is None or isinstance(x, bool | int | str):
         return x
@@ -203,7 +221,7 @@ def encoded(x: Any, name: str, arrays: list[Array]) -> Any:
     if isinstance(x, np.ndarray):
         arrays.append(numbers(x, name))
         return {"array": len(arrays) - 1}
-    if isinstance(x, list | tuple):
+    if isinstance(x, list | tuple) and not isinstance(x, np.generic):
         items = [encoded(item, f"{name}.{i}", arrays) for i, item in enumerate(x)]
         return items if isinstance(x, list) else {"tuple": items}
     if isinstance(x, Mapping):

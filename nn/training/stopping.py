@@ -88,4 +88,4 @@ class Others:
                 f"the optimizer moves {len(self.parameters)} parameters beside the model's, not {len(state)}"
             )
         new = [data_for(p, data, f"parameter {i}") for (i, data), p in zip(state.items(), self.parameters, strict=True)]
-        replace(list(zip(self.parameters, new, strict=True)), [])
+        replace(list(zip(self.parameters, new, strict=True)))

@@ -174,6 +174,8 @@ def test_the_same_state_gives_the_same_bytes_and_no_file_but_one(path: Path) -> 
 
 # What cannot be written
 
+CYCLIC: list[Any] = []
+CYCLIC.append(CYCLIC)
 BAD_PARTS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"x": {1: 2}}, TypeError, "keys of x must be strings, got 1"),
     ({"x": {"a": [0, {1, 2}]}}, TypeError, r"x\.a\.1 is set"),
@@ -184,8 +186,40 @@ BAD_PARTS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"x": [cr.nn.ReLU(), 1]}, TypeError, "'x' mixes plain data and objects"),
     ({"x": Counter({"a": object()})}, TypeError, r"x\.a is object"),
     ({"x": [np.array(["a"])]}, ValueError, r"x\.0: expected an array of numbers"),
+    ({"x": np.timedelta64(5, "ns")}, TypeError, "x is timedelta64"),
+    ({"x": [np.datetime64(5, "ns")]}, TypeError, r"x\.0 is datetime64"),
+    ({"x": np.datetime64("2020-01-01")}, TypeError, "x is datetime64"),
+    ({"x": np.zeros(1, "i4,f8")[0]}, TypeError, "x is void"),
+    ({"x": np.zeros(1, "i4,f8").view(np.recarray)[0]}, TypeError, "x is record"),
+    ({"x": np.longdouble(1) / 3}, TypeError, "x is longdouble"),
+    ({"x": np.complex64(1)}, TypeError, "x is complex64"),
+    ({"x": np.bytes_(b"a")}, TypeError, "x is bytes_"),
+    ({"x": CYCLIC}, ValueError, "'x' is nested too deeply, or holds itself"),
+    ({"x": {"a": CYCLIC}}, ValueError, "'x' is nested too deeply, or holds itself"),
+    ({"x": Counter(CYCLIC)}, ValueError, "'x' is nested too deeply, or holds itself"),
+    ({"x": [np.random.default_rng(0)], "x.0": Counter(0)}, ValueError, r"two parts are called 'x\.0'; rename one"),
+    ({"x": [[Counter(0)]], "x.0": [Counter(0)]}, ValueError, r"two parts are called 'x\.0\.0'; rename one"),
     ({"x": np.array([None])}, ValueError, "x: expected an array of numbers"),
 ]
+
+
+def test_what_is_nested_too_deeply_to_be_read_is_not_written(path: Path) -> None:
+    def nested(depth: int) -> Any:
+        x: Any = 1
+        for i in range(depth):
+            x = {"a": x} if i % 2 else [x]
+        return x
+
+    refused = []
+    for depth in (*range(50, 1500, 150), *range(310, 345)):
+        try:
+            cr.nn.save_checkpoint(path, x={"deep": nested(depth)})
+        except ValueError:
+            refused.append(depth)
+        else:
+            cr.nn.load_checkpoint(path)
+    assert 1400 in refused
+    assert 50 not in refused
 
 
 @pytest.mark.parametrize(("parts", "error", "message"), BAD_PARTS, ids=[message for *_, message in BAD_PARTS])
