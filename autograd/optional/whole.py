@@ -17,6 +17,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
+from chainrule.autograd.plain import describe
+
 FilePath: TypeAlias = str | os.PathLike[str]
 
 try:
@@ -27,6 +29,8 @@ except ImportError:  # on Windows, where leftovers stay
 
 def check_path(path: FilePath, *suffixes: str) -> None:
     """Raise an error that names the path if it is none, has another suffix, or leads to what is no regular file."""
+    if not isinstance(path, str) and not isinstance(getattr(path, "__fspath__", lambda: None)(), str):
+        raise TypeError(f"expected the path of a file, as text or a Path, got {describe(path)}")
     suffix = Path(path).suffix
     try:
         mode = os.stat(path).st_mode
@@ -68,9 +72,21 @@ def write_whole(path: FilePath, write: Callable[[BinaryIO], object]) -> None:
     if not target.parent.is_dir():
         raise FileNotFoundError(f"{os.fspath(path)}: there is no folder {str(target.parent)!r}")
     clear_leftovers(target)
-    while not is_replaced(target, write):
-        pass  # somebody took the new file for a leftover, in the moment before it was locked
+    with naming(path):
+        while not is_replaced(target, write):
+            pass  # somebody took the new file for a leftover, in the moment before it was locked
     sync(target.parent)
+
+
+@contextmanager
+def naming(path: FilePath) -> Iterator[None]:
+    """The system names no file, or the temporary one: here its errors name that which was to be written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
 
 
 def is_replaced(target: Path, write: Callable[[BinaryIO], object]) -> bool:
@@ -94,9 +110,9 @@ def is_replaced(target: Path, write: Callable[[BinaryIO], object]) -> bool:
 
 
 def is_moved(temporary: Path, target: Path) -> bool:
+    with suppress(FileNotFoundError):  # there may be none to take the place of
+        shutil.copymode(target, temporary)
     try:
-        if target.exists():
-            shutil.copymode(target, temporary)
         os.replace(temporary, target)
     except FileNotFoundError:
         return False

@@ -10,6 +10,7 @@ import json
 import os
 import pickle
 import re
+import shutil
 import signal
 import socket
 import stat
@@ -424,6 +425,57 @@ def test_a_file_that_vanishes_before_it_can_be_moved_is_written_again(tmp_path: 
     assert len(set(seen)) == 3
     assert list(tmp_path.iterdir()) == [path]
     assert path.read_bytes() == b"whole"
+
+
+def test_a_target_that_vanishes_while_it_is_replaced_leaves_no_other_file(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def copymode(target: Path, temporary: Path) -> None:
+        target.unlink()
+        copy(target, temporary)
+
+    copy = shutil.copymode
+    cr.nn.save_weights(model(), path)
+    monkeypatch.setattr(shutil, "copymode", copymode)
+    cr.nn.save_weights(model(), path)
+    assert_same_state(cr.nn.read_weights(path), model().state_dict())
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder in which nobody can write")
+def test_the_system_s_errors_name_the_file_that_was_to_be_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(OSError, match=r": '/proc/self/x\.npz'$") as caught:
+        cr.nn.save_weights(model(), "/proc/self/x.npz")
+    assert type(caught.value) is not OSError
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=re.escape(f"No space left on device: {str(path)!r}")) as caught:
+        cr.nn.save_weights(model(), path)
+    assert caught.value.errno == errno.ENOSPC
+    assert list(path.parent.iterdir()) == []
+
+
+class BytesPath:
+    def __fspath__(self) -> bytes:
+        return b"x.npz"
+
+
+@pytest.mark.parametrize("given", [5, None, b"x.npz", BytesPath(), 1.5, ["x.npz"]], ids=repr)
+def test_what_is_no_path_is_said(given: Any) -> None:
+    layer = cr.nn.Linear(1, 1)
+    calls: list[Callable[[], Any]] = [
+        lambda: cr.nn.save_weights(layer, given),
+        lambda: cr.nn.load_weights(layer, given),
+        lambda: cr.nn.read_weights(given),
+        lambda: cr.nn.save_checkpoint(given, x=1),
+        lambda: cr.nn.load_checkpoint(given),
+    ]
+    for call in calls:
+        with pytest.raises(TypeError, match="expected the path of a file, as text or a Path, got "):
+            call()
 
 
 def test_a_file_and_its_folder_are_synced(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
