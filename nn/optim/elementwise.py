@@ -70,7 +70,7 @@ class Elementwise(Optimizer):
         """
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        loss = None if closure is None else closure()
+        loss = None if closure is None else self.loss_of(closure)
         odd = False
         for p, shape, dtype in self.moved:  # all are looked at before anything moves
             g = p.grad

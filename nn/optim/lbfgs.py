@@ -12,12 +12,12 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from chainrule.autograd import Tensor, Value
+from chainrule.autograd import Value
 from chainrule.autograd.operators import plain
 from chainrule.autograd.optional.extra import extra
 
 from ..module import Parameter
-from .optimizer import Group, Optimizer, Parameters, check_keys, not_negative, positive
+from .optimizer import Group, Optimizer, Parameters, check_keys, not_negative, one_number, positive, require_fit
 
 
 @final
@@ -67,7 +67,7 @@ class LBFGS(Optimizer):
             params,
             {
                 "max_iter": max_iter,
-                "max_eval": max_iter * 5 // 4 if max_eval is None else max_eval,
+                "max_eval": positive("LBFGS: max_iter", max_iter) * 5 // 4 if max_eval is None else max_eval,
                 "tolerance_grad": tolerance_grad,
                 "tolerance_change": tolerance_change,
                 "history_size": history_size,
@@ -90,7 +90,7 @@ class LBFGS(Optimizer):
         def loss_at(x: NDArray[Any]) -> tuple[float, NDArray[Any]]:
             write(params, x)
             self.zero_grad()
-            loss = closure()
+            loss = self.loss_of(closure)
             losses.append(loss)
             return finite(loss, gradient(params))
 
@@ -152,6 +152,8 @@ def write(params: list[Any], x: NDArray[Any]) -> None:
 
 
 def gradient(params: list[Any]) -> NDArray[Any]:
+    for p in params:
+        require_fit("LBFGS", p)
     parts = [np.zeros(math.prod(p.shape)) if p.grad is None else np.ravel(p.grad) for p in params]
     return np.concatenate(parts, dtype=float)
 
@@ -159,14 +161,14 @@ def gradient(params: list[Any]) -> NDArray[Any]:
 def finite(loss: Any, g: NDArray[Any]) -> tuple[float, NDArray[Any]]:
     if loss is None:
         raise TypeError("LBFGS: the closure must return the loss")
-    number = float(loss.item() if isinstance(loss, Value | Tensor | np.ndarray) else loss)
-    if not math.isfinite(number):
+    found = one_number("LBFGS: the loss that the closure returns", loss)
+    if not math.isfinite(found):
         raise FloatingPointError(
-            f"LBFGS: the loss became {number}; the parameters are as they were before this step. "
+            f"LBFGS: the loss became {found}; the parameters are as they were before this step. "
             "Start closer, scale the inputs, or use a loss that cannot overflow."
         )
     if not np.isfinite(g).all():
         raise FloatingPointError(
             "LBFGS: a gradient is not finite, though the loss is; the parameters are as they were before this step."
         )
-    return number, g
+    return found, g

@@ -16,7 +16,8 @@ import numpy as np
 
 from chainrule.autograd import Tensor, Value
 from chainrule.autograd.context import about_to_change, blocks, tell_of
-from chainrule.autograd.plain import constant, describe
+from chainrule.autograd.operators import plain
+from chainrule.autograd.plain import constant, describe, require_function
 
 from ..module import Module, Parameter, at_once
 
@@ -162,6 +163,17 @@ class Optimizer(ABC):
 
         `closure`, if given, computes the loss and its gradients first; its result is returned.
         """
+
+    def loss_of(self, closure: Callable[[], Any]) -> Any:
+        """What a closure returns, which has to give gradients first."""
+        owner = type(self).__name__
+        require_function(f"{owner}: closure", closure)
+        loss = closure()
+        if all(p.grad is None for p in self.parameters):
+            raise ValueError(
+                f"{owner}: after the closure no parameter has a gradient; it must call backward() on the loss"
+            )
+        return loss
 
     @abstractmethod
     def states(self) -> list[dict[str, Any]]:
@@ -318,6 +330,23 @@ def flag(name: str, x: Any) -> bool:
     if not isinstance(x, bool | np.bool):
         raise TypeError(f"{name} must be True or False, got {x!r}")
     return bool(x)
+
+
+def one_number(name: str, x: Any) -> float:
+    """The number that a variable, an array or something else holds, or an error that says what it holds instead."""
+    if isinstance(x, Value | Tensor):
+        x = plain(x)
+    if hasattr(x, "shape") and hasattr(x, "item"):
+        if math.prod(x.shape) != 1:
+            raise TypeError(f"{name} must be one number, got {describe(x)}")
+        x = x.item()
+    return number(name, x)
+
+
+def in_order(name: str, x: Any) -> list[Any]:
+    if isinstance(x, str | bytes | set | frozenset | Mapping) or not isinstance(x, Iterable):
+        raise TypeError(f"{name} must be a list, got {describe(x)}")
+    return list(x)
 
 
 def count(name: str, x: Any) -> int:

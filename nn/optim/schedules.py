@@ -14,14 +14,13 @@ from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from itertools import repeat
+from numbers import Real
 from operator import setitem
 from typing import Any, Literal, final
 from weakref import ref
 
-from chainrule.autograd import Tensor, Value
-
 from ..module import at_once
-from .optimizer import Optimizer, check_keys, count, not_negative, number, positive
+from .optimizer import Optimizer, check_keys, count, in_order, not_negative, number, one_number, positive
 
 
 class Schedule(ABC):
@@ -252,6 +251,10 @@ class SequentialLR(EpochSchedule):
     """
 
     def __init__(self, optimizer: Optimizer, schedules: Sequence[Schedule], milestones: Sequence[int]) -> None:
+        schedules, milestones = (
+            in_order("SequentialLR: schedules", schedules),
+            in_order("SequentialLR: milestones", milestones),
+        )
         if not schedules or len(milestones) != len(schedules) - 1:
             raise ValueError(
                 "SequentialLR: expected schedules and one milestone between each two of them, "
@@ -326,16 +329,17 @@ class ReduceLROnPlateau(Schedule):
     def lowest(self) -> list[float]:
         """`min_lr` for each group."""
         groups = len(self.optimizer.param_groups)
-        rates = [self.min_lr] * groups if isinstance(self.min_lr, float | int) else list(self.min_lr)
+        name = "ReduceLROnPlateau: min_lr"
+        rates = [self.min_lr] * groups if isinstance(self.min_lr, Real) else in_order(name, self.min_lr)
         if len(rates) != groups:
             raise ValueError(f"ReduceLROnPlateau: {len(rates)} numbers in min_lr for {groups} parameter groups")
-        return [not_negative("ReduceLROnPlateau: min_lr", rate) for rate in rates]
+        return [not_negative(name, rate) for rate in rates]
 
     def step(self, metric: Any = None) -> None:
         """End an epoch in which the watched quantity was `metric`."""
         if metric is None:
             raise TypeError("ReduceLROnPlateau: step() needs the metric to watch, as in step(validation_loss)")
-        metric = metric.item() if isinstance(metric, Value | Tensor) else float(metric)
+        metric = one_number("ReduceLROnPlateau: the metric", metric)
         reduced = self.reduced()  # or an error, before anything changes
         self.epoch += 1
         self.bad_epochs += 1

@@ -998,6 +998,12 @@ MISUSES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "no history": (lambda: cr.nn.LBFGS(one(), history_size=0), ValueError, "LBFGS: history_size must be positive, got 0"),
     "two groups for LBFGS": (lambda: cr.nn.LBFGS([{"params": one()}, {"params": one()}]), ValueError, "LBFGS: .*only one group"),
     "LBFGS without a closure": (lambda: cr.nn.LBFGS(one()).step(), TypeError, "LBFGS: step.. needs a closure"),
+    "a closure that is none": (lambda: cr.nn.SGD(one(), lr=0.1).step(5), TypeError, r"SGD: closure must be a function, got 5 \(int\)"),
+    "a closure without gradients": (lambda: cr.nn.Adam(one()).step(lambda: 1.0), ValueError, r"Adam: after the closure no parameter has a gradient; it must call backward\(\)"),
+    "no closure for LBFGS": (lambda: cr.nn.LBFGS(one()).step(5), TypeError, "LBFGS: closure must be a function, got 5"),
+    "iterations of text": (lambda: cr.nn.LBFGS(one(), max_iter="a"), TypeError, "LBFGS: max_iter must be an integer, got 'a'"),
+    "more than any float as eps": (lambda: cr.nn.Adam(one(), eps=10**400), ValueError, "Adam: eps must be finite, got more than any float"),
+    "more than any float as beta": (lambda: cr.nn.Adam(one(), betas=(0.9, 10**400)), ValueError, r"Adam: betas\[1\] must be finite"),
     "a rate for LBFGS": (lambda: cr.nn.LBFGS(one()).lr, AttributeError, "LBFGS has no learning rate"),
 }  # fmt: skip
 
@@ -1094,6 +1100,8 @@ def test_lbfgs_options_limit_the_work_and_are_state() -> None:
         (lambda loss: math.inf, FloatingPointError, "LBFGS: the loss became inf"),
         (lambda loss: None, TypeError, "LBFGS: the closure must return the loss"),
         (lambda loss: 1 / 0, ZeroDivisionError, "division"),
+        (lambda loss: "0.5", TypeError, "LBFGS: the loss that the closure returns must be a number, got '0.5'"),
+        (lambda loss: np.ones(2), TypeError, "LBFGS: the loss that the closure returns must be one number, got array"),
     ],
 )
 def test_lbfgs_that_fails_midway_restores_the_parameters(failure: Any, error: type[Exception], message: str) -> None:
@@ -1111,6 +1119,44 @@ def test_lbfgs_that_fails_midway_restores_the_parameters(failure: Any, error: ty
     assert not np.array_equal(calls[-1], [3.0, -1.0])
     assert_array_equal(x.data, [3.0, -1.0])
     assert v.data == 5.0
+
+
+@SCIPY
+@pytest.mark.parametrize("forgets", [1, 3])
+def test_lbfgs_whose_closure_forgets_backward_moves_nothing_and_says_so(forgets: int) -> None:
+    x = cr.Tensor([3.0, -1.0])
+    calls = []
+
+    def closure() -> Any:
+        loss = ((x - 1.0) ** 4).sum()
+        calls.append(loss)
+        if len(calls) < forgets:
+            loss.backward()
+        return loss
+
+    with pytest.raises(
+        ValueError, match=r"LBFGS: after the closure no parameter has a gradient; it must call backward"
+    ):
+        cr.nn.LBFGS([x]).step(closure)
+    assert_array_equal(x.data, [3.0, -1.0])
+
+
+@SCIPY
+@pytest.mark.parametrize(
+    "wrong", [np.ones((2, 1)), np.array([1.0j, 1.0]), np.ma.masked_array([1.0, 1.0], [True, False])]
+)
+def test_lbfgs_takes_no_gradient_that_is_none(wrong: Any) -> None:
+    x, y = cr.Tensor([3.0, -1.0]), cr.Tensor([2.0])
+
+    def closure() -> Any:
+        loss = (x * x).sum() + (y * y).sum()
+        loss.backward()
+        x.grad = wrong
+        return loss
+
+    with pytest.raises((TypeError, ValueError), match=r"^LBFGS: .*gradient"):
+        cr.nn.LBFGS([x, y]).step(closure)
+    assert_array_equal([*x.data, *y.data], [3.0, -1.0, 2.0])
 
 
 @SCIPY

@@ -275,9 +275,18 @@ def test_every_schedule_takes_a_metric() -> None:
 def test_a_metric_may_be_a_variable() -> None:
     o = optimizer()
     schedule = cr.nn.ReduceLROnPlateau(o, patience=0)
-    for metric in (cr.Tensor(1.0), cr.Value(2.0)):
+    for metric in (cr.Tensor(1.0), cr.Value(2.0), np.array([0.5]), np.float32(0.4), 0):
         schedule.step(metric)
     assert rates(o) == pytest.approx([0.01, 0.002])
+    assert schedule.best == 0.0
+
+
+def test_a_floor_may_be_a_number_of_numpy() -> None:
+    o = optimizer()
+    schedule = cr.nn.ReduceLROnPlateau(o, patience=0, min_lr=np.float32(0.0625))
+    for _ in range(3):
+        schedule.step(1.0)
+    assert rates(o) == [0.0625, 0.02]
 
 
 STATES: dict[str, tuple[str, dict[str, Any], type[Exception], str]] = {
@@ -331,6 +340,17 @@ MISUSES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "of another optimizer": (lambda: cr.nn.SequentialLR(optimizer(), [cr.nn.StepLR(optimizer(), 1)], []), ValueError, "schedule 0 belongs to another optimizer"),
     "a plateau in sequence": (lambda: (lambda o: cr.nn.SequentialLR(o, [cr.nn.ReduceLROnPlateau(o)], []))(optimizer()), TypeError, "schedule 0 does not depend on the epoch alone"),
     "a plateau of nothing": (lambda: cr.nn.ReduceLROnPlateau(optimizer()).step(), TypeError, r"ReduceLROnPlateau: step\(\) needs the metric to watch"),
+    "a metric of text": (lambda: cr.nn.ReduceLROnPlateau(optimizer()).step("0.5"), TypeError, "ReduceLROnPlateau: the metric must be a number, got '0.5'"),
+    "a metric of bytes": (lambda: cr.nn.ReduceLROnPlateau(optimizer()).step(b"1"), TypeError, "the metric must be a number, got b'1'"),
+    "a metric of NumPy's text": (lambda: cr.nn.ReduceLROnPlateau(optimizer()).step(np.str_("1")), TypeError, "the metric must be a number, got '1'"),
+    "a truth as metric": (lambda: cr.nn.ReduceLROnPlateau(optimizer()).step(True), TypeError, "the metric must be a number, got True"),
+    "metrics": (lambda: cr.nn.ReduceLROnPlateau(optimizer()).step(np.ones(2)), TypeError, "the metric must be one number, got array"),
+    "an immense metric": (lambda: cr.nn.ReduceLROnPlateau(optimizer()).step(10**400), ValueError, "the metric must be finite"),
+    "no floor": (lambda: cr.nn.ReduceLROnPlateau(optimizer(), min_lr=None), TypeError, "ReduceLROnPlateau: min_lr must be a list, got None"),
+    "floors without order": (lambda: cr.nn.ReduceLROnPlateau(optimizer(), min_lr={0.1, 0.2}), TypeError, "ReduceLROnPlateau: min_lr must be a list, got {"),
+    "no milestones": (lambda: (lambda o: cr.nn.SequentialLR(o, [cr.nn.StepLR(o, 1)] * 2, None))(optimizer()), TypeError, "SequentialLR: milestones must be a list, got None"),
+    "milestones without order": (lambda: (lambda o: cr.nn.SequentialLR(o, [cr.nn.StepLR(o, 1)] * 2, {1}))(optimizer()), TypeError, "SequentialLR: milestones must be a list, got {1}"),
+    "one schedule in sequence": (lambda: (lambda o: cr.nn.SequentialLR(o, cr.nn.StepLR(o, 1), []))(optimizer()), TypeError, "SequentialLR: schedules must be a list, got <"),
     "factor of 1": (lambda: cr.nn.ReduceLROnPlateau(optimizer(), factor=1.0), ValueError, "factor must be less than 1, got 1.0"),
     "unknown mode": (lambda: cr.nn.ReduceLROnPlateau(optimizer(), "less"), ValueError, "mode must be one of 'min', 'max', got 'less'"),
     "unknown threshold": (lambda: cr.nn.ReduceLROnPlateau(optimizer(), threshold_mode="per cent"), ValueError, "threshold_mode must be one of 'rel', 'abs'"),
