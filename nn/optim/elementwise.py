@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from chainrule.autograd import Tensor, Value
 from chainrule.autograd.context import next_birth, note_change
 from chainrule.autograd.guards.seals import handed
+from chainrule.autograd.plain import describe
 from chainrule.autograd.recording import in_precision
 from chainrule.autograd.tensor import copied
 
@@ -72,10 +73,13 @@ class Elementwise(Optimizer):
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = None if closure is None else self.loss_of(closure)
         odd = False
+        kind = np.ndarray
         for p, shape, dtype in self.moved:  # all are looked at before anything moves
-            g = p.grad
-            if type(g) is not np.ndarray or g.dtype is not dtype or g.shape != shape or g.base is not None:
+            g, x = p.grad, p._raw
+            if type(g) is not kind or g.dtype is not dtype or g.shape != shape or g.base is not None:
                 require_fit("step", p)
+                odd = True
+            elif type(x) is not kind or not x.flags.writeable:
                 odd = True
         lent = self.lent() if odd or handed else ()
         try:
@@ -90,9 +94,12 @@ class Elementwise(Optimizer):
 
     def lent(self) -> list[tuple[Tensor, Any]]:
         """The Tensors whose gradients are in the memory of a parameter, and so would change while the step needs them."""
-        tensors = [p for p in self.parameters if isinstance(p, Tensor)]
+        tensors = [p for p in self.parameters if isinstance(p, Tensor) and p.grad is not None]
+        for p in tensors:
+            if isinstance(p._raw, np.ndarray) and not p._raw.flags.writeable:
+                raise ValueError(f"step: the data of {describe(p)} is read-only; to train it no more, leave it out")
         own = {id(owner(p._raw)) for p in tensors}
-        return [(p, p.grad) for p in tensors if p.grad is not None and id(owner(p.grad)) in own]
+        return [(p, p.grad) for p in tensors if id(owner(p.grad)) in own]
 
     @np.errstate(under="ignore")  # what is remembered of squares fades away
     def move_or_stay(self) -> None:

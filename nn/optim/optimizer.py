@@ -32,7 +32,7 @@ class Optimizer(ABC):
     """The base of all optimizers: parameters in groups, each with its own options, and a state to save and load.
 
     `param_groups` is a list of dicts, each with "params", a tuple, and the options ("lr", …); changing an option there,
-    or all learning rates by `optimizer.lr = …`, holds from the next step. What is remembered of parameters in float16 is in
+    or all learning rates by `optimizer.lr = …`, holds from the next step, which checks it. What is remembered of parameters in float16 is in
     float32, as are their steps until they are taken; gradients of another precision are brought to that.
 
     >>> import chainrule as cr
@@ -352,10 +352,10 @@ def in_order(name: str, x: Any) -> list[Any]:
 def count(name: str, x: Any) -> int:
     if isinstance(x, bool) or not isinstance(x, int | np.integer):
         raise TypeError(f"{name} must be an integer, got {x!r}")
+    if abs(int(x)) >= 2**53:
+        raise ValueError(f"{name} is beyond counting")
     if x < 0:
         raise ValueError(f"{name} must not be negative, got {x!r}")
-    if x >= 2**53:
-        raise ValueError(f"{name} is beyond counting: {x!r}")
     return int(x)
 
 

@@ -463,7 +463,7 @@ class BytesPath:
         return b"x.npz"
 
 
-@pytest.mark.parametrize("given", [5, None, b"x.npz", BytesPath(), 1.5, ["x.npz"]], ids=repr)
+@pytest.mark.parametrize("given", [5, None, b"x.npz", BytesPath(), 1.5, ["x.npz"]], ids=lambda x: type(x).__name__)
 def test_what_is_no_path_is_said(given: Any) -> None:
     layer = cr.nn.Linear(1, 1)
     calls: list[Callable[[], Any]] = [

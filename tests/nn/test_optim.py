@@ -919,6 +919,23 @@ def test_a_step_is_whole_or_is_not_made(name: str, told: str) -> None:
     assert arrays(optimizer) == arrays(twin)
 
 
+@pytest.mark.parametrize("held", [True, False])
+def test_a_parameter_that_is_read_only_keeps_all_where_they_are(held: bool) -> None:
+    p, q = cr.Tensor([1.0, 2.0]), cr.Tensor([3.0, 4.0])
+    optimizer = cr.nn.Adam([p, q])
+    array = q.data
+    array.flags.writeable = False
+    if not held:
+        del array
+    (p * q).sum().backward()
+    with pytest.raises(ValueError, match=r"step: the data of Tensor\(\[3\., 4\.\]\) .* is read-only"):
+        optimizer.step()
+    assert_array_equal([p.data, q.data], [[1.0, 2.0], [3.0, 4.0]])
+    q.grad = None
+    optimizer.step()
+    assert_allclose(p.data, [0.999, 1.999])
+
+
 SHARED: dict[str, Callable[[Any, Any], tuple[Any, Any]]] = {  # the gradients of two parameters, from their arrays
     "its own array": lambda a, b: (a, np.ones_like(b)),
     "a view of it": lambda a, b: (a[:], b[::-1]),
@@ -995,6 +1012,7 @@ MISUSES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "alpha of 1": (lambda: cr.nn.RMSprop(one(), alpha=1.0), ValueError, r"RMSprop: alpha must lie in \[0, 1\), got 1\.0"),
     "negative accumulator": (lambda: cr.nn.Adagrad(one(), initial_accumulator_value=-1.0), ValueError, "Adagrad: initial_accumulator_value must not be"),
     "iterations that are no count": (lambda: cr.nn.LBFGS(one(), max_iter=1.5), TypeError, "LBFGS: max_iter must be an integer, got 1.5"),
+    "more iterations than can be counted": (lambda: cr.nn.LBFGS(one(), max_iter=10**5000), ValueError, "LBFGS: max_iter is beyond counting"),
     "no history": (lambda: cr.nn.LBFGS(one(), history_size=0), ValueError, "LBFGS: history_size must be positive, got 0"),
     "two groups for LBFGS": (lambda: cr.nn.LBFGS([{"params": one()}, {"params": one()}]), ValueError, "LBFGS: .*only one group"),
     "LBFGS without a closure": (lambda: cr.nn.LBFGS(one()).step(), TypeError, "LBFGS: step.. needs a closure"),
