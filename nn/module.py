@@ -311,7 +311,8 @@ class Module(Searched):
         if problems:
             raise ValueError(f"load_state_dict: nothing was loaded: {'; '.join(sorted(problems))}")
         before = {path: child.state_dict() for path, child in children.items()}
-        mine = [(own[name], np.array(plain(x) if isinstance(x := own[name], Parameter) else x)) for name in loaded]
+        undone = loaded if children else ()  # what is taken over at once has nothing to undo
+        mine = [(own[name], np.array(plain(x) if isinstance(x := own[name], Parameter) else x)) for name in undone]
         said = {}
         try:
             for path, child in children.items():
