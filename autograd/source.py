@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, final
 from .context import Watcher, tell_of
 from .graph import Node, cotangents
 from .guards.blocks import Block
+from .plain import describe
 from .primitive import Op
 
 PASSED = ("chainrule", "numpy")  # packages whose frames are passed over on the way to the user's line
@@ -57,6 +58,8 @@ class LocatedOp(Op):
 
 def line_of(node: Node) -> Line | None:
     """The line of the user's code that called the operation a node is the result of, if that was recorded."""
+    if not isinstance(node, Node):
+        raise TypeError(f"line_of: expected a Value or a Tensor, got {describe(node)}")
     return node.op.line if isinstance(node.op, LocatedOp) else None
 
 

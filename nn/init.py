@@ -8,14 +8,15 @@ constructors take them, are looked at here too.
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from chainrule.autograd.plain import describe
+from chainrule.autograd.guards.settings import is_real, whole
+from chainrule.autograd.plain import constant, describe
 
 from .activations import activation_called
 
@@ -33,12 +34,7 @@ def generator(rng: Seed, name: str = "rng") -> np.random.Generator:
 
 
 def whole_number(name: str, x: Any, least: int) -> int:
-    try:
-        if isinstance(x, bool):
-            raise TypeError
-        n = operator.index(x)
-    except TypeError:
-        raise TypeError(f"{name} must be a whole number, got {describe(x)}") from None
+    n = whole(name, x)
     if n < least:
         raise ValueError(f"{name} must be at least {least}, got {n}")
     return n
@@ -50,26 +46,51 @@ def whole_numbers(name: str, xs: Any, least: int) -> list[int]:
     return [whole_number(f"{name}[{i}]", x, least) for i, x in enumerate(xs)]
 
 
+def share(name: str, x: Any) -> float:
+    if not is_real(x):
+        raise TypeError(f"{name} must be a number between 0 and 1, got {describe(x)}")
+    if not 0.0 <= x <= 1.0:
+        raise ValueError(f"{name} must lie between 0 and 1, got {x}")
+    return float(x)
+
+
+def initializer(draw: Initializer) -> Initializer:
+    """The same, where all it is given is looked at."""
+    name = draw.__name__
+
+    @wraps(draw)
+    def checked(rng: np.random.Generator, n_in: int, n_out: int) -> NDArray[Any]:
+        sizes = whole_number(f"{name}: n_in", n_in, 0), whole_number(f"{name}: n_out", n_out, 0)
+        return draw(generator(rng, f"{name}: rng"), *sizes)
+
+    return checked
+
+
+@initializer
 def lecun_uniform(rng: np.random.Generator, n_in: int, n_out: int) -> NDArray[Any]:
     """Uniform within ±1/√n_in, as PyTorch starts its linear layers."""
     return uniform(rng, n_in, n_out, 1.0 / math.sqrt(max(n_in, 1)))
 
 
+@initializer
 def xavier_uniform(rng: np.random.Generator, n_in: int, n_out: int) -> NDArray[Any]:
     """Uniform within ±√(6 / (n_in + n_out)): for tanh and sigmoid (Glorot & Bengio 2010)."""
     return uniform(rng, n_in, n_out, math.sqrt(6.0 / max(n_in + n_out, 1)))
 
 
+@initializer
 def xavier_normal(rng: np.random.Generator, n_in: int, n_out: int) -> NDArray[Any]:
     """Normal with variance 2 / (n_in + n_out): for tanh and sigmoid (Glorot & Bengio 2010)."""
     return rng.normal(0.0, math.sqrt(2.0 / max(n_in + n_out, 1)), (n_out, n_in))
 
 
+@initializer
 def he_uniform(rng: np.random.Generator, n_in: int, n_out: int) -> NDArray[Any]:
     """Uniform within ±√(6 / n_in): for ReLU and its kin (He et al. 2015)."""
     return uniform(rng, n_in, n_out, math.sqrt(6.0 / max(n_in, 1)))
 
 
+@initializer
 def he_normal(rng: np.random.Generator, n_in: int, n_out: int) -> NDArray[Any]:
     """Normal with variance 2 / n_in: for ReLU and its kin (He et al. 2015)."""
     return rng.normal(0.0, math.sqrt(2.0 / max(n_in, 1)), (n_out, n_in))
@@ -116,7 +137,9 @@ def initializer_called(init: Initializer | str) -> Initializer:
 
 def initial_weight(init: Initializer | str, rng: Seed, n_in: int, n_out: int) -> NDArray[Any]:
     """Weights of shape (n_out, n_in), drawn and checked."""
-    weight = initializer_called(init)(generator(rng, "Linear: rng"), n_in, n_out)
+    weight: NDArray[Any] = constant(initializer_called(init)(generator(rng, "Linear: rng"), n_in, n_out), "init")
     if np.shape(weight) != (n_out, n_in):
         raise ValueError(f"init: expected weights of shape (n_out, n_in) = {(n_out, n_in)}, got {np.shape(weight)}")
+    if not np.isfinite(weight).all():
+        raise ValueError("init: expected finite weights, got NaN or infinite ones")
     return weight

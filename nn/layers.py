@@ -14,6 +14,7 @@ from numpy.typing import DTypeLike
 
 from chainrule.autograd import Tensor, Value, linear, matmul, reshape, take
 from chainrule.autograd.context import about_to_change, blocks
+from chainrule.autograd.guards.settings import flag
 from chainrule.autograd.ops.linalg import class_labels
 from chainrule.autograd.plain import constant, describe
 from chainrule.autograd.recording import in_precision, is_data
@@ -26,6 +27,7 @@ from .init import (
     initial_weight,
     initializer_for,
     lecun_uniform,
+    share,
     whole_number,
     whole_numbers,
 )
@@ -57,7 +59,7 @@ class Linear(Module):
     ) -> None:
         n_in, n_out = whole_number("Linear: n_in", n_in, 0), whole_number("Linear: n_out", n_out, 0)
         self.weight = Tensor(initial_weight(init, rng, n_in, n_out), dtype)
-        self.bias = Tensor(np.zeros(n_out), dtype) if bias else None
+        self.bias = Tensor(np.zeros(n_out), dtype) if flag("Linear: bias", bias) else None
 
     def forward(self, x: Any) -> Any:
         weight = self.weight
@@ -95,11 +97,7 @@ class Dropout(Module):
     """
 
     def __init__(self, p: float = 0.5, *, rng: Seed = None) -> None:
-        if not isinstance(p, float | int | np.floating):
-            raise TypeError(f"Dropout: p must be a number between 0 and 1, got {describe(p)}")
-        if not 0.0 <= p <= 1.0:
-            raise ValueError(f"Dropout: p must lie between 0 and 1, got {p}")
-        self.p = p
+        self.p = share("Dropout: p", p)
         self.rng = generator(rng, "Dropout: rng")
 
     def forward(self, x: Any) -> Any:
@@ -230,6 +228,7 @@ class MLP(Sequential):
         rng = generator(rng, "MLP: rng")
         nonlinearity = activation_called(activation, "MLP")
         init = initializer_for(activation) if init is None else init
+        batch_norm, dropout = flag("MLP: batch_norm", batch_norm), share("MLP: dropout", dropout)
         layers: list[Module] = []
         for n_in, n_out in pairwise(sizes[:-1]):
             layers.append(Linear(n_in, n_out, dtype=dtype, rng=rng, init=init))

@@ -39,6 +39,7 @@ from chainrule.autograd import (
     take_along_axis,
     where,
 )
+from chainrule.autograd.guards.settings import flag, real, whole
 from chainrule.autograd.operators import plain
 from chainrule.autograd.ops.elementwise import logical_and
 from chainrule.autograd.ops.linalg import class_labels, cross_entropy_
@@ -47,6 +48,7 @@ from chainrule.autograd.plain import NUMBERS, Saved, constant, describe
 from chainrule.autograd.recording import in_precision, is_data, recorder
 
 from .averaging import NothingCountsError, lenient, tell
+from .init import share
 from .module import Parameter
 
 NODES = (Value, Tensor)
@@ -81,7 +83,7 @@ def huber_loss(prediction: Any, target: Any, *, delta: float = 1.0, reduction: s
     >>> cr.nn.huber_loss([1.5, 4.0], [1.0, 1.0], reduction="none").tolist()
     [0.125, 2.5]
     """
-    if not delta > 0.0:
+    if not (delta if isinstance(delta, NODES) else real("huber_loss: delta", delta)) > 0.0:
         raise ValueError(f"huber_loss: delta must be positive, got {delta}")
     prediction, target = alike("huber_loss", prediction, target)
     difference = prediction - target
@@ -164,7 +166,7 @@ def kl_div(log_prediction: Any, target: Any, *, log_target: bool = False, reduct
     0.693147
     """
     log_prediction, target = alike("kl_div", log_prediction, target)
-    if log_target:
+    if flag("kl_div: log_target", log_target):
         share, log_share = exp(target), target
     else:
         target = require_probabilities("kl_div: target", target)
@@ -201,8 +203,8 @@ def cross_entropy(
     0.6931471805599453
     """
     logits = joined("cross_entropy", logits)
-    if not 0.0 <= label_smoothing <= 1.0:
-        raise ValueError(f"cross_entropy: label_smoothing must lie between 0 and 1, got {label_smoothing}")
+    label_smoothing = share("cross_entropy: label_smoothing", label_smoothing)
+    ignore_index = whole("cross_entropy: ignore_index", ignore_index)
     if type(target) is not np.ndarray:
         target = joined("cross_entropy", target) if any_node(target) else np.asarray(target)
     shape = () if type(logits) in NUMBERS else logits.shape
@@ -247,7 +249,7 @@ def nll_loss(log_probabilities: Any, labels: Any, *, ignore_index: int = -100, r
     1.3862943611198906
     """
     log_probabilities = joined("nll_loss", log_probabilities)
-    given = labels
+    given, ignore_index = labels, whole("nll_loss: ignore_index", ignore_index)
     labels, kept = as_labels("nll_loss", labels, shape_of(log_probabilities), ignore_index)
 
     def losses_of(log_p: Any, labels: Any) -> Any:
@@ -342,7 +344,7 @@ def reduced(
 
 
 def check_reduction(name: str, reduction: str, count: int, known: tuple[str, ...] = REDUCTIONS) -> None:
-    if reduction not in known:
+    if not isinstance(reduction, str) or reduction not in known:
         *others, last = map(repr, known)
         raise ValueError(f"{name}: reduction must be {', '.join(others)} or {last}, got {reduction!r}")
     if reduction == "mean" and not count and not lenient.get():

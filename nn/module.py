@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from chainrule.autograd import Tensor, Value
 from chainrule.autograd.context import about_to_change, births, blocks, latest_change, next_birth, tell_of
 from chainrule.autograd.graph import Call, Node
+from chainrule.autograd.guards.settings import flag
 from chainrule.autograd.operators import plain
 from chainrule.autograd.plain import constant, describe
 
@@ -188,6 +189,7 @@ class Module(Searched):
 
     def train(self, mode: bool = True) -> Self:
         """Behave as in training: a layer may act differently there, by its `training` flag. What is frozen stays as in use."""
+        mode = flag("train: mode", mode)
         tell_of("train() or eval()")
         if blocks:
             about_to_change(self)
@@ -434,6 +436,11 @@ def array_of(x: Any, name: str) -> NDArray[Any]:
     if not isinstance(x, np.ndarray):
         raise TypeError(f"{name!r} is among the buffers of its module, and must be an array, got {describe(x)}")
     return x
+
+
+def require_module(what: str, model: Any) -> None:
+    if not isinstance(model, Module):
+        raise TypeError(f"{what}: expected a Module as its model, got {describe(model)}")
 
 
 @contextmanager

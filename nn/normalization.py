@@ -10,7 +10,6 @@ __all__ = ["BatchNorm1d", "LayerNorm"]
 
 import math
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from numpy.typing import DTypeLike
 
 from chainrule.autograd import Tensor, Value, mean, reshape, sqrt, square
 from chainrule.autograd.context import about_to_change, blocks
+from chainrule.autograd.guards.settings import finite, is_real
 from chainrule.autograd.operators import plain
 from chainrule.autograd.plain import constant, describe
 from chainrule.autograd.recording import in_precision, is_data
@@ -49,7 +49,7 @@ class BatchNorm1d(Module):
         self, n: int, *, eps: float = 1e-5, momentum: float | None = 0.1, dtype: DTypeLike | None = None
     ) -> None:
         n = whole_number("BatchNorm1d: n, the number of channels,", n, 1)
-        if momentum is not None and not (isinstance(momentum, Real) and 0.0 <= momentum <= 1.0):
+        if momentum is not None and not (is_real(momentum) and 0.0 <= momentum <= 1.0):
             raise ValueError(f"BatchNorm1d: momentum must lie between 0 and 1, or be None, got {momentum!r}")
         self.eps, self.momentum = positive_eps("BatchNorm1d", eps), momentum
         self.weight = Tensor(np.ones(n), dtype)
@@ -156,6 +156,6 @@ def data_of(x: Any) -> Any:
 
 
 def positive_eps(name: str, eps: float) -> float:
-    if not (isinstance(eps, Real) and eps > 0.0):
+    if not (is_real(eps) and eps > 0.0):
         raise ValueError(f"{name}: eps must be positive, got {eps!r}")
-    return eps
+    return finite(f"{name}: eps", eps)

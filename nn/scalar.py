@@ -14,6 +14,7 @@ import numpy as np
 
 from chainrule.autograd import Value, enable_grad, linear, reshape
 from chainrule.autograd.context import latest_change, note_change
+from chainrule.autograd.guards.settings import flag
 from chainrule.autograd.ops.linalg import dot_
 from chainrule.autograd.ops.shape import item, stack_
 from chainrule.autograd.plain import describe
@@ -39,7 +40,7 @@ class Neuron(Module):
         numbers = generator(rng, "Neuron: rng").uniform(-1.0, 1.0, n_in).tolist()
         self.w = tuple([Value(x, name=f"w{i}") for i, x in enumerate(numbers)])
         self.b = Value(0.0, name="b")
-        self.activation: Activation = kind() if nonlin else Identity()
+        self.activation: Activation = kind() if flag("Neuron: nonlin", nonlin) else Identity()
 
     def __setattr__(self, name: str, part: Any) -> None:
         super().__setattr__(name, part)
@@ -117,7 +118,7 @@ class Layer(Module):
         activation_called(activation, "Layer")
         rng = generator(rng, "Layer: rng")
         self.neurons = [Neuron(n_in, nonlin, activation=activation, rng=rng) for _ in range(n_out)]
-        self.fused = fused
+        self.fused = flag("Layer: fused", fused)
         self.cache: Joint | None = None
 
     def forward(self, x: Sequence[Any]) -> Any:

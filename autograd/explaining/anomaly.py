@@ -18,6 +18,7 @@ import numpy as np
 from ..context import Token, Watcher, innermost, tell_of
 from ..graph import Node, cotangents
 from ..guards.blocks import Block, Holding, enable_grad
+from ..guards.settings import flag
 from ..primitive import Op, born
 from ..source import Line, LocatedOp, line_of, users_line
 
@@ -68,7 +69,7 @@ class detect_anomaly(Block):
 
     def __init__(self, *misplaced: object, forward: bool = True) -> None:
         super().__init__(*misplaced)
-        self.forward = forward
+        self.forward = flag("detect_anomaly: forward", forward)
 
     def token(self) -> Watcher:
         tell_of("detect_anomaly()")

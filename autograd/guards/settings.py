@@ -16,6 +16,10 @@ from ..plain import Saved, constant, describe
 NUMERIC = (float, int, np.floating, np.integer)
 
 
+def is_real(x: Any) -> bool:
+    return isinstance(x, NUMERIC) and not isinstance(x, bool)
+
+
 def flag(what: str, x: Any) -> bool:
     if not isinstance(x, bool | np.bool):
         raise TypeError(f"{what} must be True or False, got {describe(x)}")
@@ -23,6 +27,8 @@ def flag(what: str, x: Any) -> bool:
 
 
 def whole(what: str, x: Any) -> int:
+    if type(x) is int:
+        return x
     try:
         if isinstance(x, bool | np.bool):
             raise TypeError
@@ -35,7 +41,7 @@ def real(what: str, x: Any) -> float:
     """A number, perhaps infinite, but not NaN."""
     if isinstance(x, np.ndarray) and x.shape == ():
         x = x[()]
-    if isinstance(x, bool) or not isinstance(x, NUMERIC):
+    if not is_real(x):
         raise TypeError(f"{what} must be a number, got {describe(x)}")
     try:
         number = float(x)

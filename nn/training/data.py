@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.autograd import Node
+from chainrule.autograd.guards.settings import flag
 from chainrule.autograd.optional.whole import check_path
 from chainrule.autograd.plain import constant, describe, require_function
 
@@ -66,7 +67,8 @@ class Batches:
         self.batch_size = None if batch_size is None else whole_number("Batches: batch_size", batch_size, 1)
         if transform is not None:
             require_function("Batches: transform", transform)
-        self.shuffle, self.drop_last, self.transform = shuffle, drop_last, transform
+        self.shuffle, self.drop_last = flag("Batches: shuffle", shuffle), flag("Batches: drop_last", drop_last)
+        self.transform = transform
         self.rng = generator(rng, "Batches: rng")
 
     def __len__(self) -> int:

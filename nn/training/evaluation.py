@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chainrule.autograd import Node, Tensor, Value, no_grad
-from chainrule.autograd.plain import describe
+from chainrule.autograd.plain import describe, require_function
 
 from ..averaging import Average, asked
-from ..module import Module, in_use
+from ..module import Module, in_use, require_module
 from .data import Batch, Batches
 from .measures import Metrics, Whole, by_name
 from .metrics import Tally, plain
@@ -61,6 +61,8 @@ def evaluate(model: Module, loss: Loss, data: Data, *, metrics: Metrics | None =
     >>> found.loss, found.metrics
     (0.5, {'mean_absolute_error': 0.5})
     """
+    require_module("evaluate", model)
+    require_function("evaluate: loss", loss)
     tally = Tally(confusion=True)
     whole = Whole("evaluate", by_name("evaluate", metrics))
     total = average_loss(

@@ -22,6 +22,7 @@ import numpy as np
 
 from chainrule.autograd import Node
 from chainrule.autograd import compile as compiled
+from chainrule.autograd.guards.settings import flag
 from chainrule.autograd.optional.whole import check_path
 from chainrule.autograd.plain import describe
 
@@ -163,10 +164,10 @@ def fit(
         after_batch=after_batch,
         metrics=by_name("fit", metrics),
         checkpoint=None if checkpoint is None else Path(checkpoint),
-        compile=compile,
+        compile=flag("fit: compile", compile),
     )
-    training.start(resume)
-    return training.run(progress)
+    training.start(flag("fit: resume", resume))
+    return training.run(flag("fit: progress", progress))
 
 
 def code_for(model: Module, loss: Loss, predictions: bool) -> Asked:

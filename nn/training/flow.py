@@ -25,7 +25,7 @@ from chainrule.autograd.parameters import Parameters, Variable, named
 from chainrule.autograd.plain import describe
 
 from ..inside import dotted, walk
-from ..module import Module, in_use
+from ..module import Module, in_use, require_module
 
 FADED, GROWN = 1e-4, 1e4  # times the gradient of the last weights: less is vanishing, more is exploding
 TOO_LARGE = 1e3  # times the parameter itself: at a learning rate of 0.001, one step replaces it
@@ -357,6 +357,7 @@ def dead_units(model: Module, *inputs: Any) -> DeadUnitsReport:
     after  units  dead  share
     0      2      1     50 %
     """
+    require_module("dead_units", model)
     with in_use(model), enable_grad():
         output = model(*inputs)
     if not isinstance(output, Tensor):

@@ -15,7 +15,10 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from chainrule.autograd.guards.settings import whole
 from chainrule.autograd.operators import plain as data_of
+
+from ..init import whole_number
 
 MOST_CLASSES = 1000  # for which `Tally` keeps a confusion matrix: 8 MB
 LARGEST_MATRIX = 10_000  # classes that a matrix has without being asked to: 800 MB
@@ -56,7 +59,10 @@ def confusion_matrix(
     array([[1, 1],
            [0, 2]])
     """
-    scores = plain(prediction)
+    scores, classes = (
+        plain(prediction),
+        None if classes is None else whole_number("confusion_matrix: classes", classes, 0),
+    )
     predicted, labels = (x.astype(np.int64) for x in compared("confusion_matrix", scores, target, ignore_index))
     if scores.dtype.kind == "f" and np.isnan(scores).any():
         raise ValueError("confusion_matrix: a score is NaN, so that no class is predicted")
@@ -82,6 +88,7 @@ def plain(x: Any) -> NDArray[Any]:
 def compared(name: str, prediction: Any, target: Any, ignore_index: int) -> tuple[NDArray[Any], NDArray[Any]]:
     """The predicted class and the label of each sample that counts, in one row each."""
     scores, labels = plain(prediction), plain(target)
+    ignore_index = whole(f"{name}: ignore_index", ignore_index)
     if scores.shape[:1] == labels.shape[:1] == (0,):
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     scored = scores.dtype.kind == "f" and scores.ndim > 0

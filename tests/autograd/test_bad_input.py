@@ -272,6 +272,8 @@ WRONG_SETTINGS: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
     "digits": (lambda x: round(cr.Value(1.0), 0.5), TypeError, "round: digits must be a whole number, got 0.5"),
     "dtype": (lambda x: cr.Tensor(x, 5), TypeError, "Tensor: dtype must be a floating-point type, got 5"),
     "another dtype": (lambda x: M.astype(5), TypeError, "astype: dtype must be a floating-point type, got 5"),
+    "the line of a number": (lambda x: cr.line_of(5), TypeError, "line_of: expected a Value or a Tensor, got 5"),  # type: ignore[arg-type]
+    "an anomaly or not": (lambda x: cr.detect_anomaly(forward="no"), TypeError, "detect_anomaly: forward must be"),
     "a huge number": (lambda x: cr.Value(10**400), ValueError, "Value: too large for a number, got 1000"),
     "a number too long to write": (lambda x: cr.Value(10**5000), ValueError, "Value: too large for a number, got <int"),
     "reductions": (

@@ -465,6 +465,22 @@ MISUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "eps of text": (lambda: cr.nn.LayerNorm(4, eps="a"), ValueError, "LayerNorm: eps must be positive, got 'a'"),
     "momentum of text": (lambda: cr.nn.BatchNorm1d(4, momentum="a"), ValueError, "BatchNorm1d: momentum must lie .* got 'a'"),
     "no initializer": (lambda: cr.nn.MLP([3, 2], init=5), TypeError, r"Linear: init must be a function, or the name of one in nn\.init, got 5"),
+    "infinite eps": (lambda: cr.nn.BatchNorm1d(4, eps=math.inf), ValueError, "BatchNorm1d: eps must be finite, got inf"),
+    "true eps": (lambda: cr.nn.LayerNorm(4, eps=True), ValueError, "LayerNorm: eps must be positive, got True"),
+    "true momentum": (lambda: cr.nn.BatchNorm1d(4, momentum=True), ValueError, "BatchNorm1d: momentum must lie .* got True"),
+    "a true p": (lambda: cr.nn.Dropout(True), TypeError, "Dropout: p must be a number between 0 and 1, got True"),
+    "dropout of an MLP by text": (lambda: cr.nn.MLP([2, 2], dropout="a"), TypeError, "MLP: dropout must be a number between 0 and 1, got 'a'"),
+    "dropout beyond 1, of no layer": (lambda: cr.nn.MLP([2, 2], dropout=7), ValueError, "MLP: dropout must lie between 0 and 1, got 7"),
+    "batch norm or not": (lambda: cr.nn.MLP([2, 2], batch_norm="no"), TypeError, "MLP: batch_norm must be True or False, got 'no'"),
+    "a bias or not": (lambda: cr.nn.Linear(2, 2, bias="no"), TypeError, "Linear: bias must be True or False, got 'no'"),
+    "training or not": (lambda: cr.nn.Linear(2, 2).train("no"), TypeError, "train: mode must be True or False, got 'no'"),
+    "a neuron that bends or not": (lambda: cr.nn.scalar.Neuron(2, "no"), TypeError, "Neuron: nonlin must be True or False"),
+    "a fused layer or not": (lambda: cr.nn.scalar.MLP(2, [2], fused="no"), TypeError, "Layer: fused must be True or False"),
+    "shuffled or not": (lambda: cr.nn.Batches(X, shuffle="no"), TypeError, "Batches: shuffle must be True or False"),
+    "weights of NaN": (lambda: cr.nn.Linear(2, 1, init=lambda *_: [[0.0, math.nan]]), ValueError, "init: expected finite weights"),
+    "weights of text": (lambda: cr.nn.Linear(2, 1, init=lambda *_: [["a", "b"]]), TypeError, "init: expected real numbers"),
+    "a seed to draw with": (lambda: cr.nn.init.he_normal("a", 2, 2), TypeError, "he_normal: rng must be a seed"),
+    "a size to draw": (lambda: cr.nn.init.xavier_uniform(np.random.default_rng(0), 2, "a"), TypeError, "xavier_uniform: n_out must be a whole number"),
     "twin of a number": (lambda: cr.nn.scalar.unroll(5), TypeError, "unroll: mlp must be a Sequential, such as an MLP, got 5"),
     "negative eps": (lambda: cr.nn.LayerNorm(4, eps=-1.0), ValueError, r"LayerNorm: eps must be positive, got -1\.0"),
     "float indices": (lambda: cr.nn.Embedding(3, 2)([0.0, 1.0]), TypeError, "Embedding: indices must be integers, got float64"),
@@ -477,7 +493,7 @@ MISUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "negative p": (lambda: cr.nn.Dropout(-0.1), ValueError, r"Dropout: p must lie between 0 and 1, got -0\.1"),
     "p of NaN": (lambda: cr.nn.Dropout(math.nan), ValueError, "Dropout: p must lie between 0 and 1, got nan"),
     "p of text": (lambda: cr.nn.Dropout("a"), TypeError, r"Dropout: p must be a number between 0 and 1, got 'a' \(str\)"),
-    "p of an MLP": (lambda: cr.nn.MLP([3, 4, 2], dropout=2.0), ValueError, r"Dropout: p must lie between 0 and 1, got 2\.0"),
+    "p of an MLP": (lambda: cr.nn.MLP([3, 4, 2], dropout=2.0), ValueError, r"MLP: dropout must lie between 0 and 1, got 2\.0"),
     "dropout of text": (lambda: cr.nn.Dropout()("text"), TypeError, "Dropout: expected a number, an array"),
     "flatten of one axis": (lambda: cr.nn.Flatten()(X[0]), ValueError, r"Flatten: expected an input of shape \(N, ...\), got \(4,\)"),
     "unknown initializer": (lambda: cr.nn.MLP([3, 2], init="he"), ValueError, "no initializer is called 'he'; there are he_normal, he_uniform"),
@@ -557,6 +573,14 @@ def test_an_activation_goes_by_its_name(name: str) -> None:
     for activation in (5, None, ["relu"], cr.relu):
         with pytest.raises(TypeError, match=f"^{name.split()[0]}: activation must be the name of one, got "):
             SEEDED[name](activation=activation)
+
+
+@pytest.mark.parametrize("yes", [True, np.True_])
+def test_flags_may_be_numpys(yes: Any) -> None:
+    model = cr.nn.MLP([4, 3, 2], batch_norm=yes, rng=0)
+    assert repr(model) == repr(cr.nn.MLP([4, 3, 2], batch_norm=True))
+    assert model.eval().train(yes).training is True
+    assert cr.nn.Linear(2, 2, bias=yes).bias is not None
 
 
 @pytest.mark.parametrize("name", MISUSED)

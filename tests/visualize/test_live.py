@@ -636,6 +636,9 @@ BAD: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "a shape that is none": (lambda: cr.visualize.live(weights(), image_shape=5), ValueError, "image_shape"),  # type: ignore[arg-type]
     "a shape of text": (lambda: cr.visualize.live(weights(), image_shape=("a", 1)), ValueError, "image_shape"),  # type: ignore[arg-type]
     "grace of text": (lambda: cr.visualize.live(weights(), grace="a"), ValueError, "grace"),  # type: ignore[arg-type]
+    "an optimizer": (lambda: cr.visualize.live(weights(), 5), TypeError, "live: optimizer must have a learning rate"),  # type: ignore[arg-type]
+    "keep": (lambda: cr.visualize.live(weights(), keep="a"), TypeError, "live: keep must be True or False, got 'a'"),  # type: ignore[arg-type]
+    "open": (lambda: cr.visualize.live(weights(), open_browser=1), TypeError, "live: open_browser must be True or"),  # type: ignore[arg-type]
     "a title": (lambda: cr.visualize.live(weights(), title=5), TypeError, "live: title must be a string"),  # type: ignore[arg-type]
     "no grace": (lambda: cr.visualize.live(weights(), grace=math.nan), ValueError, "grace"),
     "text": (lambda: told("low"), TypeError, "update: loss must be a Value, a Tensor or a number, got str"),

@@ -29,6 +29,7 @@ from chainrule.autograd.checking.report import (
     Row,
 )
 from chainrule.autograd.graph import Node
+from chainrule.autograd.guards.settings import flag
 from chainrule.autograd.optional.extra import extra, new_figure
 from chainrule.autograd.parameters import Variable
 from chainrule.autograd.plain import describe
@@ -117,7 +118,7 @@ def plot_loss(runs: Any, *, measured: str = "loss", log: bool = False, axes: Any
     ['SGD', 'Adam']
     """
     curves = [curve for label, run in labelled(runs, measured).items() for curve in curves_of(label, run, measured)]
-    if log and any((curve.y <= 0.0).any() for curve in curves):
+    if flag("plot_loss: log", log) and any((curve.y <= 0.0).any() for curve in curves):
         raise ValueError(
             f"plot_loss: {measured} is 0 or less in places, which has no logarithm; draw it with log=False"
         )
@@ -157,12 +158,17 @@ def labelled(runs: Any, measured: str) -> dict[str, Run]:
     if isinstance(runs, Mapping):
         alone = measured in runs or f"validation_{measured}" in runs
         return {"": runs} if alone else {str(label): run for label, run in runs.items()}
-    if isinstance(runs, str | Node) or not isinstance(runs, Iterable):
+    if not is_series(runs):
         raise TypeError(f"plot_loss: expected a History, numbers, or several of them by label, got {describe(runs)}")
     items = list(runs)
     if all(isinstance(x, Mapping) or is_single(x) for x in items):
         return {"": items}
     return {f"run {i}": run for i, run in enumerate(items, 1)}
+
+
+def is_series(x: Any) -> bool:
+    """Whether it is one thing after another, in an order that means something."""
+    return isinstance(x, Iterable) and not isinstance(x, str | bytes | set | frozenset | Node)
 
 
 def is_single(x: Any) -> bool:
@@ -174,7 +180,7 @@ def curves_of(label: str, run: Run, measured: str) -> list[Curve]:
     names = (measured, f"validation_{measured}")
     if isinstance(run, Mapping):
         found = [curve_of(label, name != measured, run[name], run.get("epoch")) for name in names if name in run]
-    elif isinstance(run, str | Node) or not isinstance(run, Iterable):
+    elif not is_series(run):
         raise TypeError(f"plot_loss: {label or 'the run'}: expected a History or numbers, got {describe(run)}")
     else:
         items = list(run)

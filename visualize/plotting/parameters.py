@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.autograd.guards.settings import flag
 from chainrule.autograd.optional.extra import extra, new_figure
 from chainrule.autograd.parameters import Parameters, Variable, named
 from chainrule.autograd.value import Value
@@ -41,7 +42,7 @@ def plot_histograms(parameters: Parameters, *, bins: int = 40, log: bool = False
     """
     if not isinstance(bins, int) or bins < 1:
         raise ValueError(f"plot_histograms: bins must be a positive integer, got {bins!r}")
-    groups = grouped(named("plot_histograms", parameters))
+    log, groups = flag("plot_histograms: log", log), grouped(named("plot_histograms", parameters))
     if not 1 <= len(groups) <= MOST_ROWS:
         raise ValueError(
             f"plot_histograms: {len(groups)} parameters, expected 1 to {MOST_ROWS}; draw a part of the model, as a dict"

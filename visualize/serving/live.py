@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, final, runtime_checkable
 import numpy as np
 
 from chainrule.autograd.graph import Node
+from chainrule.autograd.guards.settings import flag
 
 from ..describing.description import shortened
 from ..drawing.dot import draw, picture
@@ -100,7 +101,7 @@ def live(
     with the notebook. The frame needs a browser on the machine where the kernel runs, or the port forwarded to
     127.0.0.1 or localhost there (`ssh -L`, VS Code); hosted notebooks cannot show it.
 
-    Raises `TypeError` for a model without named parameters, `ValueError` for a wrong shape or grace; at the start of the
+    Raises `TypeError` for a model without named parameters, an optimizer without a learning rate or a flag that is none, `ValueError` for a wrong shape or grace; at the start of the
     block `RuntimeError` where no thread can be had.
 
     >>> import chainrule as cr
@@ -118,14 +119,16 @@ def live(
         raise ValueError(f"live: grace must be a number of seconds, not negative, got {grace!r}")
     if not isinstance(title, str | None):
         raise TypeError(f"live: title must be a string or None, got {title!r}")
+    if optimizer is not None and not isinstance(optimizer, Steered):
+        raise TypeError(f"live: optimizer must have a learning rate, lr, got {type(optimizer).__name__}")
     return LivePage(
         parameters=parameters_of(model),
         optimizer=optimizer,
         title=type(model).__name__ if title is None else title,
         image_shape=image_shape,
         grace=grace,
-        keep=keep,
-        open_browser=open_browser,
+        keep=flag("live: keep", keep),
+        open_browser=flag("live: open_browser", open_browser),
     )
 
 

@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, final
+from typing import Any, Protocol, final, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,7 @@ LONGEST = 200  # characters of a name
 # What is measured
 
 
+@runtime_checkable
 class Steered(Protocol):
     """What has a learning rate, as an optimizer does."""
 
