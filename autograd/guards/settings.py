@@ -61,7 +61,8 @@ def finite(what: str, x: Any) -> float:
 
 def several(what: str, x: Any) -> int | tuple[int, ...]:
     """One whole number or several."""
-    return tuple([whole(what, each) for each in x]) if isinstance(x, tuple | list | np.ndarray) else whole(what, x)
+    many = isinstance(x, tuple | list) or (isinstance(x, np.ndarray) and x.ndim)
+    return tuple([whole(what, each) for each in x]) if many else whole(what, x)
 
 
 def axis(what: str, x: Any) -> int | tuple[int, ...] | None:

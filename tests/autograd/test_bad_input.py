@@ -230,6 +230,7 @@ def test_settings_may_be_numpys(name: str) -> None:
     assert found.params == expected.params
     assert [type(x) for x in found.params.values()] == [type(x) for x in expected.params.values()]
     assert_array_equal(f(M, axis=[0, 1]).data, f(M, axis=(0, 1)).data)
+    assert_array_equal(f(M, axis=np.array(1)).data, f(M, axis=1).data)
 
 
 WRONG_SETTINGS: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {

@@ -161,6 +161,8 @@ NO_LOSSES = [
     ([1.0, 0.0], {"log": True}, ValueError, "no logarithm"),
     (3.0, {}, TypeError, "expected a History"),
     ({1.0}, {}, TypeError, "expected a History"),
+    ({"loss": {1.0}}, {}, TypeError, "the run: expected a list of numbers, got .1.0."),
+    ({"loss": 1.0}, {}, TypeError, "the run: expected a list of numbers, got 1.0"),
     (b"12", {}, TypeError, "expected a History"),
     ({"A": {1.0}}, {}, TypeError, "A: expected a History"),
     ([1.0], {"log": "no"}, TypeError, "plot_loss: log must be True or False, got 'no'"),

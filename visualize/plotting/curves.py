@@ -202,6 +202,8 @@ def curve_of_records(label: str, name: str, records: Sequence[Mapping[str, float
 
 
 def curve_of(label: str, validation: bool, numbers: Iterable[Any], epochs: Sequence[float] | None) -> Curve:
+    if not is_series(numbers):
+        raise TypeError(f"plot_loss: {label or 'the run'}: expected a list of numbers, got {describe(numbers)}")
     y = np.array([single("plot_loss", x) for x in numbers])
     x = np.arange(1.0, len(y) + 1.0) if epochs is None else plain_array("plot_loss", epochs)
     if x.shape != y.shape:
