@@ -65,9 +65,9 @@ def gradcheck(
     At a kink any value between the slopes of both sides is accepted, and said to be a convention. Where the tolerance
     is not far below the gradient, the row is too noisy to tell. What is not finite is reported, not raised.
 
-    Where a row is wrong or at a kink, each operation of the graph is checked by itself, and the report names the
-    `culprits`, with the lines of your code that called them and, for operations of your own, that of the rule. At a kink
-    their rows are in the report too: rules may share a slope there as they like, but not give it to more than one.
+    If a row is wrong or at a kink, each operation is checked alone. `culprits` names those that fail, with the line of
+    your code that called each and, for your own operations, the line of its rule. At a kink their rows are in the report
+    too: rules may share a slope there as they like, but not give it to more than one.
 
     Raises `TypeError` where `f` does not return real numbers or a parameter is no leaf, `ValueError` where `f` gives
     two results for the same data or `sample` or `seed` is no such number.

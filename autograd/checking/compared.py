@@ -43,7 +43,7 @@ class Compared:
     left: Array
     right: Array
     kink: NDArray[np.bool]
-    size: Array  # the slope of what changes by all it is
+    size: Array  # the slope of a function that would change by its whole size: the yardstick for "small"
     lost: Array  # what the rule's number may have lost to rounding
     unit: Array  # what to divide by for the derivative itself
     shape: tuple[int, ...] | None = None  # of the argument, if these are its elements

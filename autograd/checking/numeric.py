@@ -67,7 +67,8 @@ class Estimate:
     error: float
     rounding: float
     kink: tuple[float, float] | None = None  # left, right; infinite beside a jump
-    size: float = 0.0  # the slope of what changes by all it is over the largest step
+    # The slope of a function that would change by its whole size over the largest step: the yardstick for "small".
+    size: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ class Slopes:
     left: Array  # equal to `right` but at a kink
     right: Array
     kink: NDArray[np.bool]
-    size: Array  # the slope of what changes by all it is over the largest step
+    size: Array  # as there, the yardstick for "small"
 
     def columns(self) -> tuple[NDArray[Any], ...]:
         return self.value, self.error, self.rounding, self.left, self.right, self.kink, self.size

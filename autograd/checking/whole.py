@@ -184,7 +184,7 @@ def grouped(nodes: Sequence[Node], most: int) -> list[list[Node]]:
 
 
 def agreed(glance: Estimate, by_rules: float, sizes: float, size: float) -> bool:
-    """Whether both sides say the same and the tolerance is small beside that, or beside a size where that is 0."""
+    """Whether the two numbers agree, within a tolerance that is small compared with them (or with `size`, if they are 0)."""
     tolerance = glance.error + ROUNDING * sizes
     telling = tolerance <= TELLING * max(abs(glance.value), abs(by_rules), size)
     return telling and abs(glance.value - by_rules) <= tolerance

@@ -346,7 +346,10 @@ def written(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[Kind], 
 
 
 def broadcast_later(program: Program, args: Sequence[Part], result: Kind, elementwise: bool) -> list[Part]:
-    """The arguments, but what was spread to the result's shape only to meet another of that shape, as it was before."""
+    """The arguments.
+
+    One that was only broadcast to meet another of the result's shape is given un-broadcast: NumPy does that itself.
+    """
     if not elementwise:
         return list(args)
     first = program.inputs
