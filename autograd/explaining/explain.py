@@ -1,8 +1,8 @@
 """Why a gradient has the value it has: the chain rule with its numbers, one term for each use of the variable.
 
-The numbers are those of the walk itself: it is run on the graph as it is, but for a variable of its own at every use,
-whose cotangent then is the contribution of that use. The formulas are those of the table: a rule is run on named
-variables, and what it records is written out. `formula.py` does that.
+The numbers are those of the walk itself, which runs on a copy in which each use of the variable is its own node:
+`copies.py`. The formulas are those of the table: a rule is run on named variables, and what it records is written out:
+`formula.py`.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from typing import Any, final
 
 import numpy as np
 
-from ..graph import NO_PARAMS, Node, ancestry, constant_root, cotangents
-from ..guards.blocks import enable_grad
+from ..graph import Node, constant_root, cotangents
 from ..ops.reduction import norm_of
 from ..plain import describe
-from ..primitive import UNRECORDED, kinds, new
+from ..primitive import UNRECORDED
 from ..source import line_of, rule_of
+from .copies import Rehearsal, Uses
 from .formula import LATEX, TEXT, Notation, formula, latex_name, latex_number, number, plain_name
 
 SHOWN = 12  # terms that are printed at most
@@ -236,65 +236,25 @@ def explain(root: Node, node: Node, seed: Any = None) -> Explanation:
             raise TypeError(f"explain: {what} must be a Value or a Tensor, got {describe(x)}")
     if root.op is UNRECORDED:
         raise constant_root("explain", root)
-    uses = Uses(root, node)
-    found = cotangents(uses.root, uses.root.seed(seed), {*uses.stands, *uses.results})
-    names = Names(root, node, uses.originals)
+    copy = Uses(root, of=node)
+    if node is not root and root not in copy.copies:
+        raise ValueError(f"explain: {describe(root)} was not computed from {describe(node)}")
+    places = [
+        (consumer, i, use) for consumer, uses in copy.uses.items() for i, use in enumerate(uses) if use is not None
+    ]
+    used = list(dict.fromkeys(consumer for consumer, _, _ in places))
+    wanted = {x for consumer, _, use in places for x in (copy.copies[consumer], use)}
+    found = cotangents(copy.copies.get(root, root), root.seed(seed), wanted)
+    names = Names(root, node, used)
     if node is root:
         return Explanation(names.of(node), names.of(node), amount(root.seed(seed)), ())
-    contributions = [found.get(stand) for stand in uses.stands]
-    total = added([d for d in contributions if d is not None])
-    writings = {original: Writing(original, node, names) for original in uses.originals}
+    total = added([found[use] for _, _, use in places if found.get(use) is not None])
+    consumers = {consumer: Consumer(consumer, node, names) for consumer in used}
     terms = [
-        term_of(root, writings[original], position, found.get(result), d, total, names)
-        for (original, position), result, d in zip(uses.places, uses.results, contributions, strict=True)
+        term_of(root, consumers[consumer], position, found.get(copy.copies[consumer]), found.get(use), total, names)
+        for consumer, position, use in places
     ]
     return Explanation(names.of(root), names.of(node), None if total is None else amount(total), tuple(terms))
-
-
-@final
-class Uses:
-    """A copy of what was computed from `node`, with a variable of its own at every use of it.
-
-    `places` are the uses (what was computed there, position among its arguments), oldest first; `stands` the variables
-    in those places, `results` the copies of what was computed there.
-    """
-
-    def __init__(self, root: Node, node: Node) -> None:
-        nodes = ancestry(root)
-        self.stands: list[Node] = []
-        self.results: list[Node] = []
-        self.places: list[tuple[Node, int]] = []
-        copies: dict[Node, Node] = {}
-        for original in reversed(nodes):
-            if original is node or not any(arg is node or in_dict(arg, copies) for arg in original.args):
-                continue
-            copy = copies[original] = copied(original)
-            args = list(original.args)
-            for position, arg in enumerate(args):
-                if arg is node:
-                    args[position] = stand = copied(node, leaf=True)
-                    self.stands.append(stand)
-                    self.results.append(copy)
-                    self.places.append((original, position))
-                elif in_dict(arg, copies):
-                    args[position] = copies[arg]
-            copy.args = tuple(args)
-        if node is not root and root not in copies:
-            raise ValueError(f"explain: {describe(root)} was not computed from {describe(node)}")
-        self.root = copies.get(root, root)
-        self.originals = list(dict.fromkeys(original for original, _ in self.places))
-
-
-def in_dict(arg: Any, copies: Mapping[Node, Node]) -> bool:
-    return isinstance(arg, Node) and arg in copies
-
-
-def copied(node: Node, leaf: bool = False, name: str | None = None) -> Node:
-    """A node of the same data and birth; as a leaf it was made from nothing."""
-    copy = new(type(node))
-    copy._raw, copy.birth, copy.name, copy.grad = node._raw, node.birth, name, None
-    copy.op, copy.args, copy.params = (None, (), NO_PARAMS) if leaf else (node.op, node.args, node.params)
-    return copy
 
 
 @final
@@ -336,15 +296,15 @@ def letter(i: int) -> str:
 LETTERS = "abcdefhijkmnopqrstvwz"
 
 
-def term_of(root: Node, written: Writing, position: int, g: Any, d: Any, total: Any, names: Names) -> Term:
-    result = written.result
+def term_of(root: Node, consumer: Consumer, position: int, g: Any, d: Any, total: Any, names: Names) -> Term:
+    result = consumer.result
     op: Any = result.op
     flows = d is not None
     cotangent = "" if result is root else partial(latex_name(names.of(root)), latex_name(names.of(result)))
     formulas = [
-        written.computed,
-        written.derivative(position, TEXT) if flows else None,
-        written.pulled(position, TEXT) if flows else None,
+        consumer.computed,
+        consumer.derivative(position, TEXT) if flows else None,
+        consumer.pulled(position, TEXT) if flows else None,
     ]
     text = " ".join(filter(None, formulas))
     return Term(
@@ -354,13 +314,13 @@ def term_of(root: Node, written: Writing, position: int, g: Any, d: Any, total: 
         computed=formulas[0],
         derivative=formulas[1],
         pulled=formulas[2],
-        where={name: value for name, value in written.values.items() if mentioned(name, text)},
+        where={name: value for name, value in consumer.values.items() if mentioned(name, text)},
         cotangent=None if g is None else amount(g),
-        slope=written.slope(position) if flows else None,
+        slope=consumer.slope(position) if flows else None,
         contribution=amount(d) if flows else None,
         share=share_of(d, total) if flows else None,
-        slot=str(position + 1) if written.uses > 1 else "",
-        latex=written.latex(position, cotangent) if flows else None,
+        slot=str(position + 1) if consumer.uses > 1 else "",
+        latex=consumer.latex(position, cotangent) if flows else None,
         line=str(line_of(result) or ""),
         rule=str(rule_of(op, position) or ""),
     )
@@ -371,39 +331,30 @@ def mentioned(name: str, text: str) -> bool:
 
 
 @final
-class Writing:
-    """One operation in formulas: how its result was computed, and how a cotangent is pulled back to its arguments."""
+class Consumer:
+    """One operation that uses the variable, in formulas: how its result was computed, and how a cotangent is pulled back."""
 
     def __init__(self, result: Node, node: Node, names: Names) -> None:
         self.result = result
         self.uses = sum(arg is node for arg in result.args)  # of the variable that is asked about
-        self.recorded: dict[str, Sequence[Any]] = {}  # what the rules are made of, by the cotangent they were shown
-        self.y = copied(result, leaf=True, name=names.of(result))
-        stands: dict[int, Any] = {}
-        for arg in result.args:
-            if isinstance(arg, Node):
-                stands[id(arg)] = copied(arg, leaf=True, name=names.of(arg))
-            elif np.ndim(arg):
-                stands[id(arg)] = named(arg, names.of(arg))
-        self.args = tuple([stands.get(id(arg), arg) for arg in result.args])
+        y = names.of(result)
+        args = [names.of(arg) if isinstance(arg, Node) or np.ndim(arg) else "" for arg in result.args]
+        self.rehearsal = Rehearsal(result, y, args, "g")
 
     @cached_property
     def computed(self) -> str | None:
-        """The operation itself, on its arguments."""
-        whole = copied(self.result)
-        whole.args = self.args
-        return formula(whole)
+        return formula(self.rehearsal.computed)
 
     def derivative(self, position: int, notation: Notation) -> str | None:
         """The derivative by the argument alone: the rule, shown the cotangent 1; None where that is a matrix."""
         op: Any = self.result.op
-        if op.elementwise or size(self.result._raw) == 1 == size(self.args[position]._raw):
-            return self.rule("1", position, notation)
+        if op.elementwise or size(self.result._raw) == 1 == size(self.result.args[position]._raw):
+            return formula_of(self.rehearsal.derivative(position), notation)
         return None
 
     def pulled(self, position: int, notation: Notation) -> str | None:
         """The contribution, computed from the cotangent g."""
-        return self.rule("g", position, notation)
+        return formula_of(self.rehearsal.contribution(position), notation)
 
     def latex(self, position: int, cotangent: str) -> str | None:
         """The contribution in LaTeX, where the cotangent is written like that; empty where it goes without saying."""
@@ -416,20 +367,6 @@ class Writing:
         if not cotangent:
             return derivative
         return cotangent if derivative == "1" else rf"{cotangent} \cdot {derivative}"
-
-    def rule(self, g: str, position: int, notation: Notation) -> str | None:
-        """What the rule is made of, run on the named variables and on the cotangent 1, or one that is called g."""
-        op: Any = self.result.op
-        try:
-            with enable_grad(), np.errstate(all="ignore"):
-                if g not in self.recorded:
-                    cotangent = 1.0 if g == "1" else copied(self.result, leaf=True, name=g)
-                    self.recorded[g] = op.pull(self.args, cotangent, self.y, self.result.params)
-                d = self.recorded[g][position]
-                d = self.args[position].fit(d) if g != "1" and d is not None else d
-        except Exception:  # a rule of the user's own, which need not work on variables
-            return None
-        return None if d is None else formula(d, notation)
 
     @cached_property
     def slopes(self) -> Sequence[Any]:
@@ -449,15 +386,11 @@ class Writing:
     @cached_property
     def values(self) -> dict[str, Amount]:
         """What the names in the formulas stand for."""
-        return {x.name or "": amount(x._raw) for x in (*self.args, self.y) if isinstance(x, Node)}
+        return {x.name or "": amount(x._raw) for x in (*self.rehearsal.args, self.rehearsal.y) if isinstance(x, Node)}
 
 
-def named(array: Any, name: str) -> Node:
-    """A constant array as a variable with a name."""
-    node = new(kinds[np.ndarray])
-    node.become_leaf(array, name)
-    node.birth = 0  # older than whatever is computed from it
-    return node
+def formula_of(d: Any, notation: Notation) -> str | None:
+    return None if d is None else formula(d, notation)
 
 
 def size(x: Any) -> int:

@@ -1,8 +1,8 @@
 """Backpropagation as a story: what is computed, and then what flows back, one node at a time, as plain data.
 
-The numbers are those of the walk itself: it is run on a copy of the graph in which every use of a variable is a node
-of its own, whose cotangent then is the contribution of that use, and the walk's order is the story's. The formulas are
-those of the table: a rule, run on stand-ins, is written out, and the same formula is shown with names and with numbers.
+The numbers are those of the walk itself, and so is the order. The walk runs on a copy in which each use of a variable is
+its own node. The cotangent of that node is what this use contributes. The formulas are those of the table: a rule, run on
+stand-ins, is written out, and the same formula is shown with names and with numbers.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ from typing import Any, final
 
 import numpy as np
 
-from chainrule.autograd.explaining.explain import copied, named
+from chainrule.autograd.explaining.copies import Rehearsal, Uses
 from chainrule.autograd.explaining.formula import LATEX, TEXT, formula, number, plain_name
-from chainrule.autograd.graph import FLOATS, Node, ancestry, changed, constant_root, cotangents, key, numbered
-from chainrule.autograd.guards.blocks import enable_grad
-from chainrule.autograd.primitive import UNRECORDED, Op, same
+from chainrule.autograd.graph import Node, constant_root, cotangents, key, numbered
+from chainrule.autograd.primitive import UNRECORDED
 
 from ..describing.description import LONGEST, Diagram, DiagramNode, Quantity, quantity, shortened, size
 from ..describing.diagram import diagram
@@ -146,10 +145,10 @@ def story(
     drawn = diagram(root, max_nodes=max_nodes, names=names, fold=False)
     if root.op is UNRECORDED:
         raise constant_root("step", root)
-    nodes = ancestry(root)[::-1]
     seed = root.seed(seed)
     with np.errstate(all="ignore"):
-        return Telling(root, nodes, drawn).told(uses_of(root, nodes, seed))
+        copy = Uses(root)
+        return Telling(root, list(copy.copies), drawn).told(walked(root, copy, seed))
 
 
 @final
@@ -162,39 +161,15 @@ class Pulled:
     contributions: tuple[Any, ...]
 
 
-def uses_of(root: Node, nodes: Sequence[Node], seed: Any) -> list[Pulled]:
+def walked(root: Node, copy: Uses, seed: Any) -> list[Pulled]:
     """What the walk does, in its order, with the contribution of every single use."""
-    births = count(1)
-    copies: dict[Node, Node] = {}
-    uses: dict[Node, list[Node | None]] = {}
-    for node in nodes:
-        uses[node] = [None] * len(node.args)
-        for position in reversed(range(len(node.args))):  # the youngest is next in the walk: the first argument
-            arg = node.args[position]
-            if isinstance(arg, Node):
-                if arg.birth > node.birth:
-                    raise changed(arg, node)
-                uses[node][position] = use_of(copies[arg], next(births))
-        copy = copies[node] = copied(node)
-        copy.birth = next(births)
-        copy.args = tuple(arg if use is None else use for use, arg in zip(uses[node], node.args, strict=True))
-    originals = {copy: node for node, copy in copies.items()}
-    found = cotangents(copies[root], seed, careful=True)
+    originals = {twin: node for node, twin in copy.copies.items()}
+    found = cotangents(copy.copies[root], seed, careful=True)
     return [
-        Pulled(originals[copy], g, tuple(None if use is None else found.get(use) for use in uses[originals[copy]]))
-        for copy, g in found.items()
-        if copy in originals
+        Pulled(node, g, tuple(None if use is None else found.get(use) for use in copy.uses[node]))
+        for twin, g in found.items()
+        if (node := originals.get(twin)) is not None
     ]
-
-
-def use_of(arg: Node, birth: int) -> Node:
-    """A node that passes on what it is given."""
-    use = copied(arg)
-    use.op, use.args, use.birth = USE, (arg,), birth
-    return use
-
-
-USE = Op("use", lambda x: x, (same,), lambda args, g, y, params: (g,), elementwise=True, fits=FLOATS)
 
 
 @final
@@ -210,10 +185,10 @@ class Telling:
         self.times: dict[int, int] = {}
 
     def told(self, pulled: Sequence[Pulled]) -> Story:
-        written = {node: Writing(node) for node in self.nodes if node.args}
-        forward = [self.forward(node, writing.computed()) for node, writing in written.items()]
+        rehearsals = {node: rehearsed(node) for node in self.nodes if node.args}
+        forward = [self.forward(node, written(rehearsal.computed)) for node, rehearsal in rehearsals.items()]
         seeded = self.seeded(pulled[0].cotangent)
-        backward = [self.backward(done, written[done.node]) for done in pulled if done.node in written]
+        backward = [self.backward(done, rehearsals[done.node]) for done in pulled if done.node in rehearsals]
         steps = [self.given(), *forward, seeded, *backward, self.done()]
         ids = range(1, len(self.drawn.nodes) + 1)
         gradients = [quantity(self.totals[id]) if id in self.totals else None for id in ids]
@@ -264,10 +239,11 @@ class Telling:
         self.totals[root] = seed
         return Step("seed", root, None, (), f"{self.partial(root)} = {brief(quantity(seed))}")
 
-    def backward(self, pulled: Pulled, writing: Writing) -> Step:
-        slopes, rules = writing.slopes(), writing.rules()
+    def backward(self, pulled: Pulled, rehearsal: Rehearsal) -> Step:
         parts = [
-            self.contribution(pulled, position, slopes[position], rules[position])
+            self.contribution(
+                pulled, position, slope_of(rehearsal, position), written(rehearsal.contribution(position))
+            )
             for position, arg in enumerate(pulled.node.args)
             if isinstance(arg, Node)
         ]
@@ -336,63 +312,19 @@ class Telling:
         return lambda c: brief(quantity(node._raw if c == RESULT else node.inputs[ord(c) - FIRST]))
 
 
-@final
-class Writing:
-    """One operation in formulas: how its result was computed, and how a cotangent is pulled back to each argument."""
-
-    def __init__(self, result: Node) -> None:
-        self.result = result
-        self.y = copied(result, leaf=True, name=RESULT)
-        stands: dict[int, Any] = {}
-        for position, arg in enumerate(result.args[:MOST]):
-            if isinstance(arg, Node):
-                stands.setdefault(id(arg), copied(arg, leaf=True, name=place(position)))
-            elif np.ndim(arg):
-                stands.setdefault(id(arg), named(arg, place(position)))
-        self.args = tuple([stands.get(id(arg), arg) for arg in result.args])
-
-    def computed(self) -> Formula | None:
-        whole = copied(self.result)
-        whole.args = self.args
-        return written(whole)
-
-    def slopes(self) -> list[Formula | None]:
-        """The derivatives, where they are single numbers: the rules, shown the cotangent 1."""
-        single = [
-            size(x) == 1 if isinstance(arg, Node) else False
-            for x, arg in zip(self.result.inputs, self.args, strict=True)
-        ]
-        if size(self.result._raw) != 1 or not any(single):
-            return [None] * len(self.args)
-        return [
-            written(d) if one and d is not None else None for one, d in zip(single, self.recorded(1.0), strict=True)
-        ]
-
-    def rules(self) -> list[Formula | None]:
-        """The contributions, computed from the cotangent."""
-        return list(map(self.rule, self.args, self.recorded(copied(self.result, leaf=True, name=COTANGENT))))
-
-    def rule(self, arg: Any, d: Any) -> Formula | None:
-        if d is None or not isinstance(arg, Node):
-            return None
-        try:
-            with enable_grad():
-                return written(arg.fit(d))
-        except Exception:  # a rule of the user's own, which need not work on variables
-            return None
-
-    def recorded(self, g: Any) -> Sequence[Any]:
-        op: Any = self.result.op
-        try:
-            with enable_grad():
-                return list(op.pull(self.args, g, self.y, self.result.params))
-        except Exception:  # as above
-            return [None] * len(self.args)
+def rehearsed(node: Node) -> Rehearsal:
+    return Rehearsal(node, RESULT, [place(i) for i in range(min(len(node.args), MOST))], COTANGENT)
 
 
-def written(result: Any) -> Formula | None:
-    text = formula(result, TEXT_OF_PLACES)
-    latex = formula(result, LATEX_OF_PLACES)
+def slope_of(rehearsal: Rehearsal, position: int) -> Formula | None:
+    """The derivative, where it is a single number."""
+    y, x = rehearsal.result._raw, rehearsal.result.inputs[position]
+    return written(rehearsal.derivative(position)) if size(x) == 1 == size(y) else None
+
+
+def written(d: Any) -> Formula | None:
+    text = None if d is None else formula(d, TEXT_OF_PLACES)
+    latex = None if d is None else formula(d, LATEX_OF_PLACES)
     return None if text is None or latex is None else Formula(text, latex)
 
 
