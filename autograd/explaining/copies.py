@@ -15,6 +15,7 @@ import numpy as np
 from ..context import next_birth
 from ..graph import NO_PARAMS, Node, ancestry, changed
 from ..guards.blocks import enable_grad
+from ..guards.seals import verify
 from ..primitive import Op, kinds, new, same
 
 
@@ -30,6 +31,7 @@ class Uses:
     def __init__(self, root: Node, of: Node | None = None) -> None:
         self.copies: dict[Node, Node] = {}
         self.uses: dict[Node, list[Node | None]] = {}
+        self.verified: set[int] | None = None  # a copy has no seals that the walk could look at
         for node in reversed(ancestry(root)):
             if of is None or any(arg is of or self.is_copied(arg) for arg in node.args):
                 self.copy(node, of)
@@ -38,6 +40,8 @@ class Uses:
         return isinstance(arg, Node) and arg in self.copies
 
     def copy(self, node: Node, of: Node | None) -> None:
+        if node.op is not None:
+            self.verified = verify(node, getattr(node, "seals", None), self.verified)
         args = list(node.args)
         uses = self.uses[node] = [None] * len(args)
         for position in reversed(range(len(args))):  # the youngest is next in the walk: the first argument

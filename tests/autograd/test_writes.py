@@ -194,6 +194,30 @@ def test_a_write_is_harmless_or_an_error(name: str, way: str) -> None:
             assert_allclose(x.grad if found is None else getattr(found, "data", found), right)
 
 
+EXPLAINED: dict[str, Callable[[Any, Any], float]] = {
+    "explain": lambda y, x: cr.explain(y, x).gradient.norm,  # type: ignore[union-attr]
+    "story": lambda y, x: told_of(x, cr.visualize.story(y, names={"wanted": x})),
+}
+
+
+def told_of(x: Any, story: Any) -> float:
+    """The norm of the gradient that a story tells."""
+    [gradient] = [g for name, g in zip(story.names, story.gradients, strict=True) if name == "wanted"]
+    return float(gradient.magnitude * np.sqrt(x.size))
+
+
+@pytest.mark.parametrize("way", EXPLAINED)
+@pytest.mark.parametrize("name", GRAPHS)
+def test_nor_is_a_wrong_gradient_explained(name: str, way: str) -> None:
+    _, untouched, own = GRAPHS[name]()
+    right = cr.gradients(untouched, own)
+    assert_allclose(EXPLAINED[way](untouched, own), np.linalg.norm(right))
+    array, y, x = GRAPHS[name]()
+    WAYS["an element"](array)
+    found, message = outcome(lambda: EXPLAINED[way](y, x))
+    assert re.search("was written into|was changed", message) if message else np.allclose(found, np.linalg.norm(right))
+
+
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
     "view",
