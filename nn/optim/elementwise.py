@@ -28,7 +28,7 @@ from chainrule.autograd.recording import in_precision
 from chainrule.autograd.tensor import copied
 
 from ..module import Parameter, data_for
-from .optimizer import Group, Optimizer, Parameters, check_keys, count, owner, precision, require_fit
+from .optimizer import Group, Optimizer, Option, Parameters, check_keys, count, owner, precision, require_fit
 
 Array: TypeAlias = NDArray[Any]
 Slots: TypeAlias = dict[str, float]  # the arrays to remember, by name, and what they are filled with at first
@@ -50,10 +50,10 @@ class Elementwise(Optimizer):
 
     optional: ClassVar[tuple[str, ...]] = ()  # the last of the arrays, which are remembered with some options only
 
-    def __init__(self, params: Parameters, defaults: Mapping[str, Any]) -> None:
+    def __init__(self, params: Parameters, options: Mapping[str, Option]) -> None:
         self.memories: list[list[OfTensor | OfValues]] = []  # a list for each group
         self.scratch: dict[Any, tuple[Array, Array]] = {}
-        super().__init__(params, defaults)
+        super().__init__(params, options)
 
     @abstractmethod
     def slots(self, group: Group) -> Slots:

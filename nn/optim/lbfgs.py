@@ -45,14 +45,6 @@ class LBFGS(Optimizer):
     array([1., 1.])
     """
 
-    options = {  # noqa: RUF012
-        "max_iter": positive,
-        "max_eval": positive,
-        "tolerance_grad": not_negative,
-        "tolerance_change": not_negative,
-        "history_size": positive,
-    }
-
     def __init__(
         self,
         params: Parameters,
@@ -66,11 +58,11 @@ class LBFGS(Optimizer):
         super().__init__(
             params,
             {
-                "max_iter": max_iter,
-                "max_eval": positive("LBFGS: max_iter", max_iter) * 5 // 4 if max_eval is None else max_eval,
-                "tolerance_grad": tolerance_grad,
-                "tolerance_change": tolerance_change,
-                "history_size": history_size,
+                "max_iter": (positive, max_iter),
+                "max_eval": (positive, positive("LBFGS: max_iter", max_iter) * 5 // 4 if max_eval is None else max_eval),
+                "tolerance_grad": (not_negative, tolerance_grad),
+                "tolerance_change": (not_negative, tolerance_change),
+                "history_size": (positive, history_size),
             },
         )
 

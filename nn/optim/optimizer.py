@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import repeat
 from numbers import Real
 from operator import is_not, itemgetter
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from ..module import Module, Parameter, at_once
 
 Group: TypeAlias = dict[str, Any]
 Check: TypeAlias = Callable[[str, Any], Any]  # (name, value) -> the value as it is kept, or an error that has the name
+Option: TypeAlias = tuple[Check, Any]  # and what is given for it
 Parameters: TypeAlias = Iterable[Parameter] | Iterable[Mapping[str, Any]]
 
 PARAMS = itemgetter("params")
@@ -42,10 +43,9 @@ class Optimizer(ABC):
     [0.1, 0.5]
     """
 
-    options: ClassVar[Mapping[str, Check]] = {}
-
-    def __init__(self, params: Parameters, defaults: Mapping[str, Any]) -> None:
-        self.defaults = self.checked(defaults)
+    def __init__(self, params: Parameters, options: Mapping[str, Option]) -> None:
+        self.options: dict[str, Check] = {name: check for name, (check, _) in options.items()}
+        self.defaults = self.checked({name: x for name, (_, x) in options.items()})
         self.param_groups: list[Group] = []
         self.known: list[Group] = []  # the groups as they were when they were looked at last
         self.announced: list[Callable[[], Any]] = []  # weak references to the schedules that were made for it

@@ -33,13 +33,6 @@ class SGD(Elementwise):
     2.4
     """
 
-    options = {  # noqa: RUF012
-        "lr": not_negative,
-        "momentum": not_negative,
-        "dampening": not_negative,
-        "weight_decay": not_negative,
-        "nesterov": flag,
-    }
     optional = ("momentum_buffer",)
 
     def __init__(
@@ -54,11 +47,11 @@ class SGD(Elementwise):
         super().__init__(
             params,
             {
-                "lr": lr,
-                "momentum": momentum,
-                "dampening": dampening,
-                "weight_decay": weight_decay,
-                "nesterov": nesterov,
+                "lr": (not_negative, lr),
+                "momentum": (not_negative, momentum),
+                "dampening": (not_negative, dampening),
+                "weight_decay": (not_negative, weight_decay),
+                "nesterov": (flag, nesterov),
             },
         )
 
@@ -90,13 +83,6 @@ class SGD(Elementwise):
 class AdaptiveMoments(Elementwise):
     """What Adam and AdamW share: steps m / (√v + eps), with m and v the running means of g and g², corrected for bias."""
 
-    options = {  # noqa: RUF012
-        "lr": not_negative,
-        "betas": fractions,
-        "eps": not_negative,
-        "weight_decay": not_negative,
-        "amsgrad": flag,
-    }
     optional = ("max_exp_avg_sq",)
 
     def __init__(
@@ -109,7 +95,14 @@ class AdaptiveMoments(Elementwise):
         amsgrad: bool = False,
     ) -> None:
         super().__init__(
-            params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad}
+            params,
+            {
+                "lr": (not_negative, lr),
+                "betas": (fractions, betas),
+                "eps": (not_negative, eps),
+                "weight_decay": (not_negative, weight_decay),
+                "amsgrad": (flag, amsgrad),
+            },
         )
 
     def slots(self, group: Group) -> Slots:
@@ -201,14 +194,6 @@ class Adagrad(Elementwise):
     2.9
     """
 
-    options = {  # noqa: RUF012
-        "lr": not_negative,
-        "lr_decay": not_negative,
-        "weight_decay": not_negative,
-        "initial_accumulator_value": not_negative,
-        "eps": not_negative,
-    }
-
     def __init__(
         self,
         params: Parameters,
@@ -221,11 +206,11 @@ class Adagrad(Elementwise):
         super().__init__(
             params,
             {
-                "lr": lr,
-                "lr_decay": lr_decay,
-                "weight_decay": weight_decay,
-                "initial_accumulator_value": initial_accumulator_value,
-                "eps": eps,
+                "lr": (not_negative, lr),
+                "lr_decay": (not_negative, lr_decay),
+                "weight_decay": (not_negative, weight_decay),
+                "initial_accumulator_value": (not_negative, initial_accumulator_value),
+                "eps": (not_negative, eps),
             },
         )
 
@@ -262,14 +247,6 @@ class RMSprop(Elementwise):
     2.0
     """
 
-    options = {  # noqa: RUF012
-        "lr": not_negative,
-        "alpha": fraction,
-        "eps": not_negative,
-        "weight_decay": not_negative,
-        "momentum": not_negative,
-        "centered": flag,
-    }
     optional = ("grad_avg", "momentum_buffer")
 
     def __init__(
@@ -285,12 +262,12 @@ class RMSprop(Elementwise):
         super().__init__(
             params,
             {
-                "lr": lr,
-                "alpha": alpha,
-                "eps": eps,
-                "weight_decay": weight_decay,
-                "momentum": momentum,
-                "centered": centered,
+                "lr": (not_negative, lr),
+                "alpha": (fraction, alpha),
+                "eps": (not_negative, eps),
+                "weight_decay": (not_negative, weight_decay),
+                "momentum": (not_negative, momentum),
+                "centered": (flag, centered),
             },
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 import pickle
 import tracemalloc
@@ -54,6 +55,14 @@ RULES: dict[str, tuple[str, dict[str, Any]]] = {
 def test_every_optimizer_has_a_case() -> None:
     others = {"LBFGS"}  # which asks for the loss again and again: its tests are below
     require_cases(cr.nn.Optimizer, others | {kind for kind, _ in RULES.values()}, "RULES")
+
+
+@pytest.mark.parametrize("kind", sorted({"LBFGS"} | {kind for kind, _ in RULES.values()}))
+def test_what_the_signature_names_is_an_option(kind: str) -> None:
+    optimizer = getattr(cr.nn, kind)([cr.Value(1.0)])
+    given = {name: p.default for name, p in inspect.signature(type(optimizer)).parameters.items() if name != "params"}
+    assert list(optimizer.options) == list(optimizer.defaults) == list(given)
+    assert {**optimizer.defaults, "max_eval": None} == {**given, "max_eval": None}  # as many as `max_iter` asks for
 
 
 SHAPES: list[tuple[int, ...]] = [(70, 60), (3, 4), (5,), (), (0, 3), (1, 1), (2, 5)]
