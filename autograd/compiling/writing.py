@@ -338,7 +338,7 @@ SPELLINGS: Mapping[str, Spelling] = {
 }
 
 
-def written(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[Kind], result: Kind) -> str:
+def spelled(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[Kind], result: Kind) -> str:
     """The name of a step's result."""
     spelling = SPELLINGS.get(step.op.name) if step.op.listed else None
     name = None if spelling is None else spelling(w, step, parts, kinds, result)
@@ -397,7 +397,7 @@ def emit(program: Program, names: Sequence[str], inputs: int, results: int) -> C
     w.namespace |= dict.fromkeys(names)
     for step, kind in zip(program.steps, program.kinds[program.inputs :], strict=True):
         args = broadcast_later(program, step.args, kind, step.op.elementwise)
-        at.append(written(w, step, [text_of(w, x, at) for x in args], [kind_at(program, x) for x in args], kind))
+        at.append(spelled(w, step, [text_of(w, x, at) for x in args], [kind_at(program, x) for x in args], kind))
     found = [text_of(w, x, at) for x in program.outputs]
     texts = [as_output(text, x, program) for text, x in zip(found, program.outputs, strict=True)]
     given, seeds = names[:inputs], names[inputs:]

@@ -196,7 +196,7 @@ def verify(node: Any, seals: Sequence[Sealed] | None, verified: set[int] | None 
         array = node.args[i]
         same = array.tobytes() == then if array.nbytes <= SMALL else unchanged(array, then)
         if not same or array.shape != shape or array.dtype != dtype:
-            raise written(node, f"the array of shape {shape} that was argument {i + 1}")
+            raise written_into(node, f"the array of shape {shape} that was argument {i + 1}")
     if not handed or node.op.reads == ():
         return verified
     verified = set() if verified is None else verified
@@ -215,7 +215,7 @@ def require_unwritten(node: Any, arg: Any, verified: set[int]) -> None:
     verified.add(id(arg))
     if arg.birth <= node.birth and not unchanged(arg._raw, bits):
         name = f" {arg.name!r}" if arg.name else ""
-        raise written(node, f"the .data of a {type(arg).__name__}{name} of shape {arg._raw.shape}")
+        raise written_into(node, f"the .data of a {type(arg).__name__}{name} of shape {arg._raw.shape}")
     with handing:
         if references(arg) == ALONE:  # nobody has it any more
             arg.seal = None
@@ -254,7 +254,7 @@ class Holder:
 ALONE = references(Holder()) if hasattr(sys, "getrefcount") else 0
 
 
-def written(node: Any, what: str) -> RuntimeError:
+def written_into(node: Any, what: str) -> RuntimeError:
     line = getattr(node.op, "line", None)
     return RuntimeError(
         f"{what} was written into after {node.op!r} was computed from it, so its gradient would be wrong. Call backward() "

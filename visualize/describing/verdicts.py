@@ -154,11 +154,11 @@ def finding(row: Row) -> str:
 def told_apart(row: Row) -> tuple[str, str]:
     """Both numbers, with as many digits as it takes to see that they differ."""
     for digits in (4, 6, 9, 12):
-        autograd, numeric = (written(x, digits) for x in (row.autograd, row.numeric))
+        autograd, numeric = (in_digits(x, digits) for x in (row.autograd, row.numeric))
         if autograd != numeric:
             return autograd, numeric
-    return written(row.autograd, 17), written(row.numeric, 17)
+    return in_digits(row.autograd, 17), in_digits(row.numeric, 17)
 
 
-def written(x: float, digits: int) -> str:
+def in_digits(x: float, digits: int) -> str:
     return f"{x:.{digits}g}".replace("nan", "NaN")

@@ -178,7 +178,7 @@ def render(
             check=check,
             theme=theme,
         )
-        return written(path, text)
+        return written_file(path, text)
     drawing = draw(
         root,
         direction=direction,
@@ -204,19 +204,19 @@ def saved(drawing: Drawing, path: str | os.PathLike[str]) -> Path:
     target = Path(path)
     suffix = target.suffix.lower()
     if suffix == ".txt":
-        return written(path, f"{drawing.described}\n")
+        return written_file(path, f"{drawing.described}\n")
     if suffix[1:] not in FORMATS:
-        return written(path, drawing.source)
+        return written_file(path, drawing.source)
     try:
         image = picture(drawing.source, suffix[1:])
     except RuntimeError as error:
-        saved = written(target.with_suffix(".dot"), drawing.source)
+        saved = written_file(target.with_suffix(".dot"), drawing.source)
         raise RuntimeError(f"render: {path} was not drawn: {error} The drawing's text is saved in {saved}.") from error
     write_picture("render", path, image)
     return target
 
 
-def written(path: str | os.PathLike[str], text: str) -> Path:
+def written_file(path: str | os.PathLike[str], text: str) -> Path:
     write_picture("render", path, text.encode())
     return Path(path)
 

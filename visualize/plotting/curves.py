@@ -68,7 +68,7 @@ def two_sided(strength: float = 1.0) -> Any:
     return colours.LinearSegmentedColormap.from_list("orange_blue", 1.0 - strength * (1.0 - full))
 
 
-def written(text: object) -> str:
+def verbatim(text: object) -> str:
     """Text from outside as Matplotlib shows it literally: "$" is no mathematics, "_" hides nothing in a legend."""
     line = shortened(str(text), LONGEST).replace("$", r"\$")
     return f" {line}" if line.startswith("_") else line
@@ -98,7 +98,7 @@ class Curve:
     @property
     def label(self) -> str:
         kind = "validation" if self.validation else ""
-        return written(", ".join(filter(None, [self.run, kind])) or "training")
+        return verbatim(", ".join(filter(None, [self.run, kind])) or "training")
 
 
 def plot_loss(runs: Any, *, measured: str = "loss", log: bool = False, axes: Any = None) -> Any:
@@ -132,7 +132,7 @@ def plot_loss(runs: Any, *, measured: str = "loss", log: bool = False, axes: Any
     if lost:
         axes.plot([], [], "x", color=INK, label=f"not finite ({lost})")
     axes.set(
-        xlabel=" or ".join(sorted({curve.counted_in for curve in curves})), ylabel=written(measured.replace("_", " "))
+        xlabel=" or ".join(sorted({curve.counted_in for curve in curves})), ylabel=verbatim(measured.replace("_", " "))
     )
     axes.set_yscale("log" if log else "linear")
     axes.xaxis.get_major_locator().set_params(integer=True)
@@ -275,7 +275,7 @@ def plot_gradient_flow(
         raise ValueError(f"plot_gradient_flow: steps must be {sizes.shape[1]} growing numbers, one for each table")
     axes = canvas("plot_gradient_flow", axes, 7.0, min(1.9 + 0.26 * len(names), 14.0))
     draw_heat(axes, borders(columns), sizes, MEASURES[measured])
-    axes.set_yticks(np.arange(len(names)), list(map(written, names)), fontsize=8)
+    axes.set_yticks(np.arange(len(names)), list(map(verbatim, names)), fontsize=8)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.xaxis.get_major_locator().set_params(integer=steps is None)
     axes.set(xlabel="step", ylabel="parameter or layer, first on top")
@@ -419,7 +419,7 @@ def draw_labels(axes: Any, worst_first: Sequence[Row], most: float) -> None:
         x, y = placed(rows[0], most)
         side = -1 if x > 0.0 else 1
         look = {"ha": "right" if side < 0 else "left", "va": "center", "fontsize": 8, "color": INK}
-        axes.annotate(written(spoken(rows[0]) + others), (x, y), (8 * side, 0), textcoords="offset points", **look)
+        axes.annotate(verbatim(spoken(rows[0]) + others), (x, y), (8 * side, 0), textcoords="offset points", **look)
 
 
 def spoken(row: Row) -> str:

@@ -23,7 +23,7 @@ from chainrule.autograd.optional.extra import extra
 from chainrule.autograd.parameters import Parameters, Variable, named
 from chainrule.autograd.plain import describe
 
-from .curves import COLOURS, INK, MARKERS, NOT_THERE, ORANGE, Array, canvas, plain_array, single, two_sided, written
+from .curves import COLOURS, INK, MARKERS, NOT_THERE, ORANGE, Array, canvas, plain_array, single, two_sided, verbatim
 
 # Decision boundary
 
@@ -178,7 +178,7 @@ def draw_points(axes: Any, points: Array, classes: Any, wrong: Any, colours: Map
                 **look,
                 linewidths=np.where(wrong[own], 1.5, 0.6),
                 zorder=3,
-                label=written(f"class {kind}"),
+                label=verbatim(f"class {kind}"),
             )
     if wrong.any():
         axes.scatter([], [], color="white", edgecolors=INK, s=34, linewidths=1.5, label=f"wrong ({wrong.sum()})")
@@ -263,7 +263,7 @@ def plot_loss_surface(
     across, up = (side + offset for side, offset in zip(sides, plane.offsets, strict=True))
     draw_surface(axes, across, up, losses, log)
     draw_path(axes, walked + plane.offsets, start, end)
-    axes.set(xlabel=written(plane.labels[0]), ylabel=written(plane.labels[1]), xlim=across[[0, -1]], ylim=up[[0, -1]])
+    axes.set(xlabel=verbatim(plane.labels[0]), ylabel=verbatim(plane.labels[1]), xlim=across[[0, -1]], ylim=up[[0, -1]])
     return axes.figure
 
 

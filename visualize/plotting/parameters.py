@@ -16,7 +16,7 @@ from chainrule.autograd.optional.extra import extra, new_figure
 from chainrule.autograd.parameters import Parameters, Variable, named
 from chainrule.autograd.value import Value
 
-from .curves import BLUE, GREY, INK, ORANGE, Array, plain, plain_array, two_sided, written
+from .curves import BLUE, GREY, INK, ORANGE, Array, plain, plain_array, two_sided, verbatim
 
 MOST_ROWS = 40  # histograms below one another
 MOST_TILES = 1024
@@ -52,7 +52,7 @@ def plot_histograms(parameters: Parameters, *, bins: int = 40, log: bool = False
     for (name, group), (left, right) in zip(groups.items(), rows, strict=True):
         draw_histogram(left, joined([p._raw for p in group]), bins, log, BLUE)
         draw_histogram(right, joined([p.grad for p in group if p.grad is not None]), bins, log, ORANGE)
-        left.set_title(written(name), loc="left", fontsize=9)
+        left.set_title(verbatim(name), loc="left", fontsize=9)
         left.set_ylabel("numbers", fontsize=8)
     for axes, label in zip(rows[-1], ("parameter", "gradient"), strict=True):
         axes.set_xlabel(label)
@@ -185,7 +185,7 @@ def draw_tiles(axes: Any, sheet: Array, gaps: Any, most: float, label: str) -> N
     picture[gaps] = extra("matplotlib.colors", "plot", "plot_weights").to_rgba(GREY)
     axes.imshow(picture, interpolation="nearest")
     axes.figure.colorbar(
-        scale, ax=axes, label=written(label) + (" (black: not finite)" if lost.any() else ""), shrink=0.8
+        scale, ax=axes, label=verbatim(label) + (" (black: not finite)" if lost.any() else ""), shrink=0.8
     )
 
 

@@ -186,7 +186,7 @@ class Telling:
 
     def told(self, pulled: Sequence[Pulled]) -> Story:
         rehearsals = {node: rehearsed(node) for node in self.nodes if node.args}
-        forward = [self.forward(node, written(rehearsal.computed)) for node, rehearsal in rehearsals.items()]
+        forward = [self.forward(node, as_formula(rehearsal.computed)) for node, rehearsal in rehearsals.items()]
         seeded = self.seeded(pulled[0].cotangent)
         backward = [self.backward(done, rehearsals[done.node]) for done in pulled if done.node in rehearsals]
         steps = [self.given(), *forward, seeded, *backward, self.done()]
@@ -242,7 +242,7 @@ class Telling:
     def backward(self, pulled: Pulled, rehearsal: Rehearsal) -> Step:
         parts = [
             self.contribution(
-                pulled, position, slope_of(rehearsal, position), written(rehearsal.contribution(position))
+                pulled, position, slope_of(rehearsal, position), as_formula(rehearsal.contribution(position))
             )
             for position, arg in enumerate(pulled.node.args)
             if isinstance(arg, Node)
@@ -319,10 +319,10 @@ def rehearsed(node: Node) -> Rehearsal:
 def slope_of(rehearsal: Rehearsal, position: int) -> Formula | None:
     """The derivative, where it is a single number."""
     y, x = rehearsal.result._raw, rehearsal.result.inputs[position]
-    return written(rehearsal.derivative(position)) if size(x) == 1 == size(y) else None
+    return as_formula(rehearsal.derivative(position)) if size(x) == 1 == size(y) else None
 
 
-def written(d: Any) -> Formula | None:
+def as_formula(d: Any) -> Formula | None:
     text = None if d is None else formula(d, TEXT_OF_PLACES)
     latex = None if d is None else formula(d, LATEX_OF_PLACES)
     return None if text is None or latex is None else Formula(text, latex)
