@@ -26,7 +26,7 @@ from warnings import catch_warnings
 import chainrule as cr
 
 from .expression import CONSTANTS, FUNCTIONS, Expression
-from .pointing import ExpressionError, brief, listed, suggested
+from .pointing import ExpressionError, cut_short, listed, suggested
 from .reading import assigned, parse
 
 NOT_RIGHT, FAILED = 1, 2
@@ -119,7 +119,7 @@ def check(args: argparse.Namespace, expression: Expression, variables: Mapping[s
 
 def explain(args: argparse.Namespace, expression: Expression, variables: Mapping[str, cr.Node]) -> int:
     if unknown := [name for name in args.of if name not in variables]:
-        raise ValueError(f"--of {unknown[0]}: the expression has {listed(map(brief, variables))}")
+        raise ValueError(f"--of {unknown[0]}: the expression has {listed(map(cut_short, variables))}")
     root = number(expression, variables)
     say("\n\n".join(str(cr.explain(root, variables[name])) for name in args.of or variables))
     return 0
@@ -129,9 +129,9 @@ def result(expression: Expression, variables: Mapping[str, cr.Node]) -> cr.Node:
     """What the expression is, as a node, where every variable has a value and every value a variable."""
     for name in variables:
         if name not in expression.names:
-            has = listed(map(brief, expression.names)) or "no variables"
+            has = listed(map(cut_short, expression.names)) or "no variables"
             near = suggested(name, expression.names)
-            raise ValueError(f"{brief(name)} has a value, but the expression has {has}{near}")
+            raise ValueError(f"{cut_short(name)} has a value, but the expression has {has}{near}")
     root = expression.evaluate(variables)
     if not isinstance(root, cr.Node):
         problem = "there is no variable in the expression, so there is nothing to differentiate by"

@@ -17,7 +17,7 @@ from chainrule.autograd.ops import elementwise as e
 from chainrule.autograd.ops import linalg, reduction, shape
 from chainrule.autograd.primitive import op_of, table
 
-from .pointing import ExpressionError, brief, listed
+from .pointing import ExpressionError, cut_short, listed
 
 # fmt: off
 OPERATORS: Mapping[str, tuple[int, Callable[[Any, Any], Any]]] = MappingProxyType({  # how tightly it binds, and its row
@@ -127,8 +127,8 @@ class Expression:
     def require(self, values: Mapping[str, Any]) -> None:
         for step in self.steps:
             if isinstance(step, Variable) and step.name not in values:
-                missing = listed(brief(name) for name in self.names if name not in values)
-                problem = f"no value for {missing}; values follow the expression, as in {brief(step.name)}=1.5"
+                missing = listed(cut_short(name) for name in self.names if name not in values)
+                problem = f"no value for {missing}; values follow the expression, as in {cut_short(step.name)}=1.5"
                 raise ExpressionError(problem, self.text, step.start, step.start + len(step.name))
 
     def applied(self, step: Apply, args: list[Any]) -> Any:

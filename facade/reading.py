@@ -34,7 +34,7 @@ from .expression import (
     Step,
     Variable,
 )
-from .pointing import ExpressionError, brief, code_point, counted, listed, suggested
+from .pointing import ExpressionError, code_point, counted, cut_short, listed, suggested
 
 DIGITS = 18  # of a whole number among the settings
 OPERAND = "a number, a variable or a function"
@@ -231,7 +231,7 @@ class Reader:
         known = FUNCTIONS[function.text].settings
         if name.text not in known:
             self.fail(
-                f"{function.text} has no setting {brief(name.text)}, but {settings_of(known)}{suggested(name.text, known)}",
+                f"{function.text} has no setting {cut_short(name.text)}, but {settings_of(known)}{suggested(name.text, known)}",
                 name,
             )
         if name.text in settings:
@@ -272,7 +272,7 @@ class Reader:
     def require_function(self, token: Token) -> None:
         self.require_name(token)
         if token.text not in FUNCTIONS:
-            self.fail(f"there is no function {brief(token.text)}{suggested(token.text, FUNCTIONS)}", token)
+            self.fail(f"there is no function {cut_short(token.text)}{suggested(token.text, FUNCTIONS)}", token)
 
     def require_variable(self, token: Token) -> None:
         self.require_name(token)
@@ -312,7 +312,7 @@ class Reader:
             self.bad_character(token.start)
         if token.kind == "name":
             self.require_name(token)
-        self.fail(f"expected an operator before {brief(token.text)}; a product is written with *", token)
+        self.fail(f"expected an operator before {cut_short(token.text)}; a product is written with *", token)
 
     def bad_character(self, start: int) -> NoReturn:
         c = self.text[start]
@@ -356,7 +356,7 @@ def assigned(text: str) -> tuple[str, Value | Tensor]:
     value = parse(text, len(name) + 1)
     for step in value.steps:
         if isinstance(step, Variable):
-            problem = f"a value is made of numbers, and {brief(step.name)} is a name"
+            problem = f"a value is made of numbers, and {cut_short(step.name)} is a name"
             raise ExpressionError(problem, text, step.start, step.start + len(step.name))
     data = value.evaluate({})
     if not np.isfinite(data).all() and not {"inf", "nan"} & set(re.findall(r"\w+", text)):

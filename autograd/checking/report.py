@@ -91,7 +91,7 @@ class Row:
             f"{self.error if self.error >= sys.float_info.min else 0.0:.1e}",  # smaller ones only mean underflow
             f"{self.relative_error:.1e}",
             self.verdict + (f" ({self.digits:.0f} digits)" if self.verdict == NOISY else ""),
-            brief(self.line),
+            file_line(self.line),
             self.note,
         )
 
@@ -116,7 +116,7 @@ HEADINGS = (
 LEFT_ALIGNED = ("operation", "input", "index", "verdict", "line", "note")
 
 
-def brief(line: str) -> str:
+def file_line(line: str) -> str:
     """File and number, as they fit into a table."""
     return PurePath(line.partition(", in ")[0]).name
 

@@ -168,17 +168,17 @@ def parameters(params: Mapping[str, Any]) -> str:
     if not params:
         return ""
     shown = {key: x for key, x in params.items() if x is not None and x is not False and not isinstance(x, Saved)}
-    return shortened(", ".join(f"{key}={brief(x)}" for key, x in shown.items()))
+    return shortened(", ".join(f"{key}={parameter_text(x)}" for key, x in shown.items()))
 
 
-def brief(x: Any) -> str:
+def parameter_text(x: Any) -> str:
     """A parameter in a few characters, without memory addresses."""
     if isinstance(x, slice):
         return ":".join(
-            "" if part is None else brief(part) for part in (x.start, x.stop, *([x.step] if x.step else []))
+            "" if part is None else parameter_text(part) for part in (x.start, x.stop, *([x.step] if x.step else []))
         )
     if isinstance(x, tuple | list):
-        return f"({', '.join(map(brief, x))})"
+        return f"({', '.join(map(parameter_text, x))})"
     if isinstance(x, np.ndarray):
         return f"{x.dtype}{x.shape}"
     if isinstance(x, float):

@@ -14,7 +14,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import final
 
-from chainrule.autograd.checking.report import ACCEPTED, KINK, NOISY, RIGHT, WORST_FIRST, WRONG, Report, Row, brief
+from chainrule.autograd.checking.report import ACCEPTED, KINK, NOISY, RIGHT, WORST_FIRST, WRONG, Report, Row, file_line
 
 from ..folding.cells import Part
 from ..folding.wiring import Wiring
@@ -147,7 +147,7 @@ def finding(row: Row) -> str:
     else:
         text = ", ".join(f"{side} {x}" for side, x in zip(("autograd", "numeric"), told_apart(row), strict=True))
         text += f" ± {row.error:.1g}" if row.verdict == NOISY else ""
-    rule = f"its rule is at {brief(row.rule)}" if row.verdict == WRONG and row.rule else ""
+    rule = f"its rule is at {file_line(row.rule)}" if row.verdict == WRONG and row.rule else ""
     return "; ".join(filter(None, [text, row.note, rule]))
 
 
