@@ -281,7 +281,7 @@ def value_and_grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> C
         found = traced.pull_back(y, y.seed() if isinstance(y, Node) else None)
         return traced.answer(y), traced.arranged(found)
 
-    return named("value_and_grad", derivative, f)
+    return titled("value_and_grad", derivative, f)
 
 
 def grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
@@ -297,10 +297,10 @@ def grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..
     def derivative(*args: Any, **kwargs: Any) -> Any:
         return both(*args, **kwargs)[1]
 
-    return named("grad", derivative, f)
+    return titled("grad", derivative, f)
 
 
-def named(kind: str, derivative: Function, f: Callable[..., Any]) -> Function:
+def titled(kind: str, derivative: Function, f: Callable[..., Any]) -> Function:
     """Say in the name of a derivative whose it is."""
     name = getattr(f, "__name__", type(f).__name__)
     derivative.__name__ = derivative.__qualname__ = f"{kind}({name})"
@@ -392,7 +392,7 @@ def jacobian(f: Callable[..., Any], argnums: int = 0) -> Callable[..., Any]:
                 rows.append(row)
         return row if shape == () else reshape(stack(rows) if rows else matrix, shape + shape_of(x))
 
-    return named("jacobian", derivative, f)
+    return titled("jacobian", derivative, f)
 
 
 def unit(y: Node, i: int) -> Any:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..graph import NO_PARAMS, Node, ancestry
 from ..primitive import Op, applied, born, renewed
-from .recording import named
+from .recording import described_variable
 
 
 @final
@@ -79,7 +79,7 @@ def program_of(name: str, inputs: Sequence[Node], outputs: Sequence[Any]) -> Pro
             continue
         if node.op is None:
             raise TypeError(
-                f"{name}: the function uses {named(node)}, which is neither among its arguments nor in a model or variable "
+                f"{name}: the function uses {described_variable(node)}, which is neither among its arguments nor in a model or variable "
                 "that the function itself names. Pass it as an argument"
             )
         steps.append(Step(node.op, tuple([part(arg, places) for arg in node.args]), renewed(node.params)))

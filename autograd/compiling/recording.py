@@ -55,7 +55,7 @@ class Recorder(Watcher):
 
     def read(self, node: Node) -> None:
         raise TypeError(
-            f"{self.name}: the numbers of {named(node)} were asked for (by .data, item(), float(), or an if) while the "
+            f"{self.name}: the numbers of {described_variable(node)} were asked for (by .data, item(), float(), or an if) while the "
             "function was being compiled, and would be frozen as they are now. Compute with the variable itself, choose "
             "with cr.where, or leave out compile"
         )
@@ -67,7 +67,7 @@ class Recorder(Watcher):
         )
 
 
-def named(node: Node) -> str:
+def described_variable(node: Node) -> str:
     """A variable, short enough for a message."""
     name = f" {node.name!r}" if node.name else ""
     shape = np.shape(node._raw)

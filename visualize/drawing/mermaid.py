@@ -117,7 +117,7 @@ def statements(drawn: Diagram, look: Look) -> Iterator[str]:
 def box(node: DiagramNode) -> str:
     if node.constant and node.fold is None:
         name = node.name and f"<b>{escaped(shortened(node.name))}</b>"
-        return "<br>".join(filter(None, [name, kind(node.data), named("", node.data)]))
+        return "<br>".join(filter(None, [name, kind(node.data), number_line("", node.data)]))
     return "<br>".join(
         filter(
             None,
@@ -125,15 +125,15 @@ def box(node: DiagramNode) -> str:
                 node.name and f"<b>{escaped(shortened(node.name))}</b>",
                 *([f"<b>{escaped(whole_title(node.fold))}</b>", *map(escaped, inside(node.fold))] if node.fold else []),
                 kind(node.data),
-                named(called("data", node.data) + (", changed since" if node.changed else ""), node.data),
-                named(called("grad", node.grad) + (", old" if node.old_grad else ""), node.grad),
+                number_line(called("data", node.data) + (", changed since" if node.changed else ""), node.data),
+                number_line(called("grad", node.grad) + (", old" if node.old_grad else ""), node.grad),
                 "" if node.operation or not node.finding else escaped(f"{node.verdict}: {node.finding}"),
             ],
         )
     )
 
 
-def named(what: str, x: Quantity | None) -> str:
+def number_line(what: str, x: Quantity | None) -> str:
     text = "–" if x is None else x.text if x.finite else f"<b>{x.text}</b>"
     return f"{what} {text}".strip()
 
