@@ -104,7 +104,7 @@ class AnomalyWatcher(Watcher):
 
     def made(self, data: Any, op: Op, args: tuple[Any, ...], params: Mapping[str, Any]) -> Op:
         located = op if isinstance(op, LocatedOp) else LocatedOp(op, users_line())
-        if self.forward and not finite(data) and all(map(finite, map(plain, args))):
+        if self.forward and not finite(data) and all(map(finite, map(raw, args))):
             raise made_forward(data, located, args, params)
         return located
 
@@ -131,7 +131,7 @@ class WatchedCotangents(dict[Node, Any]):
         return self.g
 
     def __setitem__(self, arg: Node, d: Any) -> None:
-        if self.node is not None and not finite(plain(d)) and finite(plain(self.g)):
+        if self.node is not None and not finite(raw(d)) and finite(raw(self.g)):
             raise made_backward(self.node, self.g, arg, d)
         super().__setitem__(arg, d)
 
@@ -151,14 +151,14 @@ def made_backward(node: Node, g: Any, arg: Node, total: Any) -> AnomalyError:
     op: Any = node.op
     position = culprit(node, g, arg)
     if position is None:
-        what = f"adding up the cotangents of an argument of {op.name} made {bad_part(plain(total))}"
+        what = f"adding up the cotangents of an argument of {op.name} made {bad_part(raw(total))}"
         about = f"for argument {', '.join(str(i + 1) for i, x in enumerate(node.args) if x is arg)}"
     else:
-        what = f"backward of {op.name} made {bad_part(plain(total))} out of a finite cotangent"
+        what = f"backward of {op.name} made {bad_part(raw(total))} out of a finite cotangent"
         about = f"for argument {position + 1}"
-    lines = [what, f"{about} of {len(node.args)}", called(node), *given(node, plain(total))]
-    place = place_of(op, plain(total))
-    for name, data in ("result", node._raw), ("cotangent", plain(g)):
+    lines = [what, f"{about} of {len(node.args)}", called(node), *given(node, raw(total))]
+    place = place_of(op, raw(total))
+    for name, data in ("result", node._raw), ("cotangent", raw(g)):
         lines.append(f"{name}: {shown(data, place, np.shape(node._raw))}")
     return AnomalyError("\n  ".join(lines), node, True, position, line_of(node))
 
@@ -167,7 +167,7 @@ def culprit(node: Node, g: Any, arg: Node) -> int | None:
     """The position of `arg` whose rule made a bad cotangent; None if each rule did well and their sum did not."""
     op: Any = node.op
     pulled = op.pull(node.args, g, node if isinstance(g, Node) else node._raw, node.params)
-    bad = (i for i, (x, d) in enumerate(zip(node.args, pulled, strict=True)) if x is arg and not finite(plain(d)))
+    bad = (i for i, (x, d) in enumerate(zip(node.args, pulled, strict=True)) if x is arg and not finite(raw(d)))
     return next(bad, None)
 
 
@@ -184,7 +184,7 @@ def given(node: Node, bad: Any) -> list[str]:
     lines = []
     for i, arg in enumerate(node.args[:SHOWN], start=1):
         name = f" {arg.name}" if isinstance(arg, Node) and arg.name else ""
-        lines.append(f"argument {i}{name}: {shown(plain(arg), place, np.shape(bad))}")
+        lines.append(f"argument {i}{name}: {shown(raw(arg), place, np.shape(bad))}")
     if len(node.args) > SHOWN:
         lines.append(f"and {len(node.args) - SHOWN} arguments more")
     return lines
@@ -220,7 +220,7 @@ def shown(data: Any, place: tuple[int, ...] | None, shape: tuple[int, ...]) -> s
     return f"{kind} from {float(array.min())!r} to {float(array.max())!r}" if array.size else kind
 
 
-def plain(x: Any) -> Any:
+def raw(x: Any) -> Any:
     return x._raw if isinstance(x, Node) else x
 
 

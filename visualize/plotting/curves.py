@@ -52,10 +52,10 @@ def canvas(what: str, axes: Any, width: float, height: float) -> Any:
     """The axes to draw on, with the house's look: those that were given, or those of a new figure."""
     if axes is None:
         axes = new_figure(f"visualize.{what}", width, height).subplots()
-    return plain(axes)
+    return without_frame(axes)
 
 
-def plain(axes: Any) -> Any:
+def without_frame(axes: Any) -> Any:
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_axisbelow(True)
     return axes

@@ -16,7 +16,7 @@ from chainrule.autograd.optional.extra import extra, new_figure
 from chainrule.autograd.parameters import Parameters, Variable, named
 from chainrule.autograd.value import Value
 
-from .curves import BLUE, GREY, INK, ORANGE, Array, plain, plain_array, two_sided, verbatim
+from .curves import BLUE, GREY, INK, ORANGE, Array, plain_array, two_sided, verbatim, without_frame
 
 MOST_ROWS = 40  # histograms below one another
 MOST_TILES = 1024
@@ -92,7 +92,7 @@ def draw_histogram(axes: Any, numbers: Array, bins: int, log: bool, colour: str)
     axes.tick_params(labelsize=7)
     axes.ticklabel_format(axis="x", scilimits=(-3, 4)) if len(finite) else None
     axes.xaxis.get_offset_text().set_size(7)
-    plain(axes)
+    without_frame(axes)
 
 
 def edges(numbers: Array, bins: int) -> Array:

@@ -250,7 +250,7 @@ def state(snapshot: Snapshot, about: Mapping[str, Any]) -> bytes:
     shown = {
         **about,
         "step": snapshot.step,
-        "loss": plain(snapshot.loss),
+        "loss": as_json(snapshot.loss),
         "tiles": [{"name": shortened(name, LONGEST), **quantity(x)} for name, x in snapshot.tiles],
         "losses": curve(snapshot.losses),
         "validation": curve(snapshot.validation),
@@ -270,10 +270,10 @@ def quantity(x: float | None) -> dict[str, Any]:
 
 
 def curve(points: Sequence[tuple[int, float]]) -> dict[str, Any]:
-    return {"steps": [step for step, _ in points], "values": [plain(x) for _, x in points]}
+    return {"steps": [step for step, _ in points], "values": [as_json(x) for _, x in points]}
 
 
-def plain(x: float | None) -> float | None:
+def as_json(x: float | None) -> float | None:
     """A number as JSON has them."""
     return float(x) if x is not None and math.isfinite(x) else None
 
