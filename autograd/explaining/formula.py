@@ -120,17 +120,17 @@ LATEX = Notation(
 def formula(result: Any, notation: Notation = TEXT) -> str | None:
     """How `result` was computed from the leaves, which go by their names; None where that is too long to be read."""
     if not isinstance(result, Node):
-        return constant(result, notation)[0]
+        return constant_text(result, notation)[0]
     written: dict[Node, Written] = {}
     for node in reversed(ancestry(result)):
-        parts = [written[arg] if isinstance(arg, Node) else constant(arg, notation) for arg in node.args]
+        parts = [written[arg] if isinstance(arg, Node) else constant_text(arg, notation) for arg in node.args]
         written[node] = operation(node, parts, notation)
         if len(written[node][0]) > LONGEST:
             return None
     return written[result][0]
 
 
-def constant(x: Any, notation: Notation) -> Written:
+def constant_text(x: Any, notation: Notation) -> Written:
     """A number; of an array, the number that all its elements are."""
     array = np.asarray(x)
     if array.size == 0 or not np.all(array == array.flat[0]):

@@ -148,7 +148,7 @@ def quantity(x: Any) -> Quantity:
     return Quantity(root_mean_square(x), numbers, shape, dtype)
 
 
-def constant(x: Any) -> Quantity:
+def constant_quantity(x: Any) -> Quantity:
     return dataclasses.replace(quantity(x), given=True)
 
 

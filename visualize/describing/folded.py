@@ -21,7 +21,7 @@ from .description import (
     DiagramNode,
     Fold,
     Quantity,
-    constant,
+    constant_quantity,
     finite,
     quantity,
     root_mean_square,
@@ -62,7 +62,7 @@ class Folded:
         name = self.names.of(thing)
         if isinstance(thing, Node):
             return described(thing, number, name, id(thing) in self.changed, self.before_backward)
-        return DiagramNode(number, name, constant(thing), None, constant=True)
+        return DiagramNode(number, name, constant_quantity(thing), None, constant=True)
 
     def of_several(self, number: int, part: Part) -> DiagramNode:
         nodes = [thing for thing in map(self.wiring.thing, part.things) if isinstance(thing, Node)]

@@ -14,7 +14,7 @@ from chainrule.autograd.graph import Node, key, numbered
 from chainrule.autograd.source import line_of
 
 from ..folding.calls import changed_since
-from .description import Diagram, DiagramEdge, DiagramNode, constant, parameters, quantity, size
+from .description import Diagram, DiagramEdge, DiagramNode, constant_quantity, parameters, quantity, size
 
 
 def everything(nodes: Sequence[Node]) -> Diagram:
@@ -30,7 +30,7 @@ def everything(nodes: Sequence[Node]) -> Diagram:
             for position, derivative in enumerate(local_derivatives(node)):
                 arg, source = node.args[position], ids[key(node, position)]
                 if not isinstance(arg, Node) and source > len(shown):
-                    shown.append(DiagramNode(source, "", constant(arg), None, constant=True))
+                    shown.append(DiagramNode(source, "", constant_quantity(arg), None, constant=True))
                 edges.append(DiagramEdge(source, target, position, derivative))
             shown.append(described(node, target, node.name or "", id(node) in changed, before_backward))
     return Diagram(len(shown), tuple(shown), tuple(edges))

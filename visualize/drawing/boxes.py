@@ -87,7 +87,7 @@ def value(node: DiagramNode, look: Look) -> str:
     return f"\tn{node.id} [label=<{label}>, {colours}, tooltip={hint(node)}]\n"
 
 
-def constant(node: DiagramNode, look: Look) -> str:
+def constant_box(node: DiagramNode, look: Look) -> str:
     theme, bad = look.theme, not node.data.finite
     text = alarming(node.data.text, theme) if bad else node.data.text
     if node.data.shape is not None:

@@ -26,7 +26,7 @@ from ..folding.groups import Group
 from .boxes import (
     Look,
     alarming,
-    constant,
+    constant_box,
     escaped,
     inside_quotes,
     lines_of,
@@ -255,7 +255,7 @@ def opening(drawn: Diagram, look: Look, engine: str, title: str | None, legend: 
 def statements(drawn: Diagram, look: Look) -> Iterator[str]:
     """The boxes, then the operations with their arrows."""
     for node in drawn.nodes:
-        yield constant(node, look) if node.constant and node.fold is None else value(node, look)
+        yield constant_box(node, look) if node.constant and node.fold is None else value(node, look)
     yield ROUND.format(box=look.theme.box)
     nodes = {node.id: node for node in drawn.nodes}
     for target, edges in groupby(drawn.edges, key=attrgetter("target")):
