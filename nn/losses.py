@@ -202,11 +202,11 @@ def cross_entropy(
     >>> float(cr.nn.cross_entropy([[0.0, 0.0]], [[0.5, 0.5]]))
     0.6931471805599453
     """
-    logits = joined("cross_entropy", logits)
+    logits = as_data("cross_entropy", logits)
     label_smoothing = share("cross_entropy: label_smoothing", label_smoothing)
     ignore_index = whole("cross_entropy: ignore_index", ignore_index)
     if type(target) is not np.ndarray:
-        target = joined("cross_entropy", target) if any_node(target) else np.asarray(target)
+        target = as_data("cross_entropy", target) if any_node(target) else np.asarray(target)
     shape = () if type(logits) in NUMBERS else logits.shape
     if target.shape == shape != () and target.dtype.kind == "f":
         if ignore_index >= 0:
@@ -248,7 +248,7 @@ def nll_loss(log_probabilities: Any, labels: Any, *, ignore_index: int = -100, r
     >>> float(cr.nn.nll_loss(cr.log([[0.25, 0.75]]), [0]))
     1.3862943611198906
     """
-    log_probabilities = joined("nll_loss", log_probabilities)
+    log_probabilities = as_data("nll_loss", log_probabilities)
     given, ignore_index = labels, whole("nll_loss: ignore_index", ignore_index)
     labels, kept = as_labels("nll_loss", labels, shape_of(log_probabilities), ignore_index)
 
@@ -355,7 +355,7 @@ def alike(name: str, a: Any, b: Any) -> tuple[Any, Any]:
     """Prediction and target as operands of one shape, the target in the prediction's precision."""
     a, b = (
         in_precision(x, np.dtype(float)) if isinstance(x, Tensor) and x.dtype.kind != "f" else x
-        for x in (joined(name, a), joined(name, b))
+        for x in (as_data(name, a), as_data(name, b))
     )
     if shape_of(a) != shape_of(b):
         raise ValueError(f"{name}: shapes {shape_of(a)} and {shape_of(b)} differ; reshape one to match the other")
@@ -364,12 +364,12 @@ def alike(name: str, a: Any, b: Any) -> tuple[Any, Any]:
     return a, b
 
 
-def joined(name: str, x: Any) -> Any:
+def as_data(name: str, x: Any) -> Any:
     """Nodes as they are, data as numbers or an array of floats, a list of Values as one Tensor."""
     if isinstance(x, NODES):
         return x
     if isinstance(x, list | tuple):
-        return stack([joined(name, part) for part in x]) if any_node(x) else np.asarray(constant(x, name), dtype=float)
+        return stack([as_data(name, part) for part in x]) if any_node(x) else np.asarray(constant(x, name), dtype=float)
     if type(x).__module__.startswith("torch"):
         raise TypeError(f"{name}: got a PyTorch tensor; give x.detach().numpy(), an array")
     x = constant(x, name)

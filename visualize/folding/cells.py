@@ -102,10 +102,10 @@ def items_of(cell: Cell) -> tuple[int, ...]:
 
 
 def made_of(form: Form, title: str, parts: Sequence[Cell], around: Box, rest: bool = False) -> Box:
-    return Box(form, title, joined(around.path, title), parts=tuple(parts), rest=rest)
+    return Box(form, title, path_to(around.path, title), parts=tuple(parts), rest=rest)
 
 
-def joined(path: str, name: str) -> str:
+def path_to(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 

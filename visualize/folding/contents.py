@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from chainrule.autograd.graph import Node
 
 from .calls import NOWHERE
-from .cells import Box, Cell, Form, common, items_of, joined
+from .cells import Box, Cell, Form, common, items_of, path_to
 from .wiring import Kind, Numbers, Wiring
 
 
@@ -119,7 +119,7 @@ class Contents:
         if first < self.size:
             op = self.wiring.nodes[first].op
             title = op.name if op is not None else ""
-            return Box(Form.ALIKE, title, joined(around.path, title), tuple(items))
+            return Box(Form.ALIKE, title, path_to(around.path, title), tuple(items))
         calls = self.wiring.calls
         title = calls.titles[first - self.size]
         path = common({calls.paths[item - self.size] for item in items})

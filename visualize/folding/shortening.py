@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .calls import NOWHERE
-from .cells import Box, Cell, Form, common, items_of, joined, made_of
+from .cells import Box, Cell, Form, common, items_of, made_of, path_to
 from .contents import Contents
 from .repetition import Row, depths, run_length, sorted_forward, suspected_runs
 from .wiring import Kind, Numbers
@@ -185,7 +185,7 @@ class Shortening:
         shown: list[Cell] = []
         for k, piece in enumerate(pieces, 1):
             title = f"part {k} of {len(pieces)}" if len(pieces) > 1 else "part"
-            shown.append(Box(Form.PIECE, title, joined(self.box.path, f"part {k}"), parts=tuple(piece)))
+            shown.append(Box(Form.PIECE, title, path_to(self.box.path, f"part {k}"), parts=tuple(piece)))
         return [*shown, cells[-1]]
 
 

@@ -50,8 +50,8 @@ def plot_histograms(parameters: Parameters, *, bins: int = 40, log: bool = False
     figure = new_figure("visualize.plot_histograms", 8.0, 0.7 + 1.15 * len(groups))
     rows = figure.subplots(len(groups), 2, squeeze=False)
     for (name, group), (left, right) in zip(groups.items(), rows, strict=True):
-        draw_histogram(left, joined([p._raw for p in group]), bins, log, BLUE)
-        draw_histogram(right, joined([p.grad for p in group if p.grad is not None]), bins, log, ORANGE)
+        draw_histogram(left, flattened([p._raw for p in group]), bins, log, BLUE)
+        draw_histogram(right, flattened([p.grad for p in group if p.grad is not None]), bins, log, ORANGE)
         left.set_title(verbatim(name), loc="left", fontsize=9)
         left.set_ylabel("numbers", fontsize=8)
     for axes, label in zip(rows[-1], ("parameter", "gradient"), strict=True):
@@ -74,7 +74,7 @@ def family(name: str) -> str:
     return name[:end] + INDEX.sub(LEFT_OUT, name[end:])
 
 
-def joined(arrays: Sequence[Any]) -> Array:
+def flattened(arrays: Sequence[Any]) -> Array:
     flat = [np.asarray(x, dtype=np.float64).reshape(-1) for x in arrays]
     return np.concatenate(flat) if flat else np.zeros(0)
 
