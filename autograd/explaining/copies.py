@@ -13,7 +13,7 @@ from typing import Any, final
 import numpy as np
 
 from ..context import next_birth
-from ..graph import NO_PARAMS, Node, ancestry, changed
+from ..graph import FLOATS, NO_PARAMS, Node, ancestry, changed
 from ..guards.blocks import enable_grad
 from ..guards.seals import verify
 from ..primitive import Op, kinds, new, same
@@ -66,7 +66,7 @@ def use_of(arg: Node, copy: Node | None) -> Node:
     return use
 
 
-USE = Op("use", lambda x: x, (same,), lambda args, g, y, params: (g,), elementwise=True, exact=True)
+USE = Op("use", lambda x: x, (same,), lambda args, g, y, params: (g,), elementwise=True, fits=FLOATS)
 
 
 @final

@@ -59,7 +59,10 @@ class LBFGS(Optimizer):
             params,
             {
                 "max_iter": (positive, max_iter),
-                "max_eval": (positive, positive("LBFGS: max_iter", max_iter) * 5 // 4 if max_eval is None else max_eval),
+                "max_eval": (
+                    positive,
+                    positive("LBFGS: max_iter", max_iter) * 5 // 4 if max_eval is None else max_eval,
+                ),
                 "tolerance_grad": (not_negative, tolerance_grad),
                 "tolerance_change": (not_negative, tolerance_change),
                 "history_size": (positive, history_size),
