@@ -5,18 +5,10 @@ from __future__ import annotations
 __all__ = ["EarlyStopping", "StopTraining"]
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, final
-
-import numpy as np
-from numpy.typing import NDArray
-
-from chainrule.autograd.operators import plain
+from typing import Literal, final
 
 from ..init import whole_number
-from ..module import Module, data_for, replace
-from ..optim.optimizer import Optimizer
 
 
 class StopTraining(Exception):
@@ -55,37 +47,3 @@ class EarlyStopping:
             return not math.isnan(new)
         rises = self.mode == "max" or (self.mode is None and self.monitor.endswith("accuracy"))
         return (float(new) - float(on)) * (1.0 if rises else -1.0) > self.min_delta
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Best:
-    """What the best epoch left, to go back to."""
-
-    weights: dict[str, Any]
-    confusion: NDArray[np.int64] | None
-    others: dict[str, Any]
-
-    def to_dict(self) -> dict[str, Any]:
-        best = {"weights": self.weights, "confusion": self.confusion}
-        return best | {"others": self.others} if self.others else best
-
-
-@final
-class Others:
-    """The parameters that the optimizer moves and the model does not list, as those of a loss."""
-
-    def __init__(self, model: Module, optimizer: Optimizer) -> None:
-        listed = set(map(id, model.parameters()))
-        self.parameters = [p for p in optimizer.parameters if id(p) not in listed]
-
-    def state_dict(self) -> dict[str, Any]:
-        return {str(i): np.array(plain(p)) for i, p in enumerate(self.parameters)}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        if list(state) != [str(i) for i in range(len(self.parameters))]:
-            raise ValueError(
-                f"the optimizer moves {len(self.parameters)} parameters beside the model's, not {len(state)}"
-            )
-        new = [data_for(p, data, f"parameter {i}") for (i, data), p in zip(state.items(), self.parameters, strict=True)]
-        replace(list(zip(self.parameters, new, strict=True)))

@@ -7,6 +7,7 @@ import copy
 import functools
 import itertools
 import json
+import linecache
 import math
 import os
 import pickle
@@ -1841,6 +1842,18 @@ def test_leaves_that_nobody_trains_are_named() -> None:
     fitted(model, cr.nn.Adam([*model.parameters(), scale]), loss)  # held by the optimizer
     fitted(model, cr.nn.SGD(model.head.parameters()))  # fine-tuning
     fitted(model, cr.nn.LBFGS(model.parameters()))
+
+
+@pytest.mark.parametrize("rule", [cr.nn.SGD, cr.nn.LBFGS])
+def test_a_warning_shows_where_fit_was_called(rule: Any) -> None:
+    model, scale = cr.nn.Linear(2, 1, rng=0), cr.Value(1.0)
+    optimizer = rule(model.parameters())
+    model.weight = cr.Tensor(np.ones((1, 2)))
+    data = np.ones((4, 2)), np.ones((4, 1))
+    with pytest.warns(UserWarning, match="fit: ") as said:
+        cr.nn.fit(model, lambda p, t: cr.nn.mse_loss(p * scale, t), data, optimizer, epochs=1, progress=False)
+    lines = {linecache.getline(w.filename, w.lineno).strip()[:10] for w in said}
+    assert (len(said), lines) == (2, {"cr.nn.fit("})
 
 
 def test_data_that_is_tensors_is_no_parameter() -> None:
