@@ -11,15 +11,18 @@ import gc
 import sys
 import weakref
 from collections import UserDict, UserList
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, is_dataclass
 from types import FrameType, FunctionType, GeneratorType, ModuleType, SimpleNamespace
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
 
 from chainrule.autograd import Tensor, Value
 from chainrule.autograd.graph import Node
+from chainrule.autograd.plain import describe
 
 Parameter = Value | Tensor
 Path: TypeAlias = tuple[Any, ...]  # (the path to the container, the key in it), or () for the root
@@ -35,13 +38,25 @@ class Searched:
 
 # Objects that lead nowhere, or to all that is loaded, or to what is another's
 CLOSED = (
-    type(None), bool, int, float, complex, str, bytes, np.dtype, np.random.Generator, ModuleType, FrameType,
+    type(None), bool, int, float, complex, str, bytes, np.dtype, Generator, ModuleType, FrameType,
     weakref.ref, weakref.ProxyType, weakref.CallableProxyType,
 )  # fmt: skip
 LEAVES = frozenset([Value, Tensor])
 PLAIN = frozenset(CLOSED)
 LIBRARIES = frozenset([*sys.stdlib_module_names, "chainrule", "numpy"])
 MOST = 1_000_000  # objects that are looked at in search of what is hidden
+
+
+def slots_of(cls: type) -> list[str]:
+    """The attributes of its instances that are not in their `__dict__`, by the names that they really have."""
+    own = vars(cls).get("__slots__", ())
+    names = [own] if isinstance(own, str) else list(own)
+    private = f"_{cls.__name__.lstrip('_')}"
+    return [
+        private + name if name.startswith("__") and not name.endswith("__") else name
+        for name in names
+        if name not in ("__dict__", "__weakref__")
+    ]
 
 
 def items_of(x: Any) -> Iterable[tuple[Any, Any]] | None:
@@ -140,6 +155,57 @@ def referents(x: Any) -> Iterable[Any]:
         held = np.asarray(x).ravel().tolist() if x.dtype.hasobject else []
         return [*held, *getattr(x, "__dict__", {}).values()]
     return gc.get_referents(x)
+
+
+def leaf(path: Path, node: Parameter) -> Parameter:
+    """A parameter, or an error: what was computed once would pass for a constant that follows nothing."""
+    if node.op is not None:
+        raise TypeError(
+            f"{dotted(path)!r} holds {describe(node)}, the result of an operation, and so no parameter. Compute it in "
+            "forward(), or keep its .data: as it is for a constant, as a new Tensor or Value for a parameter"
+        )
+    return node
+
+
+def unused(names: set[str], name: str) -> str:
+    """A name that is new among the names, which it joins."""
+    if name in names:
+        raise ValueError(f"two parts of the module are called {name!r}; rename a key on the way to one")
+    names.add(name)
+    return name
+
+
+def array_of(x: Any, name: str) -> NDArray[Any]:
+    if not isinstance(x, np.ndarray):
+        raise TypeError(f"{name!r} is among the buffers of its module, and must be an array, got {describe(x)}")
+    return x
+
+
+def restorer(root: Searched) -> Callable[[], None]:
+    """How to put back what a module and those inside it hold now, but the data of parameters."""
+    held = list(walk(root, searching=False))
+    attributes = [(part, dict(vars(part))) for _, part in held if isinstance(part, Searched)]
+    arrays = [(part, part.copy()) for _, part in held if isinstance(part, np.ndarray) and part.flags.writeable]
+    contents = [(part, type(part)(part)) for _, part in held if type(part) in (list, dict)]
+    states = [(part, part.bit_generator.state) for _, part in held if isinstance(part, Generator)]
+    parameters = [(part, part.grad, part.frozen) for _, part in held if isinstance(part, Parameter)]
+
+    def put_back() -> None:
+        for module, before in attributes:
+            vars(module).update(before)
+            for name in vars(module).keys() - before.keys():
+                del vars(module)[name]
+        for container, parts in contents:
+            container.clear()
+            container.extend(parts) if isinstance(container, list) else container.update(parts)
+        for array, numbers in arrays:
+            array[...] = numbers
+        for rng, state in states:
+            rng.bit_generator.state = state
+        for parameter, grad, frozen in parameters:
+            parameter.grad, parameter.frozen = grad, frozen
+
+    return put_back
 
 
 def part_at(root: Any, name: Any) -> Any:

@@ -30,7 +30,21 @@ from chainrule.autograd.operators import plain
 from chainrule.autograd.plain import constant, describe
 
 from .inside import Parameter as Parameter
-from .inside import Path, Searched, a_or_an, children, dotted, is_asked, part_at, walk
+from .inside import (
+    Path,
+    Searched,
+    a_or_an,
+    array_of,
+    children,
+    dotted,
+    is_asked,
+    leaf,
+    part_at,
+    restorer,
+    slots_of,
+    unused,
+    walk,
+)
 
 new_call = tuple.__new__  # half the time of Call(...), in a step of a small network six times
 
@@ -109,24 +123,7 @@ class Module(Searched):
         Raises `TypeError` where an attribute holds the result of an operation, which is no parameter, or what cannot be
         searched leads to a parameter; `ValueError` where two of them would have one name.
         """
-        return ((name, part) for name, part in self.stateful() if not isinstance(part, Module))
-
-    def stateful(self) -> Iterator[tuple[str, Any]]:
-        """The same, and the children that have ways of their own to say or to take over their state."""
-        seen: set[int] = set()
-        names: set[str] = set()
-        buffers: set[str] = set()
-        for path, part in walk(self, STATE):
-            if part is not self and is_asked(part, STATE):
-                yield dotted(path), part
-            elif isinstance(part, Module):
-                buffers.update(dotted((path, name)) for name in type(part).buffers)
-            elif isinstance(part, Parameter):
-                if id(part) not in seen:
-                    seen.add(id(part))
-                    yield unused(names, dotted(path)), leaf(path, part)
-            elif buffers and part is not None and (name := dotted(path)) in buffers:
-                yield unused(names, name), array_of(part, name)
+        return ((name, part) for name, part in stateful(self) if not isinstance(part, Module))
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """Every parameter once, with the path of attributes and indices that leads to it, in order of definition."""
@@ -239,34 +236,12 @@ class Module(Searched):
 
     def kept(self) -> Callable[[], None]:
         """How to put back what this module and those inside hold now, but the data of parameters."""
-        held = list(walk(self, searching=False))
-        attributes = [(part, dict(vars(part))) for _, part in held if isinstance(part, Module)]
-        arrays = [(part, part.copy()) for _, part in held if isinstance(part, np.ndarray) and part.flags.writeable]
-        contents = [(part, type(part)(part)) for _, part in held if type(part) in (list, dict)]
-        states = [(part, part.bit_generator.state) for _, part in held if isinstance(part, Generator)]
-        parameters = [(part, part.grad, part.frozen) for _, part in held if isinstance(part, Parameter)]
-
-        def put_back() -> None:
-            for module, before in attributes:
-                vars(module).update(before)
-                for name in vars(module).keys() - before.keys():
-                    del vars(module)[name]
-            for container, parts in contents:
-                container.clear()
-                container.extend(parts) if isinstance(container, list) else container.update(parts)
-            for array, numbers in arrays:
-                array[...] = numbers
-            for rng, state in states:
-                rng.bit_generator.state = state
-            for parameter, grad, frozen in parameters:
-                parameter.grad, parameter.frozen = grad, frozen
-
-        return put_back
+        return restorer(self)
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """A copy of the data of every parameter and buffer, by name; a shared parameter is listed once, by its first."""
         state: dict[str, NDArray[Any]] = {}
-        for name, x in self.stateful():
+        for name, x in stateful(self):
             if isinstance(x, Module):
                 found = {f"{name}.{key}": array for key, array in x.state_dict().items()}
             else:
@@ -285,53 +260,11 @@ class Module(Searched):
         if not isinstance(state, Mapping):
             hint = "; of a module, give its state_dict()" if isinstance(state, Module) else ""
             raise TypeError(f"load_state_dict expects a mapping of names to arrays, got {describe(state)}{hint}")
-        parts = dict(self.stateful())
+        parts = dict(stateful(self))
         children = {path: part for path, part in parts.items() if isinstance(part, Module)}
-        theirs: dict[str, dict[str, Any]] = {path: {} for path in children}
         own = {name: part for name, part in parts.items() if name not in children}
-        names = {id(x): name for name, x in own.items()}
-        loaded: dict[str, NDArray[Any]] = {}
-        problems = []
-        given = set()
-        for key, data in state.items():
-            if path := next((path for path in children if str(key).startswith(f"{path}.")), ""):
-                theirs[path][key.removeprefix(f"{path}.")] = data
-                continue
-            name = key if key in own else names.get(id(part_at(self, key)))
-            if name is None:
-                problems.append(f"unexpected {key!r}")
-                continue
-            given.add(name)
-            try:
-                array = data_for(own[name], data, key)
-            except (TypeError, ValueError) as error:
-                problems.append(str(error))
-                continue
-            if not np.array_equal(loaded.setdefault(name, array), array, equal_nan=True):
-                problems.append(f"{key!r} is {name!r} under another name, but is given other numbers")
-        problems += [f"missing {name!r}" for name in own if name not in given]
-        if problems:
-            raise ValueError(f"load_state_dict: nothing was loaded: {'; '.join(sorted(problems))}")
-        before = {path: child.state_dict() for path, child in children.items()}
-        undone = loaded if children else ()  # what is taken over at once has nothing to undo
-        mine = [(own[name], np.array(plain(x) if isinstance(x := own[name], Parameter) else x)) for name in undone]
-        said = {}
-        try:
-            for path, child in children.items():
-                child.load_state_dict(theirs[path])
-                said[path] = child.state_dict()
-            replace([(own[name], data) for name, data in loaded.items()])
-            for path, child in children.items():
-                if not same(child.state_dict(), said[path]):  # another has loaded something else into what they share
-                    raise ValueError(
-                        f"load_state_dict: nothing was loaded: {path!r} shares a parameter with another part of the module, "
-                        "and is given other numbers for it"
-                    )
-        except BaseException:
-            replace(mine)
-            for path, child in children.items():
-                child.load_state_dict(before[path])
-            raise
+        data, theirs = shared_out(self, own, children, state)
+        load([(own[name], x) for name, x in data.items()], children, theirs)
 
     def describe(self) -> str:
         """What the repr says of this module itself, in its parentheses."""
@@ -356,16 +289,81 @@ def class_attributes(cls: type) -> Iterator[tuple[Path, Any]]:
         raise TypeError(f"{cls.__name__}: {error}") from None
 
 
-def slots_of(cls: type) -> list[str]:
-    """The attributes of its instances that are not in their `__dict__`, by the names that they really have."""
-    own = vars(cls).get("__slots__", ())
-    names = [own] if isinstance(own, str) else list(own)
-    private = f"_{cls.__name__.lstrip('_')}"
-    return [
-        private + name if name.startswith("__") and not name.endswith("__") else name
-        for name in names
-        if name not in ("__dict__", "__weakref__")
-    ]
+def stateful(module: Module) -> Iterator[tuple[str, Any]]:
+    """Every parameter and buffer with its name, and the children that have ways of their own to say or to take over their state."""
+    seen: set[int] = set()
+    names: set[str] = set()
+    buffers: set[str] = set()
+    for path, part in walk(module, STATE):
+        if part is not module and is_asked(part, STATE):
+            yield dotted(path), part
+        elif isinstance(part, Module):
+            buffers.update(dotted((path, name)) for name in type(part).buffers)
+        elif isinstance(part, Parameter):
+            if id(part) not in seen:
+                seen.add(id(part))
+                yield unused(names, dotted(path)), leaf(path, part)
+        elif buffers and part is not None and (name := dotted(path)) in buffers:
+            yield unused(names, name), array_of(part, name)
+
+
+def shared_out(
+    module: Module, own: Mapping[str, Any], children: Mapping[str, Module], state: Mapping[str, Any]
+) -> tuple[dict[str, NDArray[Any]], dict[str, dict[str, Any]]]:
+    """Which of the data in a state is for which part of its own, and for which child; an error if not all fits all."""
+    names = {id(x): name for name, x in own.items()}
+    data: dict[str, NDArray[Any]] = {}
+    theirs: dict[str, dict[str, Any]] = {path: {} for path in children}
+    problems = []
+    given = set()
+    for key, x in state.items():
+        if path := next((path for path in children if str(key).startswith(f"{path}.")), ""):
+            theirs[path][key.removeprefix(f"{path}.")] = x
+            continue
+        name = key if key in own else names.get(id(part_at(module, key)))
+        if name is None:
+            problems.append(f"unexpected {key!r}")
+            continue
+        given.add(name)
+        try:
+            array = data_for(own[name], x, key)
+        except (TypeError, ValueError) as error:
+            problems.append(str(error))
+            continue
+        if not np.array_equal(data.setdefault(name, array), array, equal_nan=True):
+            problems.append(f"{key!r} is {name!r} under another name, but is given other numbers")
+    problems += [f"missing {name!r}" for name in own if name not in given]
+    if problems:
+        raise ValueError(f"load_state_dict: nothing was loaded: {'; '.join(sorted(problems))}")
+    return data, theirs
+
+
+def load(
+    data: list[tuple[Parameter | NDArray[Any], NDArray[Any]]],
+    children: Mapping[str, Module],
+    theirs: Mapping[str, dict[str, Any]],
+) -> None:
+    """Give data to parts, and states to children, or leave all as it was."""
+    before = {path: child.state_dict() for path, child in children.items()}
+    undone = data if children else []  # what is taken over at once has nothing to undo
+    mine = [(own, np.array(plain(own) if isinstance(own, Parameter) else own)) for own, _ in undone]
+    said = {}
+    try:
+        for path, child in children.items():
+            child.load_state_dict(theirs[path])
+            said[path] = child.state_dict()
+        replace(data)
+        for path, child in children.items():
+            if not same(child.state_dict(), said[path]):  # another has loaded something else into what they share
+                raise ValueError(
+                    f"load_state_dict: nothing was loaded: {path!r} shares a parameter with another part of the module, "
+                    "and is given other numbers for it"
+                )
+    except BaseException:
+        replace(mine)
+        for path, child in children.items():
+            child.load_state_dict(before[path])
+        raise
 
 
 def replace(data: list[tuple[Parameter | NDArray[Any], NDArray[Any]]]) -> None:
@@ -412,30 +410,6 @@ def same(x: Any, y: Any) -> bool:
     if isinstance(x, Mapping):
         return isinstance(y, Mapping) and x.keys() == y.keys() and all(same(x[key], y[key]) for key in x)
     return not isinstance(x, np.ndarray) or x.tobytes() == np.asarray(y).tobytes()
-
-
-def leaf(path: Path, node: Parameter) -> Parameter:
-    """A parameter, or an error: what was computed once would pass for a constant that follows nothing."""
-    if node.op is not None:
-        raise TypeError(
-            f"{dotted(path)!r} holds {describe(node)}, the result of an operation, and so no parameter. Compute it in "
-            "forward(), or keep its .data: as it is for a constant, as a new Tensor or Value for a parameter"
-        )
-    return node
-
-
-def unused(names: set[str], name: str) -> str:
-    """A name that is new among the names, which it joins."""
-    if name in names:
-        raise ValueError(f"two parts of the module are called {name!r}; rename a key on the way to one")
-    names.add(name)
-    return name
-
-
-def array_of(x: Any, name: str) -> NDArray[Any]:
-    if not isinstance(x, np.ndarray):
-        raise TypeError(f"{name!r} is among the buffers of its module, and must be an array, got {describe(x)}")
-    return x
 
 
 def require_module(what: str, model: Any) -> None:
