@@ -95,7 +95,7 @@ def change(holders: list[Parameter], clipped: Any) -> None:
         g: Any = p.grad
         if not isinstance(g, np.ndarray) or g.dtype.kind != "f" or not g.flags.writeable or id(owner(g)) in data:
             result = clipped(g, None)
-            p.grad = float(result) if isinstance(p, Value) else result
+            p.grad = float(result) if isinstance(p, Value) else np.asarray(result) if np.isscalar(result) else result
         elif g.base is None:
             whole[id(g)] = g
         else:

@@ -118,6 +118,15 @@ def test_whole_numbers_are_clipped_to_fractions() -> None:
     assert_allclose([*p.grad, *q.grad], np.array([3.0, 4.0, 12.0]) / 13.0, rtol=1e-6)
 
 
+@pytest.mark.parametrize("g", [np.array(4), np.float64(4.0), 4.0, np.broadcast_to(4.0, ())])
+def test_a_gradient_without_axes_stays_an_array(g: Any) -> None:
+    p = cr.Tensor(0.0)
+    p.grad = g
+    assert cr.nn.clip_grad_norm([p], 1.0) == 4.0
+    assert type(p.grad) is np.ndarray
+    assert p.grad == pytest.approx(1.0)
+
+
 WRONG: dict[str, tuple[Any, type[Exception], str]] = {
     "masked": (np.ma.masked_array([3.0, 4.0], [True, False]), TypeError, "a masked array's mask would be ignored"),
     "complex": (np.array([3.0j, 4.0]), TypeError, "expected real numbers"),
