@@ -22,7 +22,7 @@ LADDERS: dict[str, dict[str, set[str]]] = {
         "": {"guards", "ops"},
         "guards": {""},
         "ops": {"", "guards"},
-        "optional": set(),
+        "optional": {""},
         "checking": {"", "guards", "ops", "optional"},
         "compiling": {"", "guards", "ops"},
         "explaining": {"", "guards", "ops"},
