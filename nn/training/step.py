@@ -149,9 +149,9 @@ class Step:
                 epoch.whole.add(self.prediction, self.target)
                 epoch.seen.skip()
                 return
-            if (blamed := self.blamed(error)) is None:
-                raise
-            raise blamed from error
+            if self.is_numeric(error):
+                raise self.blamed(error) from error  # by no name here, through which it would hold itself
+            raise
         if epoch.given.after_batch is not None:
             with epoch.interruption.between_batches():
                 epoch.given.after_batch(self.total)
@@ -197,11 +197,14 @@ class Step:
         """Whether this batch was not yet seen: what counts is what the weights were before it."""
         return self.epoch.seen.batches == self.done
 
-    def blamed(self, error: BaseException) -> FloatingPointError | None:
-        """What is wrong with the numbers, where that is behind an error."""
-        spoiled = isinstance(error, ValueError) and is_not_finite(self.prediction)
-        if not (spoiled or isinstance(error, FloatingPointError)):
-            return None
+    def is_numeric(self, error: BaseException) -> bool:
+        """Whether numbers that are not finite are behind an error."""
+        return isinstance(error, FloatingPointError) or (
+            isinstance(error, ValueError) and is_not_finite(self.prediction)
+        )
+
+    def blamed(self, error: BaseException) -> FloatingPointError:
+        """What such an error is to say."""
         where = f"epoch {self.epoch.number}, batch {self.done + 1}"
         if self.done:
             require_finite_weights(self.epoch.given.model, self.epoch.parameters, where)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import gc
 import itertools
 import json
 import linecache
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -1842,6 +1844,24 @@ def test_leaves_that_nobody_trains_are_named() -> None:
     fitted(model, cr.nn.Adam([*model.parameters(), scale]), loss)  # held by the optimizer
     fitted(model, cr.nn.SGD(model.head.parameters()))  # fine-tuning
     fitted(model, cr.nn.LBFGS(model.parameters()))
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_an_error_that_was_dropped_holds_no_model(batch: int) -> None:
+    def failed() -> weakref.ref[cr.nn.Module]:
+        model, losses = cr.nn.Linear(2, 1, rng=0), itertools.count(1)
+        with contextlib.suppress(FloatingPointError):
+            cr.nn.fit(
+                model, lambda p, t: cr.nn.mse_loss(p, t) * (math.nan if next(losses) == batch else 1.0),
+                [(np.ones((4, 2)), np.ones((4, 1)))] * 2, cr.nn.SGD(model.parameters()), epochs=1, progress=False,
+            )  # fmt: skip
+        return weakref.ref(model)
+
+    gc.disable()
+    try:
+        assert failed()() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("rule", [cr.nn.SGD, cr.nn.LBFGS])
