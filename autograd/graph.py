@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .primitive import Op
 
 NO_PARAMS: Mapping[str, Any] = {}
+Wanted: TypeAlias = "Container[Node] | None"  # whose cotangents are asked for; None: all
 FLOATS, ALWAYS = "floats", "always"  # when what an operation's rules return fits the arguments as it is
 
 
@@ -120,7 +121,7 @@ class Node:
 def cotangents(
     root: Node,
     seed: Any,
-    wanted: Container[Node] | None = None,
+    wanted: Wanted = None,
     *,
     create_graph: bool = False,
     since: int = 0,
@@ -155,13 +156,7 @@ def cotangents(
 
 
 def walked(
-    root: Node,
-    seed: Any,
-    wanted: Container[Node] | None,
-    create_graph: bool,
-    since: int,
-    pending: dict[Node, Any],
-    careful: bool,
+    root: Node, seed: Any, wanted: Wanted, create_graph: bool, since: int, pending: dict[Node, Any], careful: bool
 ) -> dict[Node, Any] | None:
     """The walk; None where NaN came out that may be of what was not chosen, unless it was careful. Without its guards it is
 
@@ -209,8 +204,7 @@ def walked(
                 if arg.birth > birth:
                     raise changed(arg, node)
                 if d is None:
-                    if arg.op is not None and latest_change[0] > arg.birth:
-                        require_current(arg)  # what lies behind will not be looked at
+                    end_at(arg)
                     continue
                 if fits is None:
                     d = arg.fit(d)
@@ -218,11 +212,10 @@ def walked(
                     pending[arg] = pending[arg] + d
                 else:
                     pending[arg] = d
-                    if arg.op is not None:
-                        if arg.birth > since:
-                            heappush(waiting, (-arg.birth, arg))
-                        elif latest_change[0] > arg.birth:
-                            require_current(arg)
+                    if arg.op is not None and arg.birth > since:
+                        heappush(waiting, (-arg.birth, arg))
+                    elif since:
+                        end_at(arg)
     finally:
         if selection is not None:
             selection.end()
@@ -230,6 +223,12 @@ def walked(
     if selection is not None and not careful and selection.let_through(pending if wanted is None else finished):
         return None
     return finished
+
+
+def end_at(arg: Node) -> None:
+    """Look no further: what lies behind must still be as it was."""
+    if arg.op is not None and latest_change[0] > arg.birth:
+        require_current(arg)
 
 
 def changed(arg: Node, node: Node) -> RuntimeError:

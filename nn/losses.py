@@ -203,8 +203,9 @@ def cross_entropy(
     0.6931471805599453
     """
     logits = as_data("cross_entropy", logits)
-    label_smoothing = share("cross_entropy: label_smoothing", label_smoothing)
-    ignore_index = whole("cross_entropy: ignore_index", ignore_index)
+    if type(label_smoothing) is not float or label_smoothing != 0.0:
+        label_smoothing = share("cross_entropy: label_smoothing", label_smoothing)
+    ignore_index = ignore_index if type(ignore_index) is int else whole("cross_entropy: ignore_index", ignore_index)
     if type(target) is not np.ndarray:
         target = as_data("cross_entropy", target) if any_node(target) else np.asarray(target)
     shape = () if type(logits) in NUMBERS else logits.shape
