@@ -428,7 +428,7 @@ def test_a_child_finds_no_lock_that_another_thread_held() -> None:
     thread = threading.Thread(target=update)
     thread.start()
     try:
-        for _ in range(100):
+        for _ in range(30):
             child = os.fork()
             if not child:
                 signal.alarm(5)  # which ends it

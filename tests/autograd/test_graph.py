@@ -187,6 +187,7 @@ def grad_step() -> Callable[[], None]:
     return lambda: f(p)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [tensor_step, value_step, scalar_step, grad_step])
 @pytest.mark.usefixtures("no_collector")
 def test_memory_is_flat_over_a_thousand_training_steps(make: Any) -> None:

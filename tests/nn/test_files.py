@@ -400,6 +400,7 @@ for i in range(100):
 """
 
 
+@pytest.mark.slow
 def test_several_who_save_to_one_file_do_not_disturb_each_other(path: Path) -> None:
     command = [sys.executable, "-c", SAVES_AND_ENDS, str(path)]
     processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]

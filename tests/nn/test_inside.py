@@ -230,7 +230,7 @@ ONLY_LAYERS = ("a bound method", "a partial", "a partial of a method")
     ("what", "name"),
     [("a layer", name) for name in HIDDEN] + [("a variable", name) for name in HIDDEN if name not in ONLY_LAYERS],
 )
-@pytest.mark.parametrize("read", ["parameters", "named_parameters", "state_dict", "train", "eval", "modules", "freeze"])
+@pytest.mark.parametrize("read", ["parameters", "named_parameters", "state_dict", "eval"])
 def test_what_cannot_be_searched_is_an_error(name: str, what: str, read: str) -> None:
     layer = nn.Linear(3, 2, rng=0)
     if what == "a variable":

@@ -449,6 +449,7 @@ getattr(cr.visualize, sys.argv[1])(x * x, sys.argv[2])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="there are no modes, and nothing is killed")
 @pytest.mark.parametrize(
     ("function", "name"), [("render", "a.dot"), ("render", "a.mmd"), ("render", "a.txt"), ("step", "a [1].html")]
