@@ -114,9 +114,8 @@ class Block:
         def called(*args: Any, **options: Any) -> Any:
             with self.again():
                 result = f(*args, **options)
-            if isinstance(
-                result, GeneratorType
-            ):  # of a function in other clothes, which does not look like a generator's
+            # Of a function in other clothes, which do not show what it returns.
+            if isinstance(result, GeneratorType):
                 return self(lambda: (yield from result))()
             if isinstance(result, CoroutineType):
                 return self(waited_for)(result)

@@ -10,11 +10,10 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
-from chainrule.autograd.optional.whole import write_whole
+from chainrule.autograd.optional.whole import naming, write_whole
 
 TIMEOUT = 120  # seconds for the layout of one picture
 PROGRAMS = {"dot": ("svg", "png", "pdf"), "graphviz-pure": ("svg", "png")}  # in order of preference
@@ -78,7 +77,7 @@ def require_place(what: str, path: str | os.PathLike[str], *, folder: bool = Fal
     given, target = os.fspath(path), Path(path)
     if "\0" in given:
         raise ValueError(f"{what}: {given!r} cannot be written: no path has the character \\0 in it")
-    with blaming(path):
+    with naming(path):
         if not target.parent.is_dir():
             raise FileNotFoundError(
                 f"{what}: {given!r} cannot be written: there is no folder {str(target.parent)!r}; make it first"
@@ -93,16 +92,4 @@ def require_place(what: str, path: str | os.PathLike[str], *, folder: bool = Fal
 
 def write_picture(what: str, path: str | os.PathLike[str], content: bytes) -> None:
     require_place(what, path)
-    with blaming(path):
-        write_whole(path, lambda file: file.write(content))
-
-
-@contextmanager
-def blaming(path: str | os.PathLike[str]) -> Iterator[None]:
-    """What the system refuses is said of the path as it was given, and of no other name."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno is None:
-            raise
-        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+    write_whole(path, lambda file: file.write(content))
