@@ -1,7 +1,8 @@
 """What a loss is the mean of: losses say it, and `fit` and `evaluate` hear it, so that nothing is guessed from targets.
 
 Whoever asks for a loss listens. Each loss that is computed meanwhile tells over how much it is the mean, also in a lambda, a
-sum or a product, and as a plain number. So the average over batches is the loss of the whole set.
+sum or a product, and as a plain number. So the average over batches of one of them, or of a multiple, is the loss of the
+whole set; of what else a loss may be made, `averaged` has to say it.
 """
 
 from __future__ import annotations

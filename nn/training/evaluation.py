@@ -40,11 +40,12 @@ def evaluate(model: Module, loss: Loss, data: Data, *, metrics: Metrics | None =
     Layers behave as after `eval()`, and afterwards as before; nothing is recorded. `data` is what `fit` takes: Batches, a
     tuple of arrays (inputs..., target), cut into batches of 1024, or any iterable of batches.
 
-    The average is the loss of the whole set, however it is cut into batches. For that the library's losses tell over how many
-    they are the mean (elements; of labels those that are not ignored), also where a lambda makes something of one. A loss
-    with reduction="sum" is summed; what is made of it, as by a division, counts as a mean. Any other counts as the mean over
-    the rows of the target, unless it says otherwise by `averaged`. Accuracy and confusion matrix are those of what `cross_entropy` or `nll_loss` saw, None for other losses. A
-    batch in which nothing counts is left out.
+    With a loss of the library the average is that of the whole set, however it is cut into batches: each tells over how many
+    it is the mean (elements; of labels those that are not ignored), and one with reduction="sum" is summed. What a function
+    makes of one weighs as much, so that holds for a multiple of it; what is made of a sum counts as a mean, and of a loss that
+    is not linear in it, or has other parts, there is no such average: say by `averaged` over how many it is one. A loss
+    without any of the library's counts the rows of the target. Accuracy and confusion matrix are those of what
+    `cross_entropy` or `nll_loss` saw, None for other losses. A batch in which nothing counts is left out.
 
     `metrics` are names ("accuracy", "mean_absolute_error", "mean_squared_error", "root_mean_squared_error", "r2_score", with
     scikit-learn's meaning), functions `(output, target)` that return a number, or a dict of these by other names. Each is

@@ -67,7 +67,7 @@ def fit(
     such as `lambda model: 1e-4 * cr.nn.l2_penalty(model.parameters())`, is added to it. The optimizer updates the
     parameters it was given; gradients of the model's others are forgotten too.
 
-    What is averaged over batches is weighed as `evaluate` does it, so that it is the value of the whole set: by the number of
+    What is averaged over batches is weighed as `evaluate` does it, and where that says so is the value of the whole set: by the number of
     elements or labels that the library's losses are the mean of (one with reduction="sum" is summed), else by the rows of
     the target, or by what `averaged` says. A batch in which nothing counts, as where all labels are ignored, is left out.
 
