@@ -185,9 +185,7 @@ def walked(
             if fits is FLOATS and (create_graph or type(g) is not float):
                 fits = None
             if op.selects is not None:
-                selection = op.selection() if selection is None else selection
-                if fits is FLOATS and g != g:
-                    selection.dropped = True
+                selection = op.selection(selection, fits is FLOATS and g != g)
             if fits is FLOATS and not careful:
                 pull = op.pull  # a slot, not a method: looked up by itself it is found faster
                 pulled: Sequence[Any] = pull(args, g, y, node.params)

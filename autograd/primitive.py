@@ -97,9 +97,11 @@ class Op:
         raise kind(f"{self.name}: cannot be computed from {given}: {error}") from error
 
     @staticmethod
-    def selection() -> Selection:
-        """For a walk that has met the first operation that selects."""
-        return Selection(table)
+    def selection(met: Selection | None, is_nan: bool) -> Selection:
+        """Of a walk that has met an operation that selects, with a cotangent that is NaN or not."""
+        selection = Selection(table) if met is None else met
+        selection.dropped = selection.dropped or is_nan
+        return selection
 
 
 def shown(args: Sequence[Any], y: Any) -> Sequence[Any]:
@@ -226,6 +228,23 @@ def unary(
     return cast("Unary", finish(function, op, doc, listed))
 
 
+def pull_of_two(rule_a: Rule | None, rule_b: Rule | None) -> Callable[..., Sequence[Any]]:
+    pull_a, pull_b = rule_a or no_rule, rule_b or no_rule
+
+    def pull(args: tuple[Any, Any], g: Any, y: Any, params: Any) -> Sequence[Any]:
+        a, b = args
+        left, right = isinstance(a, Node), isinstance(b, Node)
+        if not isinstance(y, Node):
+            a = a._raw if left else a
+            b = b._raw if right else b
+        try:
+            return pull_a(g, y, a, b) if left else None, pull_b(g, y, a, b) if right else None
+        except ZeroDivisionError:
+            return ieee(pull_a, g, y, a, b), ieee(pull_b, g, y, a, b)
+
+    return pull
+
+
 def binary(
     name: str,
     forward: Forward,
@@ -243,20 +262,7 @@ def binary(
         return for_numbers(a, b) if type(a) in NUMBERS and type(b) in NUMBERS else for_arrays(a, b)
 
     compute = for_numbers if for_numbers is for_arrays else choose
-    pull_a, pull_b = rule_a or no_rule, rule_b or no_rule
-
-    def pull_both(args: tuple[Any, Any], g: Any, y: Any, params: Any) -> Sequence[Any]:
-        a, b = args
-        left, right = isinstance(a, Node), isinstance(b, Node)
-        if not isinstance(y, Node):
-            a = a._raw if left else a
-            b = b._raw if right else b
-        try:
-            return pull_a(g, y, a, b) if left else None, pull_b(g, y, a, b) if right else None
-        except ZeroDivisionError:
-            return ieee(pull_a, g, y, a, b), ieee(pull_b, g, y, a, b)
-
-    pull = (lambda args, g, y, params: (g, g)) if rule_a is rule_b is same else pull_both
+    pull = (lambda args, g, y, params: (g, g)) if rule_a is rule_b is same else pull_of_two(rule_a, rule_b)
     fits = FLOATS if listed else None
     op = Op(name, compute, (rule_a, rule_b), pull, symbol, True, fits, (for_numbers, for_arrays))
 
@@ -289,6 +295,22 @@ def binary(
     return cast("Binary", finish(function, op, doc, listed))
 
 
+def pull_of_each(rules: Sequence[Rule | None]) -> Callable[..., Sequence[Any]]:
+    pulls = [rule or no_rule for rule in rules]
+
+    def pull(args: Sequence[Any], g: Any, y: Any, params: Mapping[str, Any]) -> Sequence[Any]:
+        xs = shown(args, y)
+        try:
+            return [
+                rule(g, y, *xs, **params) if isinstance(arg, Node) else None
+                for arg, rule in zip(args, pulls)  # noqa: B905  (their number was checked when the node was made)
+            ]
+        except ZeroDivisionError:
+            return [ieee(rule, g, y, *xs, **params) for rule in pulls]
+
+    return pull
+
+
 def primitive(
     name: str,
     forward: Callable[..., Any],
@@ -306,19 +328,7 @@ def primitive(
     condition). A row with a varying number of arguments, or whose rules share their work, gives `pull` instead: one
     function of `(args, g, y, params)` that returns the cotangents of all; what is no node in `args` needs none.
     """
-    pulls = [rule or no_rule for rule in rules]
-
-    def pull_each(args: Sequence[Any], g: Any, y: Any, params: Mapping[str, Any]) -> Sequence[Any]:
-        xs = shown(args, y)
-        try:
-            return [
-                rule(g, y, *xs, **params) if isinstance(arg, Node) else None
-                for arg, rule in zip(args, pulls)  # noqa: B905  (their number was checked when the node was made)
-            ]
-        except ZeroDivisionError:
-            return [ieee(rule, g, y, *xs, **params) for rule in pulls]
-
-    op = Op(name, forward, rules, pull or pull_each, symbol, elementwise, fits=fits)
+    op = Op(name, forward, rules, pull or pull_of_each(rules), symbol, elementwise, fits=fits)
     count = None if pull else len(rules)
 
     def function(*args: Any, **params: Any) -> Any:
