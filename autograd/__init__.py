@@ -5,8 +5,8 @@
 from .checking.check import check as check
 from .checking.check import check_row as check_row
 from .checking.check import gradcheck as gradcheck
-from .checking.numeric import numeric_gradient as numeric_gradient
 from .checking.report import Report as Report
+from .checking.variables import numeric_gradient as numeric_gradient
 from .compiling.compile import compile as compile
 from .derivative import grad as grad
 from .derivative import gradients as gradients

@@ -19,7 +19,8 @@ from ..plain import FAILURES, NUMBERS
 from ..primitive import born, computed, renewed
 from ..tensor import Tensor
 from ..value import Value
-from .numeric import EPS, Array, Probe, precision
+from .numeric import EPS, Array, Probe
+from .variables import precision
 
 CALLED_OFF = (*FAILURES, RuntimeError)
 SLACK = 4.0  # how many times the usual rounding error a correct result may have

@@ -34,7 +34,7 @@ from .compared import (
     summed_up,
     unit,
 )
-from .numeric import Array, Probe, precision
+from .numeric import Array, Probe
 from .operation import (
     CALLED_OFF,
     SIXTEENTHS,
@@ -50,6 +50,7 @@ from .operation import (
     stacked,
 )
 from .report import ACCEPTED, KINK, NOT_FINITE, RIGHT, WRONG, Row
+from .variables import precision
 
 WRITES = "its rule writes into what it was given"
 GROUPS = 8  # the arguments of an operation are moved one by one up to that many, else in so many groups

@@ -21,9 +21,10 @@ from ..ops.reduction import norm
 from ..optional.progress import followed
 from ..primitive import computed, renewed
 from .compared import ROUNDING, TELLING, advice, compared, directions, summed_up
-from .numeric import EPS, Array, Estimate, Probe, precision
+from .numeric import EPS, Array, Estimate, Probe
 from .operation import CALLED_OFF, SIXTEENTHS, SLACK, like, sharp, twin
 from .report import ACCEPTED, BLANK, NOT_FINITE, WRONG, Row
+from .variables import precision
 
 LINES = 8  # one for each variable, or for a group of them;
 HUGE = 20_000  # nodes, beyond which one for all has to do

@@ -15,7 +15,7 @@ from typing import Any, final
 
 import numpy as np
 
-from chainrule.autograd.checking.numeric import substituted
+from chainrule.autograd.checking.variables import substituted
 from chainrule.autograd.graph import Node
 from chainrule.autograd.guards.blocks import no_grad
 from chainrule.autograd.guards.traces import untouched

@@ -1,0 +1,184 @@
+"""A function element by element: its gradient by the chain rule beside a numeric one, and the verdict on each.
+
+At float64 both sides are sharp, and they may differ by the numeric side's own error estimate; what the user's dtype keeps
+of that may differ by as much as rounding makes it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, final
+
+import numpy as np
+
+from ..graph import Node
+from ..guards.blocks import enable_grad, no_grad
+from ..optional.progress import followed
+from .compared import BETWEEN, CLOSE, ROUNDING, advice, vindicated
+from .numeric import Array, Estimate, Probe
+from .operation import SLACK
+from .report import KINK, NOISY, NOT_FINITE, RIGHT, WRONG, Row
+from .variables import data_of, precision, probe, substituted, widened
+from .whole import AT_FLOAT64, Place, Whole, gradient, pulled_back, rounding_effect, weights_of
+
+VAGUE = 2.0**-3  # a tolerance beyond this share of a gradient says little of it
+
+
+def compared(
+    f: Callable[[], Any], named: dict[Node, str], sample: int | None, seed: int, progress: bool
+) -> Iterable[Row]:
+    """The rows, in the order of the nodes and their elements."""
+    nodes = list(named)
+    own = by_chain_rule(f, nodes, seed)
+    with substituted(nodes, widened(nodes)):
+        function = ByElement(f, named, own, seed)
+        with no_grad():
+            if not np.array_equal(function.value(), function.sharp.value, equal_nan=True):
+                raise ValueError(
+                    "gradcheck: f gave two results for the same data, so there is no derivative to check; "
+                    "switch off what draws random numbers (model.eval(), say)"
+                )
+            places = followed(chosen(nodes, sample, seed), progress, "gradcheck", "elements")
+            return [function.row(node, index) for node, index in places]
+
+
+@final
+class ByElement:
+    """The derivatives of `f()` by single elements of its variables, which hold data at float64."""
+
+    def __init__(self, f: Callable[[], Any], named: dict[Node, str], own: Side, seed: int) -> None:
+        self.f, self.named, self.own, self.seed = f, named, own, seed
+        self.sharp = by_chain_rule(f, list(named), seed)
+
+    def value(self) -> float:
+        return contracted(self.f(), self.seed)
+
+    @cached_property
+    def graph(self) -> Whole | None:
+        """What `f()` records, to be computed at complex numbers."""
+        with enable_grad():
+            y = self.f()
+            return Whole(y, self.seed) if isinstance(y, Node) and y.args else None
+
+    def row(self, node: Node, index: tuple[int, ...]) -> Row:
+        """A glance is enough where it shows the two sides agree; else all steps; else second opinions."""
+        line = probe(self.value, node, index, float(self.sharp.precision[node].eps), SLACK * self.sharp.noise)
+        glance = line.at_a_glance(self.sharp.value)
+        found = None if glance is None else self.judged(node, index, glance)
+        if found is None or found.verdict != RIGHT:
+            found = self.judged(node, index, line.slopes().item())
+        return found if found.verdict in (RIGHT, KINK) or found.note else self.advised(found, line, node, index)
+
+    def judged(self, node: Node, index: tuple[int, ...], numeric: Estimate) -> Row:
+        by_rule, at_float64 = (float(side.slopes[node][index]) for side in (self.own, self.sharp))
+        coarse, fine = self.own.precision[node], self.sharp.precision[node]
+        tolerance, verdict = judged(at_float64, numeric, fine)
+        left, right = numeric.kink or (None, None)
+        row = Row(self.named[node], index, by_rule, numeric.value, numeric.error, tolerance, verdict, left, right)
+        return row if verdict == NOT_FINITE else as_first_computed(row, at_float64, numeric, coarse, fine)
+
+    def advised(self, row: Row, line: Probe, node: Node, index: tuple[int, ...]) -> Row:
+        """The row, judged again by a complex step if the graph takes one, and by Taylor's formula where it is wrong."""
+        slope = float(self.sharp.slopes[node][index])
+        if not math.isfinite(slope):
+            return row
+        exact = self.by_complex_step(node, index)
+        if row.left is None and vindicated(exact, row.numeric, row.error, slope, ROUNDING * abs(slope)):
+            if not slope:  # of a branch that .data chose, the graph knows nothing
+                return replace(row, verdict=NOISY)
+            row = self.judged(node, index, Estimate(exact, ROUNDING * abs(exact), ROUNDING * abs(exact)))
+        if row.verdict != WRONG:
+            return row
+        order = float(line.taylor_order(np.array([slope]), np.asarray)[0])
+        close = abs(slope - row.numeric) <= CLOSE * max(abs(slope), abs(row.numeric))
+        verdict = NOISY if close and order > BETWEEN else WRONG
+        return replace(row, verdict=verdict, note=advice(order, verdict))
+
+    def by_complex_step(self, node: Node, index: tuple[int, ...]) -> float:
+        if self.graph is None or node not in self.graph.twins:
+            return math.nan
+        v = np.zeros(np.shape(node._raw))
+        v[index] = 1.0
+        return float(self.graph.probe({node: v}, float(np.asarray(node._raw)[index]), True).by_complex_step()[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What the chain rule says: the value, and for each node the gradient and the precision it was found in.
+
+    `noise` is how far the rounding of every intermediate result may have moved the value: each one's rounding error
+    times its own cotangent, added up as independent errors are.
+    """
+
+    value: float
+    noise: float
+    slopes: dict[Node, Array]
+    precision: dict[Node, np.finfo[Any]]
+
+
+def by_chain_rule(f: Callable[[], Any], nodes: Sequence[Node], seed: int) -> Side:
+    with enable_grad():
+        y = f()
+        value = contracted(y, seed)
+        weights = weights_of(np.shape(data_of(y, "gradcheck")), seed)
+        found = pulled_back(y, weights) if isinstance(y, Node) else {}
+    of_result = precision(y)
+    return Side(
+        value,
+        math.hypot(*(rounding_effect(node, g) for node, g in found.items() if node.op is not None)),
+        {node: np.asarray(gradient(found, node)) for node in nodes},
+        {node: max(of_result, precision(node), key=lambda info: float(info.eps)) for node in nodes},
+    )
+
+
+def contracted(y: Any, seed: int) -> float:
+    """The sum of all results under the weights: one number to differentiate."""
+    data = data_of(y, "gradcheck")
+    return float(np.sum(data * weights_of(np.shape(data), seed)))
+
+
+def chosen(nodes: Sequence[Node], sample: int | None, seed: int) -> list[Place]:
+    """All elements, or so many at random, in order."""
+    shapes = [np.shape(node._raw) for node in nodes]
+    ends = np.cumsum([math.prod(shape) for shape in shapes], dtype=int)
+    count = int(ends[-1]) if nodes else 0
+    picked = np.arange(count)
+    if sample is not None and sample < count:
+        picked = np.sort(np.random.default_rng(seed).choice(count, sample, replace=False))
+    which = np.searchsorted(ends, picked, side="right").tolist()
+    return [
+        (nodes[k], tuple(map(int, np.unravel_index(i - ends[k] + math.prod(shapes[k]), shapes[k]))))
+        for k, i in zip(which, picked.tolist(), strict=True)
+    ]
+
+
+def judged(sharp: float, numeric: Estimate, fine: np.finfo[Any]) -> tuple[float, str]:
+    """By how much the gradient at float64 may differ from the numeric one, and the verdict."""
+    if not (math.isfinite(sharp) and (numeric.kink or math.isfinite(numeric.value))):
+        return math.nan, NOT_FINITE
+    size = abs(sharp if numeric.kink else numeric.value)
+    allowed = numeric.error + math.sqrt(fine.eps) * size
+    low, high = sorted(numeric.kink or (numeric.value, numeric.value))
+    if not low - allowed <= sharp <= high + allowed:
+        return allowed, WRONG
+    if numeric.kink:
+        return allowed, KINK
+    scale = max(abs(sharp), size) if sharp else max(size, numeric.size)  # a gradient of 0 has no size of its own
+    return allowed, NOISY if scale and allowed > VAGUE * scale else RIGHT
+
+
+def as_first_computed(row: Row, sharp: float, numeric: Estimate, coarse: np.finfo[Any], fine: np.finfo[Any]) -> Row:
+    """The row, unless the gradient of the data as it is was another than rounding explains."""
+    if not math.isfinite(row.autograd):
+        return replace(row, verdict=NOT_FINITE)
+    lost = 0.0
+    if coarse.eps > fine.eps:
+        rounding = float(coarse.eps / fine.eps) * numeric.rounding
+        lost = SLACK * (math.sqrt(coarse.eps) * abs(sharp) + rounding + float(coarse.smallest_subnormal))
+    row = replace(row, tolerance=row.tolerance + lost)
+    if abs(row.autograd - sharp) <= lost:
+        return row
+    return replace(row, verdict=WRONG, note=f"{AT_FLOAT64} {sharp:.9g}")
