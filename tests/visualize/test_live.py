@@ -410,12 +410,12 @@ with cr.visualize.live({"w": cr.Value(1.0)}, keep=True) as page:
     streaming = socket.create_connection(where, 20)
     streaming.sendall(f"GET {urlsplit(page.url).path}events HTTP/1.1\\r\\nHost: 127.0.0.1\\r\\n\\r\\n".encode())
     assert streaming.recv(10)
-    page.obey("pause")
+    page.served.obey("pause")
     living = os.fork()
     if living == 0:
         time.sleep(60)
         os._exit(0)
-    with page.changed:
+    with page.shared.changed:
         ended = os.fork()
     if ended == 0:
         page.update(1.0)

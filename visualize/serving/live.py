@@ -10,17 +10,12 @@ from __future__ import annotations
 __all__ = ["LivePage", "live"]
 
 import html
-import json
 import sys
-import threading
 import time
 import weakref
 import webbrowser
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib import import_module
-from importlib.resources import files
 from numbers import Real
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, final, runtime_checkable
@@ -31,9 +26,10 @@ from chainrule.autograd.graph import Node
 from chainrule.autograd.guards.settings import flag
 
 from ..describing.description import shortened
-from ..drawing.dot import draw, picture
+from .drawn import THEMES, drawing_of
 from .served import Served
-from .snapshot import LONGEST, SIDE, Recorder, Snapshot, Steered, quantity, state
+from .shared import Shared
+from .snapshot import LONGEST, SIDE, Recorder, Steered, quantity
 
 if TYPE_CHECKING:
     from .loopback import Loopback
@@ -41,13 +37,9 @@ if TYPE_CHECKING:
 INTERVAL = 0.5  # seconds between two snapshots
 GRAPH_INTERVAL = 2.0  # and between two drawings of the graph
 SHARE = 50  # looking takes at most one in so many seconds of training
-THEMES = ("light", "dark")
-LARGE = 5_000  # nodes of a graph that is drawn while training goes on
 POLL = 0.1  # seconds between two looks around while training is paused
-WAIT = 4.0  # seconds that a browser waits for a new drawing before it asks again
 
 NUMBERS = (np.ndarray, np.number, int, float)
-KINDS = {"html": "text/html; charset=utf-8", "css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"}
 
 
 @runtime_checkable
@@ -147,44 +139,8 @@ def parameters_of(model: Any) -> dict[str, Node]:
     return named
 
 
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    """The graph at one step as text, or why there is none."""
-
-    step: int = -1
-    text: str = ""
-    problem: str = ""
-
-    def painted(self) -> Drawn:
-        """The picture that Graphviz makes of the text."""
-        try:
-            return Drawn(self.step, picture(self.text, "svg").decode() if self.text else "", self.problem)
-        except (RuntimeError, ValueError) as error:
-            return Drawn(self.step, problem=str(error))
-
-
-def drawing_of(loss: Any, step: int, theme: str, *, waited_for: bool) -> Drawn:
-    """The graph, unless describing it would hold up a training that waits for it."""
-    if waited_for and isinstance(loss, Node) and larger_than(LARGE, loss):
-        return Drawn(step, problem=f"The graph has more than {LARGE:,} nodes: it is drawn while training is paused.")
-    try:
-        return Drawn(step, text=draw(loss, theme=theme, graph_attr={"bgcolor": "transparent"}).source)
-    except (TypeError, ValueError) as error:
-        return Drawn(step, problem=str(error))
-
-
-def larger_than(limit: int, root: Node) -> bool:
-    """Whether the graph has more nodes, without looking at more of them."""
-    seen, stack = {root}, [root]
-    while stack and len(seen) <= limit:
-        fresh = {arg for arg in stack.pop().args if isinstance(arg, Node)} - seen
-        seen |= fresh
-        stack.extend(fresh)
-    return len(seen) > limit
-
-
 @final
-class LivePage(Served):
+class LivePage:
     """What `live` returns: the page, for the length of its block."""
 
     def __init__(
@@ -199,29 +155,14 @@ class LivePage(Served):
         open_browser: bool,
     ) -> None:
         self.recorder = Recorder(parameters, optimizer, image_shape)
-        self.title = shortened(title, LONGEST)
         self.grace, self.keep, self.open_browser = grace, keep, open_browser
-        self.files = {name.replace("live.html", ""): (KINDS[name.rpartition(".")[2]], text) for name, text in assets()}
+        self.shared = Shared()
+        self.served = Served(shortened(title, LONGEST), self.shared)
+        self.server: Loopback | None = None
 
         self.latest: weakref.ref[Node] | None = None  # the graph is the training's own: nothing here keeps it alive
         self.due = self.graph_due = 0.0
         self.output: Any = None  # the notebook's, to be replaced at the end
-
-        self.changed = threading.Condition()  # guards what follows, which the browsers' threads share
-        self.server: Loopback | None = None
-        self.snapshot = Snapshot()
-        self.version = 0
-        self.sent = (-1, b"")  # a version, and how it was written
-        self.telling = 0.0  # seconds which that took
-        self.allowed: int | None = None  # updates that may pass; None for all
-        self.held = self.finished = self.over = False
-        self.note = ""
-        self.graph_wanted: set[str] = set()  # themes
-        self.drawings = dict.fromkeys(THEMES, Drawn())
-        self.painting = threading.Lock()
-        self.painted = dict.fromkeys(THEMES, Drawn())  # their text is SVG
-
-    # In the thread that trains
 
     def update(self, loss: Node | float) -> None:
         """Tell the page of one more step, after backward; waits while training is paused.
@@ -235,7 +176,8 @@ class LivePage(Served):
         """
         self.recorder.add(one_number(loss))
         self.latest = weakref.ref(loss) if isinstance(loss, Node) else None
-        if self.graph_wanted or self.allowed is not None or time.monotonic() >= self.due:
+        shared = self.shared
+        if shared.graph_wanted or shared.allowed is not None or time.monotonic() >= self.due:
             self.look(loss)
 
     def epoch(self, history: Records, model: object = None) -> None:
@@ -248,117 +190,55 @@ class LivePage(Served):
         if time.monotonic() >= self.due:
             self.measure()
         self.draw_if_wanted(loss)
-        if self.allowed is not None:
+        if self.shared.allowed is not None:
             self.hold(loss, self.server)
 
     def measure(self) -> None:
         """Take a snapshot, and say when the next one is due: looking must not take much of the time."""
         start = time.thread_time()
         snapshot = self.recorder.snapshot()
-        with self.change():
-            self.snapshot = snapshot
-        self.due = time.monotonic() + max(INTERVAL, SHARE * (time.thread_time() - start + self.telling))
+        with self.shared.change():
+            self.shared.snapshot = snapshot
+        self.due = time.monotonic() + max(INTERVAL, SHARE * (time.thread_time() - start + self.shared.telling))
 
     def draw_if_wanted(self, loss: Node | float) -> None:
         """Describe the graph, in the one thread in which it stands still; a browser's thread makes the picture."""
-        with self.changed:
-            themes = [theme for theme in self.graph_wanted if self.drawings[theme].step != self.recorder.step]
+        shared, step = self.shared, self.recorder.step
+        with shared.changed:
+            themes = [theme for theme in shared.graph_wanted if shared.drawings[theme].step != step]
         if not themes or time.monotonic() < self.graph_due:
             return
         start = time.thread_time()
-        drawn = {theme: drawing_of(loss, self.recorder.step, theme, waited_for=not self.held) for theme in themes}
-        with self.change():
-            self.drawings |= drawn
-            self.graph_wanted -= drawn.keys()
+        drawn = {theme: drawing_of(loss, step, theme, waited_for=not shared.held) for theme in themes}
+        with shared.change():
+            shared.drawings |= drawn
+            shared.graph_wanted -= drawn.keys()
         self.graph_due = time.monotonic() + max(GRAPH_INTERVAL, SHARE * (time.thread_time() - start))
 
     def hold(self, loss: Node | float, server: Loopback) -> None:
         """Wait until a browser lets training go on, or none is left to do so."""
-        if self.allowed == 0:
+        shared = self.shared
+        if shared.allowed == 0:
             self.measure()
-            with self.change():
-                self.held = True
+            with shared.change():
+                shared.held = True
         left = time.monotonic() + self.grace
         try:
-            while self.allowed == 0:
+            while shared.allowed == 0:
                 self.draw_if_wanted(loss)
-                with self.changed:
-                    self.changed.wait_for(lambda: self.allowed != 0, POLL)
+                with shared.changed:
+                    shared.changed.wait_for(lambda: shared.allowed != 0, POLL)
                 if server.listeners:
                     left = time.monotonic() + self.grace
                 elif time.monotonic() >= left:
-                    with self.change():
-                        self.allowed, self.note = None, "Training went on by itself: no browser was left."
+                    with shared.change():
+                        shared.allowed, shared.note = None, "Training went on by itself: no browser was left."
                     print("live: no browser is left, so training goes on", flush=True)
         finally:
             self.recorder.resume()
-            self.due = 0.0 if self.held else self.due
-            with self.change():
-                self.allowed, self.held = self.allowed and self.allowed - 1, False
-
-    @contextmanager
-    def change(self) -> Iterator[None]:
-        """A block that changes what browsers are shown."""
-        with self.changed:
-            yield
-            self.version += 1
-            self.changed.notify_all()
-
-    # In the threads of browsers
-
-    def news(self, seen: int, patience: float) -> tuple[int, bytes]:
-        with self.changed:
-            self.changed.wait_for(lambda: self.version != seen or self.over, patience)
-            if self.sent[0] == self.version:
-                return self.sent
-            version, snapshot = self.version, self.snapshot
-            about: dict[str, Any] = {"title": self.title, "status": self.status, "note": self.note, "over": self.over}
-        start = time.thread_time()
-        sent = version, state(snapshot, about)
-        with self.changed:
-            self.sent, self.telling = sent, time.thread_time() - start
-        return sent
-
-    def graph(self, seen: int, theme: str) -> bytes:
-        with self.changed:
-            if self.drawings[theme].step in (-1, seen):
-                self.graph_wanted |= set() if self.finished else {theme}
-                self.changed.wait_for(lambda: self.drawings[theme].step not in (-1, seen) or self.finished, WAIT)
-            drawn = self.drawings[theme]
-        with self.painting:
-            if self.painted[theme].step != drawn.step:
-                self.painted[theme] = drawn.painted()
-            painted = self.painted[theme]
-        svg = painted.text if painted.step != seen else ""
-        return json.dumps({"step": painted.step, "svg": svg, "problem": painted.problem, "over": self.over}).encode()
-
-    def obey(self, command: str) -> bool:
-        with self.change():
-            if command == "pause":
-                self.allowed = 0
-            elif command == "resume":
-                self.allowed = None
-            elif command == "step":
-                self.allowed = 0 if self.allowed is None else 1
-            else:
-                return False
-            self.note = ""
-        return True
-
-    def ended(self) -> bool:
-        return self.over
-
-    def abandon(self) -> None:
-        self.changed = threading.Condition()  # the old one may be held by a thread that is not here
-        self.allowed, self.keep, self.output = None, False, None
-
-    @property
-    def status(self) -> str:
-        if self.finished:
-            return "ended"
-        if self.allowed is None:
-            return "running"
-        return "paused" if self.held else "pausing"
+            self.due = 0.0 if shared.held else self.due
+            with shared.change():
+                shared.allowed, shared.held = shared.allowed and shared.allowed - 1, False
 
     # The block
 
@@ -372,14 +252,14 @@ class LivePage(Served):
         return self.server.url
 
     def __enter__(self) -> Self:
-        if self.finished or self.server is not None:
+        if self.shared.finished or self.server is not None:
             raise RuntimeError("live: a page is for one block; call live() again for another")
         self.recorder.resume()
         self.measure()
         from .loopback import Loopback  # loads http, which whoever serves nothing does not wait for
 
         try:
-            self.server = Loopback(self)
+            self.server = Loopback(self.served)
             self.server.start()
             self.announce(self.url)
             return self
@@ -398,7 +278,7 @@ class LivePage(Served):
     ) -> None:
         try:
             self.finish("" if kind is None else f"Training was stopped by {kind.__name__}.")
-            if not self.over:
+            if not self.shared.over:
                 self.wait_for_interrupt()
             self.close()
         except BaseException:  # Ctrl-C, say
@@ -408,12 +288,13 @@ class LivePage(Served):
     def finish(self, problem: str) -> None:
         """Show how it ended."""
         self.measure()
+        shared, keep = self.shared, self.keep and not self.shared.abandoned
         loss = None if self.latest is None else self.latest()
-        themes = THEMES if self.keep else tuple(self.graph_wanted)
+        themes = THEMES if keep else tuple(shared.graph_wanted)
         drawn = {} if loss is None else {t: drawing_of(loss, self.recorder.step, t, waited_for=False) for t in themes}
-        with self.change():
-            self.drawings |= drawn
-            self.finished, self.over, self.note = True, bool(problem) or not self.keep, problem
+        with shared.change():
+            shared.drawings |= drawn
+            shared.finished, shared.over, shared.note = True, bool(problem) or not keep, problem
 
     def wait_for_interrupt(self) -> None:
         print("live: training has ended; its page stays until Ctrl-C", flush=True)
@@ -425,25 +306,24 @@ class LivePage(Served):
 
     def close(self) -> None:
         """End it, without waiting for anybody where that had begun before, and was interrupted."""
-        with self.change():
-            self.finished = self.over = True
+        with self.shared.change():
+            self.shared.finished = self.shared.over = True
         self.due = 0.0
         if self.server is not None:
             self.server.stop()
             self.server = None
-        if self.output is not None:
+        if self.output is not None and not self.shared.abandoned:
             self.output.update(self)
 
     def _repr_html_(self) -> str:
         """In a notebook: the page in a frame; afterwards, what it last said."""
-        title = html.escape(self.title)
+        title, shared = html.escape(self.served.title), self.shared
         if self.server is not None:
             frame = 'width="100%" height="760" style="border: 1px solid #8a94a6; border-radius: 6px"'
             return f'<iframe src="{self.url}" title="{title}, live" {frame}></iframe><p><a href="{self.url}">{self.url}</a></p>'
-        rows = (
-            f"<tr><th>{html.escape(name)}</th><td>{quantity(x)['text']}</td></tr>" for name, x in self.snapshot.tiles
-        )
-        return f"<table><caption>{title}: {self.status}. {html.escape(self.note)}</caption>{''.join(rows)}</table>"
+        tiles = shared.snapshot.tiles
+        rows = (f"<tr><th>{html.escape(name)}</th><td>{quantity(x)['text']}</td></tr>" for name, x in tiles)
+        return f"<table><caption>{title}: {shared.status}. {html.escape(shared.note)}</caption>{''.join(rows)}</table>"
 
 
 def one_number(loss: Any) -> float:
@@ -455,11 +335,6 @@ def one_number(loss: Any) -> float:
     if isinstance(x, np.ndarray) and x.shape != ():
         raise ValueError(f"update: loss must be one number, got shape {x.shape}; reduce it, as with cr.mean")
     return float(x)
-
-
-def assets() -> Iterator[tuple[str, bytes]]:
-    folder = files(__package__) / "assets"
-    return ((name, (folder / name).read_bytes()) for name in ("live.html", "live.css", "live.js"))
 
 
 def shown_in_notebook(page: LivePage) -> Any:
