@@ -573,6 +573,19 @@ def test_after_the_block_nothing_is_left(error: type[BaseException] | None) -> N
         page.__enter__()
 
 
+def test_a_page_that_is_dropped_in_its_block_ends() -> None:
+    before = threading.active_count()
+    page = cr.visualize.live(weights()).__enter__()
+    url = page.url
+    with listening(url) as event:
+        event()
+        del page
+        until(lambda: threading.active_count() == before)
+        assert event()["over"]
+    with pytest.raises(ConnectionRefusedError):
+        ask(url + "state")
+
+
 @signals
 @pytest.mark.parametrize("error", [None, ZeroDivisionError])
 def test_ctrl_c_while_the_page_takes_its_leave_leaves_nothing(error: type[BaseException] | None) -> None:

@@ -261,6 +261,7 @@ class LivePage:
         try:
             self.server = Loopback(self.served)
             self.server.start()
+            weakref.finalize(self, dropped, self.shared, self.server).atexit = False
             self.announce(self.url)
             return self
         except BaseException:
@@ -324,6 +325,13 @@ class LivePage:
         tiles = shared.snapshot.tiles
         rows = (f"<tr><th>{html.escape(name)}</th><td>{quantity(x)['text']}</td></tr>" for name, x in tiles)
         return f"<table><caption>{title}: {shared.status}. {html.escape(shared.note)}</caption>{''.join(rows)}</table>"
+
+
+def dropped(shared: Shared, server: Loopback) -> None:
+    """End what is shown of a page that nobody holds any more; whichever thread that is noticed in does not wait."""
+    with shared.change():
+        shared.finished = shared.over = True
+    server.end()
 
 
 def one_number(loss: Any) -> float:

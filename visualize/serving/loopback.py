@@ -80,10 +80,16 @@ class Loopback(ThreadingTCPServer):
                 f"live: the page cannot be served: {error}; end other threads, or train without it"
             ) from error
 
+    def end(self) -> None:
+        """Begin to stop, and wait for nothing."""
+        self.until = time.monotonic() + FAREWELL + LINGER * bool(self.open)
+
     def stop(self) -> None:
         """Let requests under way finish, cut off those that do not, take no more; no thread is left. Again: cut all off now."""
-        patience = FAREWELL + LINGER * bool(self.open) if self.until is None else 0.0
-        self.until = time.monotonic() + patience
+        if self.until is None:
+            self.end()
+        else:
+            self.until = time.monotonic()
         if self.accepting.is_alive():
             self.gone.wait()
             self.accepting.join()
