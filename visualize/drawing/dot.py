@@ -11,7 +11,8 @@ __all__ = ["draw", "render"]
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -165,38 +166,16 @@ def render(
     'square.dot'
     """
     target = destination("render", path, SUFFIXES)
-    if target.suffix.lower() == ".mmd":
-        text = mermaid(
-            root,
-            direction=direction,
-            title=title,
-            max_nodes=max_nodes,
-            depth=depth,
-            open=open,
-            names=names,
-            fold=fold,
-            check=check,
-            theme=theme,
+    drawn_by: Callable[..., Drawing | str] = mermaid
+    if target.suffix.lower() != ".mmd":
+        drawn_by = partial(
+            draw, legend=legend, engine=engine, graph_attr=graph_attr, node_attr=node_attr, edge_attr=edge_attr
         )
-        return written_file(path, text)
-    drawing = draw(
-        root,
-        direction=direction,
-        title=title,
-        max_nodes=max_nodes,
-        depth=depth,
-        open=open,
-        names=names,
-        fold=fold,
-        check=check,
-        theme=theme,
-        legend=legend,
-        engine=engine,
-        graph_attr=graph_attr,
-        node_attr=node_attr,
-        edge_attr=edge_attr,
-    )
-    return saved(drawing, path)
+    drawing = drawn_by(
+        root, direction=direction, title=title, max_nodes=max_nodes, depth=depth, open=open, names=names, fold=fold,
+        check=check, theme=theme,
+    )  # fmt: skip
+    return written_file(path, drawing) if isinstance(drawing, str) else saved(drawing, path)
 
 
 def saved(drawing: Drawing, path: str | os.PathLike[str]) -> Path:
