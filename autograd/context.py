@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from contextvars import ContextVar
 from itertools import count
 from threading import RLock
@@ -132,6 +132,7 @@ class Watcher(Token):
 
     repeats = False  # whether what it sees will be run again: comparisons are to be shown too, as operations
     data: Container[Node] = ()  # the inputs that stand for plain data then
+    kinds: Mapping[type[Node], type[Node]] = {}  # what nodes are made while it watches, in place of which
 
     @abstractmethod
     def made(self, data: Any, op: Op, args: tuple[Any, ...], params: Mapping[str, Any]) -> Op:
@@ -148,6 +149,14 @@ class Watcher(Token):
 
     def aside(self, what: str) -> None:
         """Something else than an operation happens, `what`."""
+
+    def read_anew(self, of: Any, read: Callable[[], Any]) -> Any:
+        """What reading gives, which will be another in another run: `of` is read from, and may be changed by that."""
+        return read()
+
+    def write(self, into: Callable[..., None], of: Sequence[Any], *xs: Any) -> None:
+        """Have something written into the arrays `of`, as it will be in any other run."""
+        into(*xs)
 
 
 class Keeper(Token):

@@ -17,7 +17,7 @@ from heapq import heappop, heappush
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
-from .context import about_to_change, blocks, latest_change, next_birth, note_change, watching
+from .context import about_to_change, blocks, latest_change, next_birth, note_change, tell_of, tell_of_reading, watching
 from .guards.seals import handed, locked, require_current, verify
 from .guards.underflow import underflowed, underflowing
 
@@ -33,18 +33,30 @@ FLOATS, ALWAYS = "floats", "always"  # when what an operation's rules return fit
 class Node:
     """A variable: data, and the operation and arguments it was made from. `Value` and `Tensor` are its two kinds."""
 
-    __slots__ = ("__weakref__", "_raw", "args", "birth", "call", "frozen", "grad", "name", "op", "params", "seals")
+    __slots__ = ("__weakref__", "_grad", "_raw", "args", "birth", "call", "frozen", "name", "op", "params", "seals")
 
     _raw: Any
+    _grad: Any
     args: tuple[Any, ...]  # what the operation was given: nodes and plain data
     params: Mapping[str, Any]  # keyword arguments: how, not what
     op: Op | None  # None for a leaf
     birth: int
     frozen: bool  # of a leaf: whether `backward` leaves it without a gradient
-    grad: Any
     name: str | None
     seals: Any  # of the arrays of others that the operation was given; not set where there are none
     call: Call | None  # the outermost call of a module that this is a result of
+
+    @property
+    def grad(self) -> Any:
+        """What `backward` found: the gradient of what it was called on with respect to this; None before."""
+        if blocks:
+            tell_of_reading(self)
+        return self._grad
+
+    @grad.setter
+    def grad(self, g: Any) -> None:
+        tell_of("a change to a gradient")
+        self._grad = g
 
     @property
     def inputs(self) -> tuple[Any, ...]:
@@ -69,7 +81,7 @@ class Node:
             raise TypeError(f"name must be a string or None, got {name!r}")
         self._raw, self.name = data, name
         self.op, self.args, self.params = None, (), NO_PARAMS
-        self.grad = self.call = None
+        self._grad = self.call = None
         self.frozen = False
         self.birth = next_birth()
 
@@ -107,13 +119,13 @@ class Node:
         held: set[int] = set()  # the arrays that others keep; a leaf's gradient must be its own
         for node, g in found.items():  # leaves come last
             if node.op is not None:
-                node.grad = g
+                node._grad = g
             elif node.frozen:
                 continue
             elif type(g) is float:
                 node.add_to_grad(g, owned=True)
             else:
-                held = held or {id(made.grad) for made in found if made.op is not None}
+                held = held or {id(made._grad) for made in found if made.op is not None}
                 node.add_to_grad(g, id(g) not in held)
                 held.add(id(g))
 
@@ -261,23 +273,3 @@ def ancestry(*roots: Node) -> list[Node]:
                 seen.add(arg)
                 stack.append(arg)
     return sorted(seen, key=attrgetter("birth"), reverse=True)
-
-
-Key: TypeAlias = int | tuple[int, int]
-
-
-def numbered(nodes: Sequence[Node]) -> dict[Key, int]:
-    """Running numbers from 1; a constant comes just before the first result made from it."""
-    ids: dict[Key, int] = {}
-    for node in nodes:
-        for position, arg in enumerate(node.args):
-            if not isinstance(arg, Node):
-                ids.setdefault(key(node, position), len(ids) + 1)
-        ids[id(node)] = len(ids) + 1
-    return ids
-
-
-def key(node: Node, position: int) -> Key:
-    """What an argument is recognised by: a variable or an array is one thing, a number is another at every use."""
-    arg = node.args[position]
-    return (id(node), position) if isinstance(arg, float | int) else id(arg)

@@ -120,20 +120,21 @@ class Operators(Node, Generic[Operator, Method]):
         return bool(plain(self))
 
     def __float__(self) -> float:
+        number = plain(self)
         if self.op is None or self.args:
             raise TypeError(
                 f"float() of {self!r} would silently drop its gradient (so would math.exp and its kin). "
                 "Use .item() or .data for the plain number, cr.exp and its kin to compute."
             )
-        return float(plain(self))
+        return float(number)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        data: Any = self.data  # type: ignore[attr-defined]  # as it is handed out
         if self.op is None or self.args:
             raise TypeError(
                 f"making a plain array of {self!r} would silently drop its gradient. "
                 "Use .data for the plain array, cr.stack to join nodes into one Tensor."
             )
-        data: Any = self.data  # type: ignore[attr-defined]  # as it is handed out
         return np.array(data, dtype=dtype, copy=copy)
 
     @property

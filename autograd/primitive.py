@@ -125,7 +125,7 @@ def born(data: Any, op: Op, args: tuple[Any, ...], params: Mapping[str, Any], co
         kind, data, args = settle(data, op, args)
     if blocks and (token := here()) is not None:
         if (watcher := token.watcher) is not None:
-            op = watcher.made(data, op, args, params)
+            op, kind = watcher.made(data, op, args, params), watcher.kinds.get(kind, kind)
             constants = constants and not watcher.repeats  # what is recorded looks after its constants itself
         if not token.records:
             is_view = type(data) is np.ndarray and data.base is not None
@@ -137,7 +137,7 @@ def born(data: Any, op: Op, args: tuple[Any, ...], params: Mapping[str, Any], co
     node.op = op
     node.args = args
     node.params = params
-    node.grad = node.name = node.call = None
+    node._grad = node.name = node.call = None
     node.seals = seals_of(op, args) if constants and op.reads != () else None
     if handed:
         renew(args)
@@ -221,7 +221,7 @@ def unary(
         node.op = op
         node.args = (x,)
         node.params = NO_PARAMS
-        node.grad = node.name = node.call = None
+        node._grad = node.name = node.call = None
         node.birth = next(births)
         return node
 
@@ -288,7 +288,7 @@ def binary(
         node.op = op
         node.args = (a, b)
         node.params = NO_PARAMS
-        node.grad = node.name = node.call = None
+        node._grad = node.name = node.call = None
         node.birth = next(births)
         return node
 

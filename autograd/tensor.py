@@ -163,11 +163,11 @@ class Tensor(Operators[TensorOperator, ToTensor]):
         return np.asarray(seed)
 
     def add_to_grad(self, g: Any, owned: bool) -> None:
-        if self.grad is not None:
-            total = self.grad + g
-            self.grad = np.asarray(total) if isinstance(total, np.generic) else total  # sums without axes are scalars
+        if self._grad is not None:
+            total = self._grad + g
+            self._grad = np.asarray(total) if isinstance(total, np.generic) else total  # sums without axes are scalars
         else:
-            self.grad = g if owned and isinstance(g, np.ndarray) and g.base is None else copied(g)
+            self._grad = g if owned and isinstance(g, np.ndarray) and g.base is None else copied(g)
 
     def __len__(self) -> int:
         if not self.shape:
@@ -203,7 +203,7 @@ class Tensor(Operators[TensorOperator, ToTensor]):
 
     def __reduce__(self) -> tuple[type[Tensor], tuple[NDArray[Any], None, str | None], tuple[None, dict[str, Any]]]:
         self.require_leaf("copied or pickled")
-        return Tensor, (plain(self), None, self.name), (None, {"grad": deepcopy(self.grad), "frozen": self.frozen})
+        return Tensor, (plain(self), None, self.name), (None, {"grad": deepcopy(self._grad), "frozen": self.frozen})
 
 
 def unbroadcast(g: Any, to: Sequence[int]) -> Any:

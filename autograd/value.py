@@ -87,7 +87,7 @@ class Value(Operators[ValueOperator, ToValue]):
         return 1.0 if seed is None else as_number(seed, "backward: the seed of a Value")
 
     def add_to_grad(self, g: float, owned: bool) -> None:
-        self.grad = g if self.grad is None else self.grad + g
+        self._grad = g if self._grad is None else self._grad + g
 
     def __repr__(self) -> str:
         name = f", name={self.name!r}" if self.name is not None else ""
@@ -98,7 +98,7 @@ class Value(Operators[ValueOperator, ToValue]):
 
     def __reduce__(self) -> tuple[type[Value], tuple[float, str | None], tuple[None, dict[str, Any]]]:
         self.require_leaf("copied or pickled")
-        return Value, (self.data, self.name), (None, {"grad": self.grad, "frozen": self.frozen})
+        return Value, (self.data, self.name), (None, {"grad": self._grad, "frozen": self.frozen})
 
 
 def as_number(data: Any, what: str = "Value") -> float:

@@ -17,13 +17,14 @@ import numpy as np
 
 from ..context import about_to_change
 from ..derivative import leaves, rebuilt
-from ..graph import Node, constant_root, numbered
+from ..graph import Node, constant_root
 from ..guards.blocks import enable_grad
 from ..guards.traces import untouched
 from ..optional.progress import followed
 from ..plain import constant, describe, require_function
 from ..source import line_of, record_lines, rule_of
 from .elements import chosen, compared
+from .numbering import numbered
 from .operation import kind_of
 from .report import ACCEPTED, BLANK, KINK, NOT_CONNECTED, WRONG, Report, Row
 from .rules import checked, together

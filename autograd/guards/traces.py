@@ -44,7 +44,7 @@ class Traces(Keeper):
         if id(x) in self.known:
             return
         if isinstance(x, Node):
-            self.undo.append(partial(setattr, x, "grad", x.grad))
+            self.undo.append(partial(setattr, x, "_grad", x._grad))
             self.known[id(x)] = x
         elif isinstance(x, Kept):
             self.undo.append(x.kept())

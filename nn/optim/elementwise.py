@@ -75,7 +75,7 @@ class Elementwise(Optimizer):
         odd = False
         kind = np.ndarray
         for p, shape, dtype in self.moved:  # all are looked at before anything moves
-            g, x = p.grad, p._raw
+            g, x = p._grad, p._raw
             if type(g) is not kind or g.dtype is not dtype or g.shape != shape or g.base is not None:
                 require_fit("step", p)
                 odd = True
@@ -84,22 +84,22 @@ class Elementwise(Optimizer):
         lent = self.lent() if odd or handed else ()
         try:
             for tensor, g in lent:
-                tensor.grad = copied(g)
+                tensor._grad = copied(g)
             self.move() if never_stops() else self.move_or_stay()
         finally:
             for tensor, g in lent:
-                tensor.grad = g
+                tensor._grad = g
             note_change()
         return loss
 
     def lent(self) -> list[tuple[Tensor, Any]]:
         """The Tensors whose gradients are in the memory of a parameter, and so would change while the step needs them."""
-        tensors = [p for p in self.parameters if isinstance(p, Tensor) and p.grad is not None]
+        tensors = [p for p in self.parameters if isinstance(p, Tensor) and p._grad is not None]
         for p in tensors:
             if isinstance(p._raw, np.ndarray) and not p._raw.flags.writeable:
                 raise ValueError(f"step: the data of {describe(p)} is read-only; to train it no more, leave it out")
         own = {id(owner(p._raw)) for p in tensors}
-        return [(p, p.grad) for p in tensors if id(owner(p.grad)) in own]
+        return [(p, p._grad) for p in tensors if id(owner(p._grad)) in own]
 
     @np.errstate(under="ignore")  # what is remembered of squares fades away
     def move_or_stay(self) -> None:
@@ -130,7 +130,7 @@ class Elementwise(Optimizer):
                     memory.advance(self, group)
                     continue
                 tensor, steps = memory.tensor, memory.steps  # in a step of a small network every call counts
-                p, g = tensor._raw, tensor.grad
+                p, g = tensor._raw, tensor._grad
                 if g is None:
                     continue
                 if not type(p) is type(g) is np.ndarray or g.dtype is not p.dtype:
@@ -263,7 +263,7 @@ class OfTensor(Memory):
 
     def advance(self, rule: Elementwise, group: Group) -> None:
         tensor = self.tensor
-        data, g = tensor._raw, tensor.grad
+        data, g = tensor._raw, tensor._grad
         if g is None:
             return
         self.steps[0] = t = self.steps[0] + 1
@@ -307,13 +307,13 @@ class OfValues(Memory):
     def advance(self, rule: Elementwise, group: Group) -> None:
         moving: dict[int, list[int]] = {}  # by step: those without a gradient stay behind
         for i, value in enumerate(self.parameters):
-            if value.grad is not None:
+            if value._grad is not None:
                 self.steps[i] += 1
                 moving.setdefault(self.steps[i], []).append(i)
         for t, rows in moving.items():
             c = as_arrays(rule.coefficients(group, t), FLOAT)
             values = [self.parameters[i] for i in rows]
-            p, g = np.array([value._raw for value in values]), np.array([float(value.grad) for value in values])
+            p, g = np.array([value._raw for value in values]), np.array([float(value._grad) for value in values])
             state = [x[rows] for x in self.arrays]
             rule.update(p, g, state, np.empty_like(p), np.empty_like(p), c)
             for x, moved in zip(self.arrays, state, strict=True):

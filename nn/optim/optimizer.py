@@ -155,7 +155,7 @@ class Optimizer(ABC):
             for p in group["params"]:
                 if blocks:
                     about_to_change(p)
-                p.grad = None
+                p._grad = None
 
     @abstractmethod
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -169,7 +169,7 @@ class Optimizer(ABC):
         owner = type(self).__name__
         require_function(f"{owner}: closure", closure)
         loss = closure()
-        if all(p.grad is None for p in self.parameters):
+        if all(p._grad is None for p in self.parameters):
             raise ValueError(
                 f"{owner}: after the closure no parameter has a gradient; it must call backward() on the loss"
             )
@@ -269,7 +269,7 @@ def precision(x: Any) -> Any:
 
 def require_fit(what: str, p: Parameter) -> None:
     """Raise an error if a gradient is none of numbers, or has not the shape of its parameter."""
-    g: Any = p.grad
+    g: Any = p._grad
     if g is None or (type(g) is float and type(p) is Value):
         return
     if type(g) is np.ndarray and g.dtype.kind in "fiub" and g.shape == p.shape:

@@ -61,13 +61,13 @@ def overflow(parameters: Sequence[Any]) -> str:
 
 
 def require_gradients(parameters: Sequence[Parameter]) -> None:
-    if all(p.grad is None for p in parameters):
+    if all(p._grad is None for p in parameters):
         raise ValueError("fit: the loss depends on none of the parameters that the optimizer was given")
 
 
 def require_finite_gradients(model: Module, parameters: Sequence[Parameter]) -> None:
     """Before every update this would cost a small network a twentieth of its time; see `require_finite_weights`."""
-    if name := first_not_finite(model, parameters, [p.grad for p in parameters]):
+    if name := first_not_finite(model, parameters, [p._grad for p in parameters]):
         raise not_finite(f"the gradient of {name}", "not finite, though the loss is", parameters)
 
 

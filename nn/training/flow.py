@@ -258,7 +258,7 @@ class Measured:
 
     def __init__(self, parameters: list[Variable]) -> None:
         data = joined([plain(p) for p in parameters])
-        grads = [p.grad for p in parameters if p.grad is not None]
+        grads = [p._grad for p in parameters if p._grad is not None]
         self.size, self.matrix = data.size, any(p.ndim >= 2 for p in parameters)
         self.norm = self.rms = self.largest = self.zeros = self.ratio = None
         if grads:

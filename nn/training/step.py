@@ -180,7 +180,7 @@ class Step:
         epoch, given = self.epoch, self.epoch.given
         given.optimizer.zero_grad()
         for p in epoch.frozen:
-            p.grad = None
+            p._grad = None
         self.prediction, loss, said = epoch.ask(self.inputs, self.target)
         if not said.samples:
             raise LeftOut("fit: nothing counts in this batch")

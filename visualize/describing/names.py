@@ -8,7 +8,8 @@ from typing import Any, final
 
 import numpy as np
 
-from chainrule.autograd.graph import Node, key, numbered
+from chainrule.autograd.checking.numbering import key, numbered
+from chainrule.autograd.graph import Node
 
 from ..folding.calls import Structured, parameter_paths
 from ..folding.groups import tree

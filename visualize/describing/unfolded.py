@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.autograd.graph import Node, key, numbered
+from chainrule.autograd.checking.numbering import key, numbered
+from chainrule.autograd.graph import Node
 from chainrule.autograd.source import line_of
 
 from ..folding.calls import changed_since

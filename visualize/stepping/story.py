@@ -17,9 +17,10 @@ from typing import Any, final
 
 import numpy as np
 
+from chainrule.autograd.checking.numbering import key, numbered
 from chainrule.autograd.explaining.copies import Rehearsal, Uses
 from chainrule.autograd.explaining.formula import LATEX, TEXT, formula, number, plain_name
-from chainrule.autograd.graph import Node, constant_root, cotangents, key, numbered
+from chainrule.autograd.graph import Node, constant_root, cotangents
 from chainrule.autograd.primitive import UNRECORDED
 
 from ..describing.description import LONGEST, Diagram, DiagramNode, Quantity, quantity, shortened, size
