@@ -6,6 +6,7 @@ __all__ = ["MLP", "Dropout", "Embedding", "Flatten", "Linear", "Sequential"]
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -17,7 +18,7 @@ from chainrule.autograd.context import about_to_change, blocks
 from chainrule.autograd.guards.settings import flag
 from chainrule.autograd.ops.linalg import class_labels
 from chainrule.autograd.plain import constant, describe
-from chainrule.autograd.recording import in_precision, is_data
+from chainrule.autograd.recording import in_precision, is_data, read_anew
 
 from .activations import activation_called
 from .init import (
@@ -106,9 +107,13 @@ class Dropout(Module):
         x = x if isinstance(x, Value | Tensor) else np.asarray(constant(x, "Dropout"))
         if blocks:
             about_to_change(self)
-        kept = self.rng.random(x.shape, dtype=np.float32) >= self.p  # the same elements in every precision
         dtype = np.dtype(float) if isinstance(x, Value) or x.dtype.kind != "f" else x.dtype
-        return x * np.multiply(kept, 1.0 / (1.0 - self.p) if self.p < 1.0 else 0.0, dtype=dtype)
+        return x * read_anew(self.rng, partial(self.mask, x.shape, dtype))
+
+    def mask(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+        """What to multiply by: 0, or what scales the others."""
+        kept = self.rng.random(shape, dtype=np.float32) >= self.p  # the same elements in every precision
+        return np.multiply(kept, 1.0 / (1.0 - self.p) if self.p < 1.0 else 0.0, dtype=dtype)
 
     def describe(self) -> str:
         return f"{self.p}"

@@ -10,6 +10,7 @@ __all__ = ["BatchNorm1d", "LayerNorm"]
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from chainrule.autograd.context import about_to_change, blocks
 from chainrule.autograd.guards.settings import finite, is_real
 from chainrule.autograd.operators import plain
 from chainrule.autograd.plain import constant, describe
-from chainrule.autograd.recording import in_precision, is_data
+from chainrule.autograd.recording import in_precision, is_data, read_anew, write
 
 from .init import whole_number, whole_numbers
 from .module import Module
@@ -67,8 +68,8 @@ class BatchNorm1d(Module):
         if self.training:
             centred, variance = self.of_batch(x)
         else:
-            centred = x - self.running_mean.reshape(column)
-            variance = self.running_var.reshape(column)
+            centred = x - reshape(as_it_is(self.running_mean), column)
+            variance = reshape(as_it_is(self.running_var), column)
         weight, bias = (p if len(column) == 1 else reshape(p, column) for p in (self.weight, self.bias))
         return normalized(centred, variance, self.eps, weight) + bias
 
@@ -86,12 +87,14 @@ class BatchNorm1d(Module):
         variance = mean(square(centred), axis, keepdims=True)
         if blocks:
             about_to_change(self)
-        self.track(data_of(average).reshape(-1), data_of(variance).reshape(-1), size)
+        statistics = self.num_batches_tracked, self.running_mean, self.running_var
+        write(partial(self.track, size), statistics, average, variance)
         return centred, variance
 
     @np.errstate(under="ignore")  # the variance of what does not vary fades away
-    def track(self, average: Any, variance: Any, size: int) -> None:
+    def track(self, size: int, average: Any, variance: Any) -> None:
         """Move the running statistics, in place, towards those of a batch with `size` elements a channel."""
+        average, variance = data_of(average).reshape(-1), data_of(variance).reshape(-1)
         np.add(self.num_batches_tracked, 1, self.num_batches_tracked)
         share = 1.0 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
         for running, x in (self.running_mean, average), (self.running_var, variance * (size / (size - 1))):
@@ -149,6 +152,11 @@ def as_input(x: Any, weight: Tensor, name: str) -> Any:
     if isinstance(x, Tensor):
         return in_precision(x, weight.dtype) if is_data(x) else x
     return in_precision(constant(x, name), weight.dtype)
+
+
+def as_it_is(array: Any) -> Any:
+    """An array that is kept, as it is whenever this runs."""
+    return read_anew(array, lambda: array)
 
 
 def data_of(x: Any) -> Any:

@@ -1,8 +1,8 @@
 """compile: a function recorded once for each kind of arguments, and run as straight-line NumPy code from then on.
 
 The compiled function is one operation. On plain data it gives plain data; where variables go in, its result is a node
-whose rule is the compiled pass back, so it is differentiated, checked and drawn like every other operation. What the
-code cannot do, the function itself does: numbers that overflow, labels out of range.
+whose rule is the compiled pass back, so it is differentiated, checked and drawn like every other operation. What cannot be
+recorded, and what the code cannot do (numbers that overflow, labels out of range), the function itself does.
 """
 
 from __future__ import annotations
@@ -11,36 +11,55 @@ __all__ = ["compile"]
 
 import warnings
 from collections.abc import Callable
+from copy import deepcopy
 from functools import update_wrapper
+from sys import modules
 from types import MethodType
-from typing import Any, Generic, ParamSpec, TypeVar, cast, final
+from typing import Any, Generic, ParamSpec, TypeVar, cast, final, overload
 
 from ..context import blocks, watching
+from ..graph import Node
+from ..guards.blocks import Holding
 from ..plain import describe
-from .arguments import Arguments
-from .surroundings import Wrapper, outside
-from .tracing import Recording
+from .arguments import OF_DATA, Arguments, Refused
+from .caught import can_be_caught, large_arrays
+from .frames import Frames, itself
+from .recording import Onlooker
+from .surroundings import Read, Wrapper
+from .tracing import Recording, require_seen
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
-RECORDINGS = 32  # that are kept of one function at most
-OF_DATA = (ArithmeticError, IndexError, ValueError)  # errors that say something of the numbers, not of the function
+RECORDINGS = 32  # that are made of one function at most
+KINDS = 256  # of arguments that are told apart at most
 
 
-def compile(f: Callable[Given, Result]) -> Compiled[Given, Result]:
+@overload
+def compile(f: Callable[Given, Result], *, strict: bool = False) -> Compiled[Given, Result]: ...
+
+
+@overload
+def compile(
+    f: None = None, *, strict: bool = False
+) -> Callable[[Callable[Given, Result]], Compiled[Given, Result]]: ...
+
+
+def compile(f: Any = None, *, strict: bool = False) -> Any:
     """The same function, faster: run from code that was made for it, by recording what it does.
 
-    `f` takes numbers, arrays, Values, Tensors, models (`nn.Module`), and tuples, lists and dicts of them; whatever else it
-    is given (integers, text, None, functions) counts as part of the program. Models and variables that `f` names from
-    outside are found there. It returns a number or an array, or containers of them. On variables it returns a node to
-    differentiate. It is recorded anew for every new combination of types, shapes and such options, and for every change to
-    a model; `.source` is the code of the latest recording.
+    `f` takes numbers, arrays, Values, Tensors, models (`nn.Module`), and tuples, lists, dicts and dataclasses of them; whatever
+    else it is given (integers, text, None, functions) counts as part of the program. It returns a number or an array, or
+    containers of them. On variables it returns a node to differentiate. It is recorded for every new combination of types,
+    shapes and such options, and anew when anything that it depends on has changed; `.source` is the code of the latest recording.
 
-    What is recorded must hold for all data: `f` must not branch on numbers (`cr.where` instead of `if`), draw random
-    numbers, or change anything. Most of that is found out: then recording raises `TypeError` and says what to do. Numbers
-    that `f` gets by other ways than by its names and what these hold are taken as they were at first: an attribute of an
-    imported module, of an instance's class or in `__slots__`, the `.grad` of a variable.
+    What the function depends on is found by watching it run: all that its frames name, and what lies in that. What cannot be
+    recorded (a branch on a number, where `cr.where` would do; a number asked for by `.data` or `float`), what has effects, draws
+    random numbers, or depends on what nobody sees, runs as it is. One warning then says why; with `strict` it is a
+    `TypeError`. At the 2nd, 4th, 8th … call the function runs too, and a difference is a `RuntimeError`. `calls`,
+    `compiled_calls` and `recordings` count.
+
+    Also a decorator: `@cr.compile`, `@cr.compile(strict=True)`.
 
     >>> import chainrule as cr
     >>> slope = cr.compile(cr.grad(lambda x: x * cr.sin(x)))
@@ -54,7 +73,9 @@ def compile(f: Callable[Given, Result]) -> Compiled[Given, Result]:
         v4 = v1 + v3
         return (float(v4),)
     """
-    return Compiled(f)
+    if f is None:
+        return lambda f: Compiled(f, strict)
+    return Compiled(f, strict)
 
 
 @final
@@ -63,75 +84,159 @@ class Compiled(Wrapper, Generic[Given, Result]):
 
     f: Callable[Given, Result]
 
-    def __init__(self, f: Callable[Given, Result]) -> None:
+    def __init__(self, f: Callable[Given, Result], strict: bool = False) -> None:
         if not callable(f):
             raise TypeError(f"compile: expected a function, got {describe(f)}")
         update_wrapper(self, f, updated=())  # what a model or another object holds stays its own
-        self.f = f
+        self.f, self.strict = f, strict
         self.name = f"compile({getattr(f, '__name__', type(f).__name__)})"
-        self.outside: list[Callable[[], Any]] = []
-        self.recordings: dict[tuple[Any, ...], list[Recording]] = {}
+        self.calls = self.compiled_calls = self.recordings = 0
+        self.made: dict[tuple[Any, ...], list[Recording]] = {}
+        self.tries: dict[tuple[Any, ...], int] = {}  # how often arguments of a kind came for which nothing was recorded
         self.latest: Recording | None = None
+        self.caught: list[Read] = []  # what the function names around it that is an input too
+        self.fixed: set[str] = set()  # the names of what cannot be one
+        self.changed: set[str] = set()  # the names of what changed
+        self.reason: str | None = None  # why the function ran as it is, where it did
+        self.warned = False
 
     @property
     def source(self) -> str:
         """The Python code of the latest recording: a function for the results, and one that pulls cotangents back."""
         if self.latest is None:
-            raise ValueError(f"{self.name}: nothing is compiled before the first call")
+            why = f": {self.reason}" if self.reason else " before the first call"
+            raise ValueError(f"{self.name}: nothing is compiled{why}")
         return self.latest.code.source
 
     def __repr__(self) -> str:
-        count = sum(map(len, self.recordings.values()))
-        return f"<{self.name}, {count} {'recording' if count == 1 else 'recordings'}>"
+        recordings = f"{self.recordings} {'recording' if self.recordings == 1 else 'recordings'}"
+        why = f"; not compiled: {self.reason}" if self.reason else ""
+        return f"<{self.name}, {recordings}, {self.compiled_calls} of {self.calls} calls compiled{why}>"
 
     def __call__(self, *args: Given.args, **kwargs: Given.kwargs) -> Result:
         if blocks and watching() is not None:  # who watches wants to see each operation
             return self.f(*args, **kwargs)
-        given = self.given(args, kwargs)
+        self.calls += 1
+        try:
+            given = Arguments(args, kwargs)
+            if self.caught:
+                given.take([read.of(read.key) for read in self.caught])
+        except Refused as error:
+            self.give_up(str(error))
+            return self.f(*args, **kwargs)
         found = self.latest
-        if found is None or found.key != given.key or not found.snapshot.holds():
-            try:
-                if self.known(given) is None:  # functions and numbers may be defined after the function that names them
-                    self.outside = outside(self.f)
-                    given = self.given(args, kwargs)
-                found = self.latest = self.known(given) or self.record(given, args, kwargs)
-            except OF_DATA:
-                found = None
-        if found is not None:
-            try:
-                return cast("Result", found.run(given.parts))
-            except Exception:
-                pass
-        return self.f(*args, **kwargs)  # which can do it, or says what is wrong
+        if found is None or found.key != given.key or not found.guard.holds():
+            found = self.known(given)
+            if found is None:
+                return self.learn(given, args, kwargs)
+            self.latest = found
+        found.runs += 1
+        if found.runs & (found.runs - 1) == 0 and found.runs > 1:
+            return cast("Result", found.checked(given, lambda: self.f(*args, **kwargs)))
+        try:
+            result = found.run(given.parts)
+        except Exception:
+            return self.f(*args, **kwargs)  # which can do it, or says what is wrong
+        self.compiled_calls += 1
+        return cast("Result", result)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         """As a method: bound to the instance, as functions are."""
         return self if instance is None else MethodType(self, instance)
 
-    def given(self, args: Any, kwargs: Any) -> Arguments:
-        given = Arguments()
-        given.take(args)
-        if kwargs:
-            given.key.append("by name")
-            given.take([kwargs])
-        given.own = len(given.parts)
-        for read in self.outside:
-            given.take_named(read())
-        return given
+    def __deepcopy__(self, memo: Any) -> Compiled[Given, Result]:
+        return Compiled(deepcopy(self.f, memo), self.strict)
+
+    def __reduce__(self) -> Any:
+        name = getattr(self.f, "__qualname__", "")
+        if getattr(modules.get(getattr(self.f, "__module__", "")), name, None) is self:
+            return name  # the function itself is not to be found, but this is
+        return Compiled, (self.f, self.strict)
 
     def known(self, given: Arguments) -> Recording | None:
         """What was recorded before for such arguments, if it still holds."""
-        return next((made for made in self.recordings.get(tuple(given.key), ()) if made.snapshot.holds()), None)
+        return next((made for made in self.made.get(tuple(given.key), ()) if made.guard.holds()), None)
 
-    def record(self, given: Arguments, args: Any, kwargs: Any) -> Recording:
-        made = Recording(self.name, self.f, given, args, kwargs)
-        count = sum(map(len, self.recordings.values()))
-        if count == RECORDINGS:
+    def learn(self, given: Arguments, args: Any, kwargs: Any) -> Result:
+        """Call the function as it is; the 1st, 2nd, 4th, 8th … time with such arguments, see whether it can be recorded."""
+        key = tuple(given.key)
+        if self.recordings >= RECORDINGS or (key not in self.tries and len(self.tries) >= KINDS):
+            self.give_up(
+                f"recorded {self.recordings} times, for other shapes, options or surroundings each time"
+                f"{self.what_changed()}. Give what changes as floats or arrays"
+            )
+            return self.f(*args, **kwargs)
+        tries = self.tries[key] = self.tries.get(key, 0) + 1
+        if tries & (tries - 1):
+            return self.f(*args, **kwargs)
+        caught = len(self.caught)
+        frames = Frames(Read(itself, x, f"argument {i}") for i, x in enumerate((*args, *kwargs.values()), 1))
+        frames.places.append(Read(itself, self.f, self.name))
+        frames.before = frames.look()
+        with Holding(Onlooker(frames)):
+            result = self.f(*args, **kwargs)
+        try:
+            if frames.reason is not None:
+                raise Refused(frames.reason)
+            if (label := frames.changed()) is not None:
+                if tries == 1:  # what is made once, at first, may be all
+                    return result
+                raise Refused(f"it changes {label}. Return what changes, or do that outside")
+            frames.before = frames.look()
+            require_seen(frames.surroundings([*frames.arguments, *frames.places]))
+            made = self.record(given, args, kwargs, frames, result)
+        except OF_DATA as error:  # of these numbers
+            self.reason = str(error)
+            return result
+        except Exception as error:
+            why = "" if isinstance(error, Refused) else f"while it was recorded, it raised {type(error).__name__}: "
+            self.give_up(why + str(error).removeprefix("compile: "))
+            return result
+        self.recordings += 1
+        self.made.setdefault(tuple(made.key), []).append(made)
+        self.latest, self.reason = made, None
+        made.runs = 1
+        if new := [
+            read.label
+            for read in self.caught[caught:]
+            if not isinstance(read.of(read.key), Node) and read.label in self.changed
+        ]:
             warnings.warn(
-                f"{self.name}: recorded {RECORDINGS} times, for other shapes, options or models each time. That costs more than "
-                "it saves: give numbers that change as floats or arrays, not as integers",
+                f"{self.name} was recorded anew, as {', '.join(new)} changed, and takes that as an input from now on. Make it an "
+                "argument, to have it recorded once",
                 stacklevel=3,
             )
-            self.recordings = {}
-        self.recordings.setdefault(tuple(given.key), []).append(made)
-        return made
+        return result
+
+    def record(self, given: Arguments, args: Any, kwargs: Any, frames: Frames, result: Any) -> Recording:
+        """A recording, in which what has changed around the function since the last is an input, if that can be."""
+        stale = self.made.get(tuple(given.key), ())
+        changed = [read for read in stale[-1].guard.differing() if can_be_caught(self.f, read, frames)] if stale else []
+        self.changed.update(read.label for made in stale[-1:] for read in made.guard.differing())
+        new = [read for read in (*changed, *large_arrays(self.f, frames)) if read.label not in self.fixed]
+        if new:
+            caught = [*self.caught, *new]
+            more = Arguments(args, kwargs)
+            more.take([read.of(read.key) for read in caught])
+            try:
+                made = Recording(self.name, self.f, more, args, kwargs, frames, result, caught)
+            except Exception:
+                self.fixed.update(read.label for read in new)  # as where it decides which way to go
+                frames.before = frames.look()
+            else:
+                self.caught = caught
+                self.made.clear()  # they know other inputs
+                return made
+        return Recording(self.name, self.f, given, args, kwargs, frames, result, self.caught)
+
+    def what_changed(self) -> str:
+        return f", as {', '.join(sorted(self.changed))} changed" if self.changed else ""
+
+    def give_up(self, reason: str) -> None:
+        """For now: the function is called as it is."""
+        self.reason = reason
+        if self.strict:
+            raise TypeError(f"{self.name}: {reason}") from None
+        if not self.warned:
+            self.warned = True
+            warnings.warn(f"{self.name} runs as it is, not compiled: {reason}.", stacklevel=4)

@@ -1,7 +1,6 @@
 """A function as the list of operations that it ran: recorded once on variables, then replayed on other data or on nodes.
 
-Whoever uses a variable that was not announced gets an error that says so. Random numbers and other changes of state show
-when the function is recorded a second time.
+What was made from no input, and without one, is a constant of the program.
 """
 
 from __future__ import annotations
@@ -12,9 +11,8 @@ from typing import Any, TypeAlias, final
 
 import numpy as np
 
-from ..graph import NO_PARAMS, Node, ancestry
-from ..primitive import Op, applied, born, renewed
-from .recording import described_variable
+from ..graph import Node, ancestry
+from ..primitive import Op, applied, renewed
 
 
 @final
@@ -58,30 +56,16 @@ class Program:
     kinds: tuple[Kind, ...]  # of every place
 
 
-DATA = Op("data", lambda: None, (), lambda *_: ())
-
-
-def variable(data: Any) -> Node:
-    """A fresh variable that holds this very data; unlike a Tensor's, also integers and booleans."""
-    node: Node = born(np.asarray(data) if isinstance(data, np.generic) else data, DATA, (), NO_PARAMS)
-    node.op = None
-    return node
-
-
-def program_of(name: str, inputs: Sequence[Node], outputs: Sequence[Any]) -> Program:
+def program_of(inputs: Sequence[Node], outputs: Sequence[Any]) -> Program:
     """The operations that lead from the inputs to the outputs, oldest first. What depends on no input is a constant."""
     places = {node: Place(i) for i, node in enumerate(inputs)}
     steps: list[Step] = []
     kinds = [kind_of(node._raw) for node in inputs]
     nodes = [x for x in outputs if isinstance(x, Node)]
     for node in reversed(ancestry(*nodes)):
-        if node in places or (node.op is not None and not node.args):
+        if node in places or not node.args:
             continue
-        if node.op is None:
-            raise TypeError(
-                f"{name}: the function uses {described_variable(node)}, which is neither among its arguments nor in a model or variable "
-                "that the function itself names. Pass it as an argument"
-            )
+        assert node.op is not None
         steps.append(Step(node.op, tuple([part(arg, places) for arg in node.args]), renewed(node.params)))
         places[node] = Place(len(kinds))
         kinds.append(kind_of(node._raw))
@@ -106,38 +90,3 @@ def replay(program: Program, inputs: Sequence[Any]) -> list[Any]:
     for step in program.steps:
         values.append(applied(step.op, tuple(map(value, step.args)), renewed(step.params)))
     return list(map(value, program.outputs))
-
-
-def require_same(name: str, first: Program, second: Program) -> None:
-    """Raise an error where two recordings of one call differ."""
-    if len(first.steps) != len(second.steps):
-        raise changing(name, f"ran {len(first.steps)} operations the first time and {len(second.steps)} the second")
-    for i, (a, b) in enumerate(zip(first.steps, second.steps, strict=True), 1):
-        if a.op.forward is not b.op.forward or a.op.pull is not b.op.pull:
-            raise changing(name, f"ran {a.op!r} and {b.op!r} as its operation {i}, which are not the same")
-        if not same((a.args, a.params), (b.args, b.params)):
-            raise changing(name, f"gave {a.op.name}, its operation {i}, another constant the second time")
-    if not same(first.outputs, second.outputs):
-        raise changing(name, "returned another constant the second time")
-
-
-def changing(name: str, what: str) -> TypeError:
-    return TypeError(
-        f"{name}: called twice with the same arguments, the function {what}. Random numbers, and whatever else differs from "
-        "call to call, would be frozen as they are now: pass them as arguments, or leave out compile"
-    )
-
-
-def same(a: Any, b: Any) -> bool:
-    """Whether constants are equal, also in containers; NaN equals NaN."""
-    if a is b:
-        return True
-    if type(a) is not type(b):
-        return False
-    if isinstance(a, np.ndarray | np.generic):
-        return a.dtype == b.dtype and a.shape == b.shape and bool(a.tobytes() == b.tobytes())
-    if isinstance(a, tuple | list):
-        return len(a) == len(b) and all(map(same, a, b))
-    if isinstance(a, Mapping):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    return bool(a == b or (a != a and b != b))

@@ -1,62 +1,277 @@
-"""One recording: a function run on fresh variables, its program forward and back, the code made of it, and whether they agree."""
+"""One recording: a function run on fresh variables, its program forward and back, the code made of it, and what it gives."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from itertools import repeat
-from typing import Any, final
+from contextlib import contextmanager
+from typing import Any, NamedTuple, final
 
 import numpy as np
 
 from ..context import blocks, next_birth, recording
-from ..derivative import ALIAS, apart, gradients, leaves, rebuilt
+from ..derivative import ALIAS, gradients
 from ..graph import ALWAYS, NO_PARAMS, Node, ancestry, cotangents
-from ..guards.blocks import enable_grad
+from ..guards.blocks import Holding
 from ..guards.seals import handed, renew, seal, seals_of, unchanged
 from ..guards.selection import Selection, has_nan
 from ..guards.underflow import underflowed, underflowing
 from ..parameters import is_model
-from ..plain import FAILURES, Saved, constant, describe
-from ..primitive import UNRECORDED, Op, born, new
-from ..tensor import Tensor
-from .arguments import Arguments, filled, is_part
-from .program import Program, program_of, replay, require_same, variable
-from .recording import recorded
-from .surroundings import Snapshot
-from .writing import Code, emit, identifier
+from ..plain import FAILURES, Saved, describe
+from ..primitive import UNRECORDED, Op, born, kinds, new
+from .arguments import CONSTANT, OF_DATA, Arguments, Refused, closed, filled, is_part, labels, opened
+from .caught import can_be_caught, with_others
+from .frames import Frames, itself, put_back, state_of
+from .program import Program, program_of, replay
+from .recording import Recorder, variable
+from .surroundings import Guard, Read, Surroundings
+from .writing import emit, identifier
+
+
+class Leaf(NamedTuple):
+    """Where a part of the result comes from."""
+
+    source: str  # "output", "input", "same" or "copy"
+    of: Any  # a place among the outputs or the inputs, or the thing itself
+
+
+class Branch(NamedTuple):
+    """A container in the result."""
+
+    like: Any  # one of its kind, emptied
+    parts: list[Form]
+
+
+Form = Leaf | Branch
+
+
+def built(form: Form, outputs: Sequence[Any], inputs: Sequence[Any]) -> Any:
+    """The result, of the form that the function gives it."""
+    if isinstance(form, Branch):
+        return closed(form.like, [built(part, outputs, inputs) for part in form.parts])
+    source, of = form
+    if source == "output":
+        return outputs[of]
+    return inputs[of] if source == "input" else of if source == "same" else np.array(of)
+
+
+def leaves(form: Form) -> Iterator[Leaf]:
+    if isinstance(form, Leaf):
+        yield form
+    else:
+        for part in form.parts:
+            yield from leaves(part)
+
+
+@final
+class Trace:
+    """A function run once on fresh variables: what it returned, and its program, forward and back."""
+
+    def __init__(
+        self,
+        f: Callable[..., Any],
+        given: Arguments,
+        args: Any,
+        kwargs: Any,
+        frames: Frames,
+        expected: Any,
+        caught: Sequence[Read],
+    ) -> None:
+        for x in given.parts:
+            if isinstance(x, np.ndarray) and x.dtype.kind not in "fiub":
+                raise Refused(f"it is given an array of dtype {x.dtype}, and knows real numbers only")
+        start = next_birth()
+        recorder = Recorder(frames)
+        with Holding(recorder):
+            fresh = [variable(raw(x)) for x in given.parts]
+            recorder.data.update(new for new, x in zip(fresh, given.parts, strict=True) if not isinstance(x, Node))
+            parts = iter(fresh)
+            args, kwargs = filled(args, parts), filled(kwargs, parts)
+            around = [next(parts) if is_part(x := read.of(read.key)) else x for read in caught]
+            result = with_others(f, caught, around)(*args, **kwargs)
+            if recorder.refused is not None:  # and the function swallowed it
+                raise Refused(recorder.refused)
+            recorder.require_unwritten(list(nodes_in(result)))
+            self.doubtful = recorder.doubtful  # before derivatives are asked for here, too
+            self.reads = recorder.inputs
+            self.writes = recorder.writes
+            found: list[Node] = []
+            self.form = form_of(expected, result, given, fresh, found)
+            self.results = len(found)
+            self.outputs: list[Any] = [*found, *(x for _, xs in self.writes for x in xs)]
+            anew = [read.node for read in self.reads]
+            self.parameters = parameters_of(self.outputs, {*fresh, *anew}, start)
+            self.inputs = [*fresh, *self.parameters, *anew]
+            data = recorder.data
+            variables = {x for x in self.inputs if x not in data}
+            # Where the outputs are that depend on variables: those are nodes. Each has a cotangent of its own.
+            self.places = sorted(
+                (i for i, y in enumerate(found) if not variables.isdisjoint(ancestry(y))), key=lambda i: found[i].birth
+            )
+            self.seeds = [variable(ones_like(raw(found[i]))) for i in self.places]
+            self.passes = []
+            for i, seed in zip(self.places, self.seeds, strict=True):
+                behind = set(ancestry(found[i])) - {found[i]}
+                earlier = [k for k in self.places if found[k] in behind]
+                self.passes.append(self.pulled(i, seed, earlier, variables))
+        pulled = [x for p in self.passes for x in p.pulled]
+        self.program = program_of([*self.inputs, *self.seeds], [*self.outputs, *pulled])
+
+    def pulled(self, place: int, seed: Node, earlier: list[int], variables: set[Node]) -> Pulled:
+        """What becomes of the cotangent of an output, as far as to the outputs that it was made from."""
+        y = self.outputs[place]
+        before = [self.outputs[k] for k in earlier]
+        with leaves_instead(before):
+            found = cotangents(y, seed, variables.union(before), create_graph=True)
+            pulled = [found.get(x) for x in (*self.inputs, *before)]
+            alone = program_of([*self.inputs, *before, seed], [y, *pulled])
+            doubtful = Selection.doubts(ancestry(y))
+            elementwise = all(x.op.elementwise for x in ancestry(y) if x.op is not None)
+        return Pulled(place, earlier, pulled, alone, doubtful, elementwise)
+
+
+class Pulled(NamedTuple):
+    """The pass back from one output."""
+
+    place: int
+    earlier: list[int]  # the outputs that it is made from
+    pulled: list[Any]  # the cotangents of the inputs and of those
+    alone: Program  # of these and their cotangents
+    doubtful: bool  # whether NaN among the cotangents may be of what was not chosen
+    elementwise: bool
+
+
+@contextmanager
+def leaves_instead(nodes: Sequence[Node]) -> Iterator[None]:
+    """Let the walk end at these nodes."""
+    before = [(node.op, node.args) for node in nodes]
+    for node in nodes:
+        node.op, node.args = None, ()
+    try:
+        yield
+    finally:
+        for node, (op, args) in zip(nodes, before, strict=True):
+            node.op, node.args = op, args
+
+
+def parameters_of(outputs: Sequence[Any], inputs: set[Node], start: int) -> list[Node]:
+    """The variables that were there before the function ran and went into its outputs. Those made meanwhile are constants."""
+    return [
+        x
+        for x in reversed(ancestry(*[y for y in outputs if isinstance(y, Node)]))
+        if x.op is None and x not in inputs and x.birth < start
+    ]
+
+
+def form_of(expected: Any, got: Any, given: Arguments, fresh: Sequence[Node], found: list[Node]) -> Form:
+    """How the result is put together, of `expected`, which the function itself returned, and `got`, of its recording.
+
+    The nodes that are to be computed are added to `found`.
+    """
+    inputs = {id(node): i for i, node in enumerate(fresh)}
+    held = {id(x) for x in given.containers}
+
+    def formed(e: Any, x: Any) -> Form:
+        inside = opened(e)
+        if inside is not None and not (isinstance(x, Node) or e is x is None):
+            others = opened(x)
+            if others is None or type(x) is not type(e) or len(others) != len(inside):
+                raise Refused("what it returns is of another form while it is recorded")
+            if id(e) in held:
+                raise Refused("it returns a container of its arguments, which would be another one")
+            return Branch(closed(e, [None] * len(inside)), [formed(*pair) for pair in zip(inside, others, strict=True)])
+        if id(x) in inputs and e is given.parts[inputs[id(x)]]:
+            return Leaf("input", inputs[id(x)])
+        if isinstance(x, Node) and x is not e:
+            if isinstance(e, Node) and (type(e) is not type_of(x) or e.op is None):
+                raise Refused("it returns a variable that it makes, which would be the same one each time")
+            places = {id(node): i for i, node in enumerate(found)}
+            if id(x) not in places:
+                found.append(x)
+            return Leaf("output", places.get(id(x), len(found) - 1))
+        if x is e or (type(x) is type(e) and isinstance(e, CONSTANT) and x == e):
+            return Leaf("same", e)
+        if type(x) is type(e) and isinstance(e, float | np.ndarray | np.generic) and same(x, e):
+            return Leaf("copy", e.copy()) if isinstance(e, np.ndarray) else Leaf("same", e)
+        raise Refused(f"it returns {describe(e)}, which may be another one at every call")
+
+    return formed(expected, got)
+
+
+def nodes_in(x: Any) -> Iterator[Node]:
+    if isinstance(x, Node):
+        yield x
+    for part in opened(x) or ():
+        yield from nodes_in(part)
+
+
+def type_of(x: Node) -> type[Node]:
+    """Value or Tensor, also where it is recorded."""
+    return next(kind for kind in kinds.values() if isinstance(x, kind))
 
 
 @final
 class Recording:
     """A function compiled for one kind of arguments."""
 
-    def __init__(self, name: str, f: Callable[..., Any], given: Arguments, args: Any, kwargs: Any) -> None:
-        self.key, self.kept = given.key, given.kept  # as long as these live, no other has their identity
-        self.snapshot = Snapshot(given.kept)
-        first, second = (Trace(name, f, given, args, kwargs, self.snapshot.variables) for _ in range(2))
-        require_same(name, first.program, second.program)
-        self.parameters = first.parameters
-        self.tree = rebuilt(first.tree, repeat(None))  # the containers alone: no graph is kept
-        self.kinds: list[type[Node]] = []
-        self.code = emit(
-            first.program, names_for(f, first, args, kwargs, self.kept), len(first.inputs), len(first.outputs)
-        )
-        self.doubtful = first.doubtful
-        passes = [
-            Passes(self.code, i, place, first.alone(name, i), Selection.doubts(nodes_behind(first.outputs[place])))
-            for i, place in enumerate(first.places)
-        ]
-        self.nodes = [
-            (p.place, Op(name, p.forward, (), p.pull, elementwise=first.elementwise(p.place), fits=ALWAYS))
-            for p in passes
-        ]
-        self.verify(name, f, given, args, kwargs)
+    def __init__(
+        self,
+        name: str,
+        f: Callable[..., Any],
+        given: Arguments,
+        args: Any,
+        kwargs: Any,
+        frames: Frames,
+        expected: Any,
+        caught: Sequence[Read],
+    ) -> None:
+        self.name, self.key, self.kept = (
+            name,
+            given.key,
+            given.kept,
+        )  # as long as these live, no other has their identity
+        after = [(x, state_of(x)) for x, _ in frames.own.values()]
+        try:
+            trace = Trace(f, given, args, kwargs, frames, expected, caught)
+        finally:
+            for x, state in after:
+                put_back(x, state)
+        if frames.reason is not None:
+            raise Refused(frames.reason)
+        if (label := frames.changed()) is not None:
+            raise Refused(f"it changes {label}. Return what changes, or do that outside")
+        if not all(can_be_caught(f, read, frames) for read in caught):
+            raise Refused("what its inputs are is read elsewhere too")
+        around = frames.surroundings([Read(itself, x, "an argument") for x in given.kept], caught)
+        require_seen(around)
+        for x in trace.parameters:
+            if id(x) not in around.variables:
+                raise Refused(f"it uses {describe(x)}, and nobody sees from where. Pass it as an argument")
+        self.guard = Guard(around, frames.own)
+        self.own = [x for x, _ in frames.own.values()]
+        self.runs = 0
+        self.form, self.parameters = trace.form, trace.parameters
+        self.reads = [read._replace(node=None) for read in trace.reads]
+        self.single = trace.form == Leaf("output", 0)
+        self.writes: list[tuple[Callable[..., None], slice]] = []
+        end = trace.results
+        for into, xs in trace.writes:
+            self.writes.append((into, slice(end, end := end + len(xs))))
+        names = names_for(f, trace, args, kwargs, around, caught)
+        casts = ["float({})" if type(raw(x)) is float else "{}" for x in trace.outputs]
+        self.code = emit(trace.program, names, len(trace.inputs), casts, [len(p.pulled) for p in trace.passes])
+        self.doubtful = trace.doubtful
+        self.nodes = []
+        for i, p in enumerate(trace.passes):
+            passes = Passes(self.code, i, p, len(trace.inputs))
+            op = Op(name, passes.forward, (), passes.pull, elementwise=p.elementwise, fits=ALWAYS)
+            self.nodes.append((p.place, p.earlier, type_of(trace.outputs[p.place]), op))
+        self.convert: dict[int, Callable[[Any], Any]] = {}
+        self.verify(given, expected, frames)
 
     def run(self, parts: list[Any]) -> Any:
         """What the function returns for other parts of the same kind."""
-        args = (*parts, *self.parameters)
+        args = (*parts, *self.parameters, *[read.read() for read in self.reads])
         inputs = [x._raw if isinstance(x, Node) else x for x in args]
         try:
             found = self.code.forward(*inputs)
@@ -64,86 +279,145 @@ class Recording:
             if not underflowed(error):
                 raise
             found = underflowing(self.code.forward, *inputs)
-        if not self.nodes:
-            self.require_no_doubt(found)
-            return rebuilt(self.tree, iter(apart(list(found))))
-        outputs, saved = found
-        self.require_no_doubt(outputs)
-        for i, x in enumerate(outputs):  # what the backward pass needs is not given away
-            if self.tree is not None and isinstance(x, np.ndarray) and any(np.may_share_memory(x, y) for y in saved):
-                outputs[i] = np.array(x)
+        if self.nodes:
+            outputs, saved = found
+            self.make_nodes(args, outputs, saved)
+        else:
+            outputs = list(found)
+        if self.doubtful and any(has_nan(x) for x in outputs):
+            # It may be of what was not chosen: that is left to the function itself.
+            raise FloatingPointError("NaN in derivatives that were computed by compiled code")
+        for into, places in self.writes:
+            into(*outputs[places])
+        for place, convert in self.convert.items():
+            outputs[place] = convert(outputs[place])
+        return outputs[0] if self.single else built(self.form, outputs, args)
+
+    def make_nodes(self, args: tuple[Any, ...], outputs: list[Any], saved: Sequence[Any]) -> None:
+        if len(outputs) > 1:
+            for i, x in enumerate(outputs):  # what the backward pass needs is not given away
+                if isinstance(x, np.ndarray) and any(np.may_share_memory(x, y) for y in saved):
+                    outputs[i] = np.array(x)
         params = {"saved": Saved(arrays=saved, constants=[seal(x) for x in self.code.constants])}
-        for place, op in self.nodes:
+        for place, earlier, kind, op in self.nodes:
             # As `born` makes it, which would have to find out what a NumPy number becomes.
-            node = new(self.kinds[place])
+            node = new(kind)
             node._raw, node.params = outputs[place], params
-            node.op, node.args = (UNRECORDED, ()) if blocks and not recording() else (op, args)
-            node.grad = node.name = node.call = None
+            if blocks and not recording():
+                node.op, node.args = UNRECORDED, ()
+            else:
+                node.op, node.args = op, (*args, *[outputs[k] for k in earlier]) if earlier else args
+            node._grad = node.name = node.call = None
             node.seals = seals_of(node.op, node.args)
             if handed:
                 renew(node.args)
             node.birth = next_birth()
-            if self.tree is None:
-                return node
             outputs[place] = node
-        return rebuilt(self.tree, iter(outputs))
 
-    def require_no_doubt(self, outputs: Sequence[Any]) -> None:
-        """Leave it to the function itself where NaN comes out of derivatives, which may be of what was not chosen."""
-        if self.doubtful and any(has_nan(x) for x in outputs):
-            raise FloatingPointError("NaN in derivatives that were computed by compiled code")
-
-    def verify(self, name: str, f: Callable[..., Any], given: Arguments, args: Any, kwargs: Any) -> None:
-        """Raise an error unless the code agrees with the function, which runs as it is, here and on other data."""
-        own, named = given.parts[: given.own], given.parts[given.own :]
-
-        def compared(data: Iterable[Any]) -> list[tuple[Any, Any]]:
-            parts = [variable(x) if isinstance(old, Node) else x for x, old in zip(data, own, strict=True)]
-            new = iter(parts)
-            return self.compared(list(leaves(f(*filled(args, new), **filled(kwargs, new)))), parts, named)
-
-        with enable_grad():
-            try:
-                pairs = compared(map(locked, own))
-            except ValueError as error:
-                if "read-only" in str(error):
-                    raise writes(name) from error
-                raise
-            with suppress(Exception), np.errstate(all="ignore"):  # the function may not be made for such data
-                pairs += compared([moved(raw(x)) for x in own])
-        for y, z in pairs:
-            if not agree(raw(y), raw(z)):
-                raise RuntimeError(
-                    f"{name}: compiled, it gives {describe(raw(z))} where the function gives {describe(raw(y))} (for these arguments, "
-                    "or for others like them). Leave out compile, if the function asks for types (isinstance) or writes "
-                    "into arrays; else arguments of one dtype may help"
-                )
-
-    def compared(self, expected: list[Any], parts: list[Any], named: list[Any]) -> list[tuple[Any, Any]]:
-        """What the function gives and what the code gives, and their gradients."""
-        self.kinds = self.kinds or [type(y) if isinstance(y, Node) else Tensor for y in expected]
+    def checked(self, given: Arguments, run: Callable[[], Any]) -> Any:
+        """What the function itself returns, if the code beside it returns the same; else an error."""
+        moved = [(x, state_of(x)) for x in self.own]
         try:
-            found = list(leaves(self.run([*parts, *named])))
-        except FloatingPointError:  # as in use: the function itself is called
-            return []
-        pairs = list(zip(expected, found, strict=True))
-        variables = [x for x in (*parts, *named, *self.parameters) if isinstance(x, Node)]
-        for y, z in [pairs[place] for place, _ in self.nodes]:
-            seed = z.seed(np.cos(np.arange(np.size(raw(z)), dtype=float)).reshape(np.shape(raw(z))))
-            pairs += zip(gradients(y, variables, seed), gradients(z, variables, seed), strict=True)
-        return pairs
+            found = [self.run(given.parts)]
+        except Exception:  # as in use: the function itself is called
+            found = []
+        for of, state in moved:
+            put_back(of, state)
+        arrays = [x for x in given.parts if isinstance(x, np.ndarray)]
+        before = [seal(x) for x in arrays]
+        expected = run()
+        if not all(map(unchanged, arrays, before)):
+            raise RuntimeError(f"{self.name}: it writes into an argument, which the code does not. Leave out compile")
+        for x in found:
+            if (what := self.compared(expected, x, given)) is not None:
+                raise RuntimeError(
+                    f"{self.name}: compiled, it gives {what}. Something that the function depends on has changed in a way that "
+                    "cannot be seen. Pass it as an argument, or leave out compile"
+                )
+        return expected
+
+    def verify(self, given: Arguments, expected: Any, frames: Frames) -> None:
+        """Raise an error unless the code gives what the function gave for the same arguments, from the same states on."""
+        after = [(x, state_of(x)) for x, _ in frames.own.values()]
+        for x, state in frames.own.values():
+            put_back(x, state)
+        try:
+            found = [self.run(given.parts)]
+        except OF_DATA:  # of these numbers: as in use, the function itself is called
+            found = []
+        for x, state in after:
+            put_back(x, state)
+        for x in found:
+            self.adapt(expected, x)
+            if (what := self.compared(expected, x, given)) is not None:
+                raise Refused(f"recorded, it gives {what}. Does it ask for types (isinstance)?")
+
+    def adapt(self, expected: Any, found: Any) -> None:
+        """Have NumPy's numbers where the function gives those."""
+        pairs = zip(leaves(self.form), parts_of(self.form, expected), parts_of(self.form, found), strict=True)
+        for leaf, e, x in pairs:
+            if leaf.source == "output" and type(e) is not type(x) and isinstance(e, np.generic | float | int):
+                self.convert[leaf.of] = type(e)
+
+    def compared(self, expected: Any, found: Any, given: Arguments) -> str | None:
+        """How what the function gives and what the code gives differ, and their gradients."""
+        pairs = list(zip(parts_of(self.form, expected), parts_of(self.form, found), strict=True))
+        variables = [x for x in (*given.parts, *self.parameters) if isinstance(x, Node)]
+        for leaf, (e, x) in zip(leaves(self.form), pairs, strict=True):
+            if leaf.source == "output" and leaf.of in self.convert:
+                x = self.convert[leaf.of](raw(x))
+            if type(e) is not type(x):
+                return f"a {type(x).__name__} where the function gives a {type(e).__name__}"
+            if not same(raw(e), raw(x)):
+                return f"{describe(raw(x))} where the function gives {describe(raw(e))}"
+            if isinstance(e, np.ndarray) and shared(e, given.parts) != shared(x, given.parts):
+                return "an array in other memory than the function's: one is, or is a view of, an argument, the other is not"
+            if leaf.source == "output" and isinstance(e, Node) and e.args and x.args:
+                seed = x.seed(np.cos(np.arange(np.size(raw(x)), dtype=float)).reshape(np.shape(raw(x))))
+                expected_gradients = gradients(e, variables, seed)
+                most = max([size(a) for a in expected_gradients], default=0.0)
+                for v, a, b in zip(variables, expected_gradients, gradients(x, variables, seed), strict=True):
+                    if not same(a, b, most):  # what cancels out is as exact as what does not
+                        return f"the gradient {describe(b)} by {describe(v)} where the function gives {describe(a)}"
+        return None
+
+
+def shared(x: Any, parts: Iterable[Any]) -> list[bool]:
+    """With which of some arrays an array may have its memory in common."""
+    return [np.may_share_memory(x, part) for part in parts if isinstance(part, np.ndarray)]
+
+
+def parts_of(form: Form, x: Any) -> Iterator[Any]:
+    """What is in a result in the places of the leaves of its form."""
+    if isinstance(form, Leaf):
+        yield x
+        return
+    inside = opened(x)
+    if type(x) is not type(form.like) or inside is None or len(inside) != len(form.parts):
+        raise RuntimeError("compile: the function returns something of another form")
+    for part, y in zip(form.parts, inside, strict=True):
+        yield from parts_of(part, y)
+
+
+def require_seen(around: Surroundings) -> None:
+    if around.hidden is not None:
+        label, x = around.hidden
+        raise Refused(
+            f"nobody can see whether {label} ({type(x).__name__}) changes from call to call. Pass what it gives as an argument"
+        )
 
 
 @final
 class Passes:
     """The two passes of a compiled function, for one of its outputs, as a row of the table has them."""
 
-    def __init__(self, code: Code, i: int, place: int, program: Program, doubtful: bool) -> None:
-        self.code, self.place, self.backward = code, place, code.backward[i]
-        self.program = program  # of that output and its cotangents alone
-        self.doubtful = doubtful  # whether NaN among the cotangents may be of what was not chosen
+    def __init__(self, code: Any, i: int, pulled: Pulled, inputs: int) -> None:
+        self.code, self.place, self.backward = code, pulled.place, code.backward[i]
+        self.program, self.doubtful, self.inputs = pulled.alone, pulled.doubtful, inputs
 
     def forward(self, *inputs: Any, saved: Saved) -> Any:
+        if len(inputs) > self.inputs:  # what earlier outputs are now
+            return replay(self.program, [*inputs, 0.0])[0]
         outputs, arrays = self.code.forward(*inputs)
         if not saved:
             saved["arrays"] = arrays
@@ -160,7 +434,7 @@ class Passes:
             return self.with_care(args, g, True) if self.doubtful else replay(self.program, [*args, g])[1:]
         inputs = [x._raw if isinstance(x, Node) else x for x in args]
         try:
-            found: Sequence[Any] = self.backward(g, *inputs, *params["saved"]["arrays"])
+            found: Sequence[Any] = self.backward(g, *inputs[: self.inputs], *params["saved"]["arrays"])
         except FAILURES as error:  # numbers that overflow: by IEEE 754, step by step
             if underflowed(error):
                 raise  # the walk asks again, and lets them
@@ -181,59 +455,6 @@ class Passes:
         return [found.get(x) if isinstance(x, Node) else None for x in inputs]
 
 
-@final
-class Trace:
-    """A function run once on fresh variables: what it returned, and its program, forward and back."""
-
-    def __init__(
-        self,
-        name: str,
-        f: Callable[..., Any],
-        given: Arguments,
-        args: Any,
-        kwargs: Any,
-        known: Mapping[int, Node],
-    ) -> None:
-        own, named = given.parts[: given.own], given.parts[given.own :]
-        for x in own:
-            if isinstance(x, np.ndarray) and x.dtype.kind not in "fiub":
-                raise TypeError(f"{name}: expected real numbers, got an array of dtype {x.dtype}")
-        fresh = [variable(raw(x)) for x in own]
-        data = {new for new, x in zip(fresh, own, strict=True) if not isinstance(x, Node)}
-        with recorded(name, data) as recorder:
-            parts = iter(fresh)
-            self.tree = f(*filled(args, parts), **filled(kwargs, parts))
-            self.doubtful = recorder.doubtful  # before derivatives are asked for here, too
-            self.outputs = [x if isinstance(x, Node) else constant(x, f"{name}: the result") for x in leaves(self.tree)]
-            nodes = [x for x in self.outputs if isinstance(x, Node)]
-            apart = set(named)  # not a list: `in` would ask whether their numbers are equal
-            self.parameters = [x for x in ancestry(*nodes)[::-1] if id(x) in known and x not in apart]
-            self.inputs = [*fresh, *named, *self.parameters]
-            variables = {x for x in self.inputs if x not in data}
-            # Where the outputs are that depend on variables: those are nodes. Each has a cotangent of its own.
-            self.places = [i for i, y in enumerate(self.outputs) if not variables.isdisjoint(nodes_behind(y))]
-            self.seeds = [variable(ones_like(raw(self.outputs[i]))) for i in self.places]
-            self.pulled = [
-                cotangents(self.outputs[i], seed, variables, create_graph=True)
-                for i, seed in zip(self.places, self.seeds, strict=True)
-            ]
-        pulled = [found.get(x) for found in self.pulled for x in self.inputs]
-        self.program = program_of(name, [*self.inputs, *self.seeds], [*self.outputs, *pulled])
-
-    def elementwise(self, place: int) -> bool:
-        """Whether an output was made element by element."""
-        return all(x.op.elementwise for x in nodes_behind(self.outputs[place]) if x.op is not None)
-
-    def alone(self, name: str, i: int) -> Program:
-        """The program of one of these outputs, and of what its cotangent becomes for each input."""
-        pulled = map(self.pulled[i].get, self.inputs)
-        return program_of(name, [*self.inputs, self.seeds[i]], [self.outputs[self.places[i]], *pulled])
-
-
-def nodes_behind(y: Any) -> list[Node]:
-    return ancestry(y) if isinstance(y, Node) else []
-
-
 def ones_like(data: Any) -> Any:
     return 1.0 if type(data) is float else np.ones_like(data)
 
@@ -242,29 +463,14 @@ def raw(x: Any) -> Any:
     return x._raw if isinstance(x, Node) else x
 
 
-def locked(x: Any) -> Any:
-    """The same data; an array that cannot be written into."""
-    x = raw(x)
-    if isinstance(x, np.ndarray):
-        x = x.view()
-        x.flags.writeable = False
-    return x
+def size(x: Any) -> float:
+    """The largest of some numbers, without their signs; of finite ones."""
+    x = np.abs(np.asarray(x, dtype=float))
+    return float(np.max(x, initial=0.0, where=np.isfinite(x)))
 
 
-def moved(x: Any) -> Any:
-    """Other data of the same kind, also of the other sign. Integers stand for places and classes, and stay."""
-    return x if isinstance(x, np.ndarray) and x.dtype.kind != "f" else 0.7 - 1.3 * x
-
-
-def writes(name: str) -> TypeError:
-    return TypeError(
-        f"{name}: the function writes into an argument, which compiled code would not do. Make a new array (x = x + 1 for "
-        "x += 1) and return it, or leave out compile"
-    )
-
-
-def agree(a: Any, b: Any) -> bool:
-    """Whether two results are of one kind, and equal but for rounding."""
+def same(a: Any, b: Any, beside: float = 0.0) -> bool:
+    """Whether two results are of one kind, and equal but for rounding: their own, and that of numbers as large as `beside`."""
     a, b = (np.asarray(x) for x in (a, b))
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
@@ -273,17 +479,23 @@ def agree(a: Any, b: Any) -> bool:
     finite = np.isfinite(a)
     if not np.array_equal(finite, np.isfinite(b)) or not np.array_equal(a[~finite], b[~finite], equal_nan=True):
         return False
-    tolerance = math.sqrt(np.finfo(a.dtype).eps)
+    eps = float(np.finfo(a.dtype).eps)
     a, b = a[finite].astype(float), b[finite].astype(float)
-    return bool(np.all(np.abs(a - b) <= tolerance * np.max(np.abs(a), initial=0.0)))
+    return bool(np.all(np.abs(a - b) <= math.sqrt(eps) * size(a) + 1e4 * eps * beside))
 
 
-def names_for(f: Callable[..., Any], trace: Trace, args: Any, kwargs: Any, models: Iterable[Any]) -> list[str]:
+def names_for(
+    f: Callable[..., Any], trace: Trace, args: Any, kwargs: Any, around: Surroundings, caught: Sequence[Read]
+) -> list[str]:
     """Names for the inputs of a program and its cotangent: those of arguments, variables and parameters."""
     code = getattr(f, "__code__", None)
     places = code.co_varnames[: code.co_argcount] if code is not None else ()
     given = [label for name, x in (*zip(places, args, strict=False), *kwargs.items()) for label in labels(name, x)]
-    paths = {id(x): path for model in models if is_model(type(model)) for path, x in model.named_parameters()}
+    given += [read.label for read in caught if is_part(read.of(read.key))]
+    paths: dict[int, str] = {}
+    for model in [x for x in around.seen.values() if is_model(type(x))]:  # outer ones first
+        for path, x in model.named_parameters():
+            paths.setdefault(id(x), path)
     names: dict[str, None] = {}
     for i, node in enumerate(trace.inputs):
         label = given[i] if i < len(given) else paths.get(id(node), node.name)
@@ -292,15 +504,3 @@ def names_for(f: Callable[..., Any], trace: Trace, args: Any, kwargs: Any, model
             name = f"x{i}_{name}"
         names[name] = None
     return [*names, *(f"g{i}" if len(trace.seeds) > 1 else "g" for i, _ in enumerate(trace.seeds))]
-
-
-def labels(name: str, x: Any) -> Iterator[str]:
-    """A name for each part of an argument."""
-    if isinstance(x, tuple | list):
-        for i, part in enumerate(x):
-            yield from labels(f"{name}_{i}", part)
-    elif isinstance(x, dict):
-        for key, part in x.items():
-            yield from labels(f"{name}_{key}", part)
-    elif is_part(x):
-        yield name

@@ -390,23 +390,33 @@ class Code:
     ]  # one for each cotangent: (g, *inputs, *what it asks for) -> those of the inputs
 
 
-def emit(program: Program, names: Sequence[str], inputs: int, results: int) -> Code:
-    """Write a program down. Behind so many of its inputs come cotangents, behind so many of its outputs theirs of the inputs."""
+def emit(program: Program, names: Sequence[str], inputs: int, casts: Sequence[str], pulled: Sequence[int]) -> Code:
+    """Write a program down.
+
+    Behind so many of its inputs come cotangents. Behind as many outputs as there are casts, which say how each is returned, come
+    those that each cotangent becomes, so many of each.
+    """
     w = Writer()
     at = list(names)
     w.namespace |= dict.fromkeys(names)
     for step, kind in zip(program.steps, program.kinds[program.inputs :], strict=True):
         args = broadcast_later(program, step.args, kind, step.op.elementwise)
         at.append(spelled(w, step, [text_of(w, x, at) for x in args], [kind_at(program, x) for x in args], kind))
+    results = len(casts)
     found = [text_of(w, x, at) for x in program.outputs]
     texts = [as_output(text, x, program) for text, x in zip(found, program.outputs, strict=True)]
+    texts[:results] = [cast.format(text) for cast, text in zip(casts, found, strict=False)]
+    for i in range(results):  # each is an array of its own
+        if found[i] in found[:i] and not is_number(kind_at(program, program.outputs[i])):
+            texts[i] += ".copy()"
     given, seeds = names[:inputs], names[inputs:]
     ahead = needed(w.lines, found[:results])
     known = {line.name for line in ahead}
     asked = set(found[results:])
     backs = []
-    for i in range(len(seeds)):
-        own = slice(results + i * inputs, results + (i + 1) * inputs)
+    end = results
+    for count in pulled:
+        own = slice(end, end := end + count)
         lines = [line for line in needed(w.lines, found[own]) if line.name not in known]
         asked.update(name for line in lines for name in line.uses)
         backs.append((in_place(lines, found[own]), tuple_of(texts[own])))

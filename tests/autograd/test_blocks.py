@@ -20,8 +20,10 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.autograd.compiling.recording import recorded
+from chainrule.autograd.compiling.frames import Frames
+from chainrule.autograd.compiling.recording import Recorder
 from chainrule.autograd.context import blocks
+from chainrule.autograd.guards.blocks import Holding
 
 BLOCKS: dict[str, Callable[[], Any]] = {
     "no_grad": cr.no_grad,
@@ -29,7 +31,7 @@ BLOCKS: dict[str, Callable[[], Any]] = {
     "detect_anomaly": cr.detect_anomaly,
     "detect_anomaly, backward only": lambda: cr.detect_anomaly(forward=False),
     "record_lines": cr.record_lines,
-    "recorded": lambda: recorded("compile", ()),
+    "recorded": lambda: Holding(Recorder(Frames([]))),
 }
 USERS = dict(list(BLOCKS.items())[:-1])
 OUTSIDE = (True, False, False)

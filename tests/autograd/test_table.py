@@ -172,7 +172,8 @@ def answers(f: Callable[..., Any], args: list[Any]) -> list[Any]:
     found = [y.data, *[g.data for g in first], *cr.gradients(total, nodes)]
     found.append(cr.jvp(f, args, [np.cos(np.arange(np.size(x))).reshape(np.shape(x)) for x in args])[1])
     with contextlib.suppress(TypeError):  # what asks for numbers is not compiled
-        fast = cr.compile(f)(*nodes)
+        compiled = cr.compile(f, strict=True)
+        fast = [compiled(*nodes) for _ in range(3)][-1]  # the third is what the code gives
         found += [fast.data, *cr.gradients(fast, nodes, seed=seed)]
     return found
 
