@@ -71,6 +71,9 @@ class Record:
     note: Any
 
 
+VARIABLE = "CHAINRULE_FUZZ"  # of the environment
+RARE = ("0.0", "-0.0", "float('nan')", "float('inf')", "1e200", "-3.0")
+
 # fmt: off
 DATA = {
     "n": {"float": "$n", "np.float64": "np.float64($n)", "np.float32": "np.float32($n)", "int": "$i", "Value": "cr.Value($n)",
@@ -165,7 +168,7 @@ PARTS = [
     part("list item", "y = y * ks[-1]", "ks[-1] = v", "ks.append(v)", top="ks = [1.0, $r]"),
     part("list loop", "for k in loop: y = y * k", "loop.append(v)", "loop[:] = [v]", top="loop = [$r]"),
     part("list appended", "log.append(1)", top="log = []"),
-    part("list of results", "results.append(y)", top="results = []"),
+    part("list of results", "activations.append(y)", top="activations = []"),
     part("list rotated", "ring.append(ring.pop(0))\ny = y * ring[0]", top="ring = [1.0, $r, 2.0]"),
     part("deque", "y = y * window[0]", "window.append(v)", "window.rotate()", top="window = collections.deque([$r, $r], maxlen=2)"),
     part("deque grows", "past.append(len(past))\ny = y * len(past)", top="past = collections.deque(maxlen=4)"),
@@ -247,7 +250,7 @@ PARTS = [
     part("compiled helper", "y = quick(y)", "nonlocal pace; pace = v", around="pace = $r\n@compiled\ndef quick(z): return z * pace"),
     part("custom operation", "y = tracked(y)", top="met = []\ndef forward(z):\n    met.append(float(np.sum(z)))\n    return z * 1.0\ntracked = cr.custom('tracked', forward, lambda g, y, z: g)"),
     # What belongs to the process, and what gives another at each call.
-    part("environment variable", "y = y * float(os.environ.get('CHAINRULE_FUZZ', '2'))", "os.environ['CHAINRULE_FUZZ'] = str(v)", "os.environ.pop('CHAINRULE_FUZZ', None)"),
+    part("environment variable", "y = y * float(os.environ['CHAINRULE_FUZZ'])", "os.environ['CHAINRULE_FUZZ'] = str(v)"),
     part("context variable", "y = y * context.get()", "context.set(v)", top="context = contextvars.ContextVar('context', default=$r)"),
     part("context variable set", "depth.set(depth.get() + 1)", top="depth = contextvars.ContextVar('depth', default=0)"),
     part("random", "y = y * random.random()", "random.seed(int(v * 100))"),
@@ -315,7 +318,8 @@ PARTS = [
     part("astype", "y = y + cr.astype(y, np.float32)", ranks="vm"),
     part("overflow", "y = cr.exp(y * 300.0) * 1e-3"),
     part("name of the result", "y = y * 1.0\nif isinstance(y, cr.Node): y.name = 'y'"),
-    # Arguments that change.
+    # Arguments and results that change.
+    part("result written", "", "for z in kept[-1] if type(kept[-1]) is tuple else kept[-1:]:\n    if isinstance(z, np.ndarray): z.flat[:1] = v"),
     part("list given grows", "given.append(len(given))\ny = y * len(given)", top="memo = []", given={"given": ("memo", "[]", "[3]")}),
     part("dict given changes", "state['n'] = state.get('n', 0) + 1\ny = y * state['n']", top="state_0 = {}", given={"state": ("state_0", "{}", "{'n': $i}")}),
     part("array given written", "out += 1.0\ny = y * out", top="out_0 = np.zeros(1)", given={"out": ("out_0", "np.ones(1)")}),

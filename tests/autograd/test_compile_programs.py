@@ -22,7 +22,7 @@ def fuzzer() -> Any:
 
 def test_two_eager_runs_never_differ(fuzzer: Any) -> None:
     for seed in range(300):
-        assert fuzzer.outcome(fuzzer.program_of(seed), "eager").what == "", seed
+        assert fuzzer.outcome(fuzzer.program_of(seed), "eager").how == "", seed
 
 
 def test_state_that_is_frozen_is_found_out(fuzzer: Any) -> None:
