@@ -1,6 +1,6 @@
 """cr.compile against the functions themselves: random programs, each run twice, and whatever then differs.
 
-python benchmarks/compiling.py [--programs 2000] [--seed 0] [--one SEED] [-v]
+python benchmarks/compiling.py [--programs 2000] [--seed 0] [--one SEED] [--world compiled|eager|frozen] [-v]
 
 A program is Python text: a function, the state around it, and a schedule of calls and of changes to that state. It runs in
 two worlds, with `compile` and without, and after every call results, gradients and all that the program holds are compared.
@@ -215,13 +215,14 @@ WORLDS: dict[str, Callable[[Program], World]] = {
 
 def process() -> tuple[Any, ...]:
     """What belongs to all of it, and what programs change."""
-    return random.getstate(), np.random.get_state(), os.environ.get(VARIABLE, "2")
+    return random.getstate(), np.random.get_state(), os.environ.get(VARIABLE)
 
 
 def restore(state: tuple[Any, ...]) -> None:
     random.setstate(state[0])
     np.random.set_state(state[1])
-    os.environ[VARIABLE] = state[2]
+    os.environ.pop(VARIABLE, None)
+    os.environ.update({VARIABLE: state[2]} if state[2] else {})
 
 
 def attempted(f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -248,9 +249,8 @@ def go_back(nodes: Sequence[cr.Node]) -> None:
 
 # Two worlds side by side.
 
-NUMBERS = (float, np.generic)
 VALUES = (str, int, bytes, range, slice, types.BuiltinFunctionType)
-NO_IDENTITY = (tuple, frozenset, types.MethodType)  # that counts
+NO_IDENTITY = (float, np.generic, tuple, frozenset, types.MethodType, *VALUES)  # that counts
 
 
 class Comparison:
@@ -261,13 +261,9 @@ class Comparison:
         self.twins: dict[int, Any] = {}  # of each object of one world, by identity, its twin in the other
 
     def difference(self, path: str, a: Any, b: Any) -> str | None:
-        while type(a).__qualname__ != type(b).__qualname__ and hasattr(b, "__wrapped__"):
-            b = b.__wrapped__  # compiled, it is what was compiled
+        while wrapped(b) and not wrapped(a):  # compiled, it is what was compiled
+            b = b.__wrapped__
         if a is b:
-            return None
-        if not self.alike(a, b):
-            return f"{path}: {shown(a)}, compiled {shown(b)}"
-        if isinstance(a, NUMBERS + VALUES):
             return None
         if not isinstance(a, NO_IDENTITY):
             if id(a) in self.twins or id(b) in self.twins:
@@ -275,18 +271,11 @@ class Comparison:
                 return None if met else f"{path}: is what is found elsewhere too, in one of the two alone"
             self.twins |= {id(a): b, id(b): a}
         (head, parts), (other, others) = self.opened(a), self.opened(b)
-        if head != other or parts.keys() != others.keys():
+        numbers = isinstance(a, float | np.generic | np.ndarray) and isinstance(b, type(a))
+        if head != other or parts.keys() != others.keys() or (numbers and not self.agree(np.asarray(a), np.asarray(b))):
             return f"{path}: {shown(a)}, compiled {shown(b)}"
-        found = (self.difference(path + key, x, others[key]) for key, x in parts.items())
+        found = (self.difference(f"{path}.{key}", x, others[key]) for key, x in parts.items())
         return next(filter(None, found), None)
-
-    def alike(self, a: Any, b: Any) -> bool:
-        """Whether two things are of one type, and equal if they are numbers or text."""
-        if type(a).__qualname__ != type(b).__qualname__:
-            return False
-        if isinstance(a, (*NUMBERS, np.ndarray)):
-            return self.agree(np.asarray(a), np.asarray(b))
-        return not isinstance(a, VALUES) or bool(a == b)
 
     def agree(self, a: Any, b: Any) -> bool:
         """Whether numbers are of one kind, and equal but for rounding."""
@@ -300,67 +289,74 @@ class Comparison:
         scale = max(1.0, float(np.max(np.abs(a), where=finite, initial=0.0)))
         return bool(np.all(np.abs(a[finite] / scale - b[finite] / scale) <= self.tolerance))
 
-    def opened(self, x: Any) -> tuple[Any, dict[str, Any]]:
+    def opened(self, x: Any) -> tuple[Any, dict[Any, Any]]:
         """What an object is, to be compared at once, and what it holds, to be compared part by part."""
+        name = type(x).__qualname__
         if isinstance(x, Iterator):  # looked into at the end, which uses it up
-            return None, numbered(itertools.islice(x, 5)) if self.last else {}
-        for kind, opener in OPENERS.items():
+            return name, dict(enumerate(itertools.islice(x, 5))) if self.last else {}
+        for kind, (head, parts) in OPENED.items():
             if isinstance(x, kind):
-                return opener(x)
-        slots = [name for kind in type(x).__mro__ for name in getattr(kind, "__slots__", ()) if hasattr(x, name)]
-        return None, members({name: getattr(x, name) for name in slots} | getattr(x, "__dict__", {}))
+                return (name, head(x)), parts(x)
+        slots = [slot for kind in type(x).__mro__ for slot in getattr(kind, "__slots__", ()) if hasattr(x, slot)]
+        return name, {slot: getattr(x, slot) for slot in slots} | getattr(x, "__dict__", {})
 
 
-def numbered(xs: Any) -> dict[str, Any]:
-    return {f"[{i}]": x for i, x in enumerate(xs)}
+def wrapped(x: Any) -> bool:
+    return not isinstance(x, types.MethodType) and "__wrapped__" in getattr(x, "__dict__", ())
 
 
-def members(xs: Mapping[str, Any]) -> dict[str, Any]:
-    return {f".{name}": x for name, x in xs.items()}
-
-
-def items(xs: Mapping[Any, Any]) -> dict[str, Any]:
-    """By key; by number, and with the key, where that is no name."""
-    named = all(isinstance(key, str | int) for key in xs)
-    return {f"[{key!r}]": x for key, x in xs.items()} if named else numbered(xs.items())
+def items(xs: Mapping[Any, Any]) -> dict[Any, Any]:
+    return dict(xs) if all(isinstance(key, str | int) for key in xs) else dict(enumerate(xs.items()))
 
 
 def held(f: types.FunctionType) -> dict[str, Any]:
     """What a function holds beside its code."""
     cells = zip(f.__code__.co_freevars, f.__closure__ or (), strict=True)
     closure = {name: attempted(getattr, cell, "cell_contents") for name, cell in cells}
-    return members(closure | {"defaults": f.__defaults__, "kwdefaults": f.__kwdefaults__, "vars": vars(f)})
+    return closure | {"defaults": f.__defaults__, "kwdefaults": f.__kwdefaults__, "vars": vars(f)}
 
 
 def own(kind: type) -> dict[str, Any]:
     """What a class holds, but for what every class does."""
-    return members({name: x for name, x in vars(kind).items() if not name.startswith("__") or callable(x)})
+    return {name: x for name, x in vars(kind).items() if not name.startswith("__") or callable(x)}
+
+
+def nothing(x: Any) -> dict[Any, Any]:
+    return {}
+
+
+def named(*names: str) -> Callable[[Any], dict[Any, Any]]:
+    return lambda x: {name: getattr(x, name) for name in names}
 
 
 # fmt: off
-OPENERS: dict[Any, Callable[[Any], tuple[Any, dict[str, Any]]]] = {
-    np.ndarray: lambda x: (x.flags.writeable, {}),
-    cr.Node: lambda x: (x.name, {".data": x._raw, ".grad": x.grad}),  # `.data` would count as handing it out
-    types.FunctionType: lambda x: ((x.__name__, x.__code__.co_code), held(x)),
-    type: lambda x: (x.__qualname__, own(x)),
-    dict | collections.ChainMap | types.MappingProxyType: lambda x: (len(x), items(x)),
-    tuple | list | collections.deque | array.array: lambda x: (getattr(x, "maxlen", None), numbered(x)),
-    set | frozenset: lambda x: (None, numbered(sorted(x, key=repr))),
-    types.MethodType: lambda x: (None, {".self": x.__self__, ".func": x.__func__}),
-    staticmethod | classmethod: lambda x: (None, {".func": x.__func__}),
-    property: lambda x: (None, {".fget": x.fget}),
-    functools.partial: lambda x: (None, {".func": x.func, ".args": x.args, ".keywords": x.keywords}),
-    functools._lru_cache_wrapper: lambda x: (x.cache_info(), {".func": x.__wrapped__}),
-    random.Random: lambda x: (x.getstate(), {}),
-    np.random.Generator: lambda x: (repr(x.bit_generator.state), {}),
-    contextvars.ContextVar: lambda x: (x.name, {".get()": x.get(None)}),
-    cr.nn.Optimizer: lambda x: (None, {".state": x.state_dict()}),  # it has scratch arrays too
+OPENED: dict[Any, tuple[Callable[[Any], Any], Callable[[Any], dict[Any, Any]]]] = {
+    VALUES: (lambda x: x, nothing),
+    float | np.generic: (nothing, nothing),
+    np.ndarray: (lambda x: x.flags.writeable, nothing),
+    cr.Node: (lambda x: x.name, named("_raw", "grad")),  # `.data` would count as handing it out
+    types.FunctionType: (lambda x: (x.__name__, x.__code__.co_code), held),
+    type: (lambda x: x.__qualname__, own),
+    dict | collections.ChainMap | types.MappingProxyType: (nothing, items),
+    tuple | list | collections.deque | array.array: (lambda x: getattr(x, "maxlen", None), lambda x: dict(enumerate(x))),
+    set | frozenset: (nothing, lambda x: dict(enumerate(sorted(x, key=repr)))),
+    types.MethodType: (nothing, named("__self__", "__func__")),
+    staticmethod | classmethod: (nothing, named("__func__")),
+    property: (nothing, named("fget")),
+    functools.partial: (nothing, named("func", "args", "keywords")),
+    functools._lru_cache_wrapper: (lambda x: x.cache_info(), named("__wrapped__")),
+    random.Random: (lambda x: x.getstate(), nothing),
+    np.random.Generator: (lambda x: repr(x.bit_generator.state), nothing),
+    contextvars.ContextVar: (lambda x: x.name, lambda x: {"value": x.get(None)}),
+    cr.nn.Optimizer: (nothing, lambda x: x.state_dict()),  # it has scratch arrays too
 }
 # fmt: on
 
 
 def shown(x: Any) -> str:
-    kind = f"{type(x).__name__}{f' of {x.dtype}' if isinstance(x, np.ndarray) else ''}"
+    kind = type(x).__name__
+    if isinstance(x, np.ndarray):
+        kind += f" of {x.dtype}{'' if x.flags.writeable else ', read-only'}"
     return f"{' '.join(repr(x).split())[:100]} ({kind})"
 
 
@@ -468,15 +464,8 @@ def report(programs: int, seed: int, world: str, verbose: bool) -> bool:
             counts[name][found.kind] += 1
         if found.failed or (verbose and found.how):
             lines.append(f"{i:>6}  {found.kind}: {', '.join(names)}: {found.how[:250]}")
-        totals.update(
-            {
-                found.kind: 1,
-                "calls": found.calls,
-                "compiled": found.compiled,
-                "ran": found.compiled > 0,
-                "warned": found.warned > 1,
-            }
-        )
+        totals.update({found.kind: 1, "calls": found.calls, "compiled": found.compiled})
+        totals.update({"ran": int(found.compiled > 0), "warned": int(found.warned > 1)})
     print(f"{'ingredient':<60}" + "".join(f"{kind:>{len(kind) + 3}}" for kind in KINDS))
     for name, count in sorted(counts.items(), key=lambda item: (-item[1][SILENT], -item[1][ERROR], item[0])):
         print(f"{name[:59]:<60}" + "".join(f"{count[kind] or '':>{len(kind) + 3}}" for kind in KINDS))
