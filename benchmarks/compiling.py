@@ -344,7 +344,7 @@ OPENED: dict[Any, tuple[Callable[[Any], Any], Callable[[Any], dict[Any, Any]]]] 
     staticmethod | classmethod: (nothing, named("__func__")),
     property: (nothing, named("fget")),
     functools.partial: (nothing, named("func", "args", "keywords")),
-    functools._lru_cache_wrapper: (lambda x: x.cache_info(), named("__wrapped__")),
+    functools._lru_cache_wrapper: (lambda x: x.cache_info().currsize, named("__wrapped__")),  # hits are no result
     random.Random: (lambda x: x.getstate(), nothing),
     np.random.Generator: (lambda x: repr(x.bit_generator.state), nothing),
     contextvars.ContextVar: (lambda x: x.name, lambda x: {"value": x.get(None)}),
@@ -444,7 +444,13 @@ def reductions(program: Program) -> Iterator[Program]:
 
 def shown_program(program: Program, world: str) -> str:
     found = outcome(program, world)
-    return lines_of(IMPORTS, program.source, "\n", *program.schedule, f"\n# {found.kind}. {found.how}\n")
+    return lines_of(
+        f"{IMPORTS}\ncompiled = cr.compile  # or: lambda f: f\n",
+        program.source,
+        "\n",
+        *program.schedule,
+        f"\n# {found.kind}. {found.how}\n",
+    )
 
 
 def report(programs: int, seed: int, world: str, verbose: bool) -> bool:
