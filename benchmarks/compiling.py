@@ -187,7 +187,8 @@ class World:
 
     def state(self) -> dict[str, Any]:
         """All that the program holds, and what the process does."""
-        names = {name: x for name, x in self.names.items() if name not in ("compiled", "__builtins__")}
+        own = ("compiled", "__builtins__", "__warningregistry__")
+        names = {name: x for name, x in self.names.items() if name not in own}
         return names | {"random": hash(self.process[0]), "np.random": self.process[1], VARIABLE: self.process[2]}
 
     def compiled_calls(self) -> int:

@@ -218,7 +218,7 @@ def is_users(frame: FrameType | None) -> bool:
         name = str(frame.f_globals.get("__name__", "")).partition(".")[0]
         if of_library(frame.f_globals):
             return False
-        if name not in sys.stdlib_module_names:
+        if name not in sys.stdlib_module_names and not name.startswith("namedtuple_"):
             return True
         frame = frame.f_back
     return False

@@ -17,8 +17,6 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextvars import ContextVar
 from functools import partial, partialmethod
-from itertools import chain, starmap
-from operator import call, is_
 from types import (
     BuiltinFunctionType,
     ClassMethodDescriptorType,
@@ -86,7 +84,6 @@ BASES = (
     BaseException,
 )  # that Python's own classes build on
 BY_C = (MethodDescriptorType, WrapperDescriptorType, GetSetDescriptorType, ClassMethodDescriptorType)
-IMPLICIT = re.compile(r"__\w+__")  # methods that are called without their names
 DATA = (Node, np.ndarray)
 METHODS = (FunctionType, staticmethod, classmethod, property, partialmethod)
 
@@ -177,16 +174,15 @@ class Surroundings:
                 self.view(vars(f).values(), label, stack)
 
     def look_into_class(self, kind: type, stack: list[tuple[Any, str]]) -> None:
-        if not is_pythons(kind) or of_library({"__name__": kind.__module__}):
+        if not is_pythons(kind) or is_ours(kind):
             return
         held = vars(kind)
         names = {name for base in kind.__mro__ if is_pythons(base) for name in vars(base)}
-        of_ours = any(
-            of_library({"__name__": base.__module__}) for base in kind.__mro__
-        )  # which knows names of its own
         for name in names:
-            if self.asked(name) or of_ours or (IMPLICIT.fullmatch(name) and isinstance(held.get(name), METHODS)):
+            if self.asked(name) or (name in held and isinstance(held[name], METHODS)):
                 self.read(Read(held.get, name, f"{kind.__qualname__}.{name}"), stack, kind)
+        if any(map(is_ours, kind.__mro__)):  # which knows names of its own
+            self.read(Read(len, held, f"the class {kind.__qualname__}"), stack)
         stack += [(base, "") for base in kind.__bases__]
 
     def look_into_object(self, x: Any, label: str, stack: list[tuple[Any, str]]) -> None:
@@ -195,6 +191,8 @@ class Surroundings:
         if isinstance(x, dict):
             self.view(x.values(), label, stack)
             self.view(x.keys(), label, stack)
+        elif kind is tuple or kind is frozenset:
+            stack += [(part, label) for part in x if type(part) not in FIXED]
         elif isinstance(x, CONTAINERS):
             self.view(x, label, stack)
         for base in kind.__mro__:
@@ -204,8 +202,8 @@ class Surroundings:
         held = getattr(x, "__dict__", None)
         if held is None:
             return
-        if any(is_layer(base) for base in kind.__mro__):
-            if of_library({"__name__": kind.__module__}):  # it reads its buffers anew, and writes them, in each run
+        if knows_names(kind):
+            if is_ours(kind):  # it reads its buffers anew, and writes them, in each run
                 self.seen |= {id(held[name]): held[name] for name in getattr(kind, "buffers", ())}
             self.view(held.values(), label, stack)
             return
@@ -235,40 +233,6 @@ class Surroundings:
             if id(generator) not in own and state_of(generator) != state:
                 return f"{label} (random numbers are drawn)"
         return None
-
-
-@final
-class Guard:
-    """Whether all that a recording depends on is as it was; asked at each call."""
-
-    def __init__(self, around: Surroundings, own: Collection[int]) -> None:
-        self.around = around
-        self.calls = [read.of for read, _ in around.reads.values()]
-        self.keys = [read.key for read, _ in around.reads.values()]
-        self.views = [parts for parts, _, _ in around.views]
-        self.lengths = [len(then) for _, then, _ in around.views]
-        self.arrays = [(array, sealed) for array, sealed, _ in around.arrays if id(array) not in own]
-        reads = [then for _, then in around.reads.values()]
-        self.before = [*reads, *chain.from_iterable(then for _, then, _ in around.views)]
-
-    def differing(self) -> list[Read]:
-        """Where something else is found than before, or an array that holds something else."""
-        others = {id(array) for array, sealed in self.arrays if not unchanged(array, sealed)}
-        found = ((read, read.of(read.key), then) for read, then in self.around.reads.values())
-        return [read for read, now, then in found if id(now) in others or not alike(now, then)]
-
-    def holds(self) -> bool:
-        try:
-            now = [*map(call, self.calls, self.keys), *chain.from_iterable(self.views)]
-        except Exception:  # something is gone, or changes just now
-            return False
-        if list(map(len, self.views)) != self.lengths or len(now) != len(self.before):
-            return False
-        if not all(map(is_, now, self.before)):
-            if not all(map(alike, now, self.before)):
-                return False
-            self.before = now
-        return not self.arrays or all(starmap(unchanged, self.arrays))
 
 
 def alike(a: Any, b: Any) -> bool:
@@ -313,10 +277,14 @@ def is_pythons(kind: type) -> bool:
     )
 
 
-def is_layer(kind: type) -> bool:
-    """Whether a class is the library's own, and so knows attributes by names that no code of the user's has."""
-    own = of_library({"__name__": kind.__module__})
-    return own and (not is_model(kind) or "named_parameters" not in vars(kind))
+def is_ours(kind: type) -> bool:
+    return of_library({"__name__": kind.__module__})
+
+
+def knows_names(kind: type) -> bool:
+    """Whether the library's own code reads attributes of such objects, by names that no code of the user's has."""
+    layers = [base for base in kind.__mro__ if "forward" in vars(base) and "named_parameters" not in vars(base)]
+    return is_ours(kind) or any(map(is_ours, layers))
 
 
 def may_be_found(x: Any) -> bool:

@@ -22,9 +22,10 @@ from ..primitive import UNRECORDED, Op, born, kinds, new
 from .arguments import CONSTANT, OF_DATA, Arguments, Refused, closed, filled, is_part, labels, opened
 from .caught import can_be_caught, with_others
 from .frames import Frames, itself, put_back, state_of
+from .guard import Guard
 from .program import Program, program_of, replay
 from .recording import Recorder, variable
-from .surroundings import Guard, Read, Surroundings
+from .surroundings import Read, Surroundings
 from .writing import emit, identifier
 
 
@@ -266,12 +267,15 @@ class Recording:
             passes = Passes(self.code, i, p, len(trace.inputs))
             op = Op(name, passes.forward, (), passes.pull, elementwise=p.elementwise, fits=ALWAYS)
             self.nodes.append((p.place, p.earlier, type_of(trace.outputs[p.place]), op))
+        self.has_arrays = any(np.ndim(raw(x)) for x in trace.inputs)
         self.convert: dict[int, Callable[[Any], Any]] = {}
         self.verify(given, expected, frames)
 
     def run(self, parts: list[Any]) -> Any:
         """What the function returns for other parts of the same kind."""
-        args = (*parts, *self.parameters, *[read.read() for read in self.reads])
+        args = (*parts, *self.parameters)
+        if self.reads:
+            args += tuple([read.read() for read in self.reads])
         inputs = [x._raw if isinstance(x, Node) else x for x in args]
         try:
             found = self.code.forward(*inputs)
@@ -289,8 +293,9 @@ class Recording:
             raise FloatingPointError("NaN in derivatives that were computed by compiled code")
         for into, places in self.writes:
             into(*outputs[places])
-        for place, convert in self.convert.items():
-            outputs[place] = convert(outputs[place])
+        if self.convert:
+            for place, convert in self.convert.items():
+                outputs[place] = convert(outputs[place])
         return outputs[0] if self.single else built(self.form, outputs, args)
 
     def make_nodes(self, args: tuple[Any, ...], outputs: list[Any], saved: Sequence[Any]) -> None:
@@ -298,7 +303,8 @@ class Recording:
             for i, x in enumerate(outputs):  # what the backward pass needs is not given away
                 if isinstance(x, np.ndarray) and any(np.may_share_memory(x, y) for y in saved):
                     outputs[i] = np.array(x)
-        params = {"saved": Saved(arrays=saved, constants=[seal(x) for x in self.code.constants])}
+        constants = self.code.constants and [seal(x) for x in self.code.constants]
+        params = {"saved": Saved(arrays=saved, constants=constants)}
         for place, earlier, kind, op in self.nodes:
             # As `born` makes it, which would have to find out what a NumPy number becomes.
             node = new(kind)
@@ -308,7 +314,7 @@ class Recording:
             else:
                 node.op, node.args = op, (*args, *[outputs[k] for k in earlier]) if earlier else args
             node._grad = node.name = node.call = None
-            node.seals = seals_of(node.op, node.args)
+            node.seals = seals_of(op, node.args) if self.has_arrays else None
             if handed:
                 renew(node.args)
             node.birth = next_birth()
