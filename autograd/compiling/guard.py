@@ -32,7 +32,8 @@ class Guard:
     def test(self, i: int, read: Read, then: Any) -> str:
         """Whether the same is found there, as Python text."""
         owner, key = getattr(read.of, "__self__", None), read.key
-        of, text = read.of, f"of{i}(key{i})"
+        of: Any = read.of
+        text = f"of{i}(key{i})"
         if type(owner) is dict and type(key) is str and key in owner:
             of, text = owner, f"of{i}[{key!r}]"
         elif read.of is contents:

@@ -177,6 +177,7 @@ class Surroundings:
         if not is_pythons(kind) or is_ours(kind):
             return
         held = vars(kind)
+        getattr(kind, "__annotations__", None)  # some are made when they are asked for, as if something had changed
         names = {name for base in kind.__mro__ if is_pythons(base) for name in vars(base)}
         for name in names:
             if self.asked(name) or (name in held and isinstance(held[name], METHODS)):
