@@ -2,66 +2,33 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple, final
+from typing import Any, final
 
 import numpy as np
 
 from ..context import blocks, next_birth, recording
-from ..derivative import ALIAS, gradients
-from ..graph import ALWAYS, NO_PARAMS, Node, ancestry, cotangents
+from ..derivative import gradients
+from ..graph import ALWAYS, Node, ancestry, cotangents
 from ..guards.blocks import Holding
 from ..guards.seals import handed, renew, seal, seals_of, unchanged
 from ..guards.selection import Selection, has_nan
 from ..guards.underflow import underflowed, underflowing
 from ..parameters import is_model
-from ..plain import FAILURES, Saved, describe
-from ..primitive import UNRECORDED, Op, born, kinds, new
-from .arguments import CONSTANT, OF_DATA, Arguments, Refused, closed, filled, is_part, labels, opened
+from ..plain import Saved, describe
+from ..primitive import UNRECORDED, Op, new
+from .arguments import OF_DATA, Arguments, Refused, filled, is_part, labels
 from .caught import can_be_caught, with_others
 from .frames import Frames, itself, put_back, state_of
 from .guard import Guard
-from .program import Program, program_of, replay
+from .lines import identifier
+from .passes import Passes, Pulled
+from .program import program_of
 from .recording import Recorder, variable
+from .results import Leaf, built, form_of, leaves, nodes_in, parts_of, raw, same, shared, size, type_of
 from .surroundings import Read, Surroundings
-from .writing import emit, identifier
-
-
-class Leaf(NamedTuple):
-    """Where a part of the result comes from."""
-
-    source: str  # "output", "input", "same" or "copy"
-    of: Any  # a place among the outputs or the inputs, or the thing itself
-
-
-class Branch(NamedTuple):
-    """A container in the result."""
-
-    like: Any  # one of its kind, emptied
-    parts: list[Form]
-
-
-Form = Leaf | Branch
-
-
-def built(form: Form, outputs: Sequence[Any], inputs: Sequence[Any]) -> Any:
-    """The result, of the form that the function gives it."""
-    if isinstance(form, Branch):
-        return closed(form.like, [built(part, outputs, inputs) for part in form.parts])
-    source, of = form
-    if source == "output":
-        return outputs[of]
-    return inputs[of] if source == "input" else of if source == "same" else np.array(of)
-
-
-def leaves(form: Form) -> Iterator[Leaf]:
-    if isinstance(form, Leaf):
-        yield form
-    else:
-        for part in form.parts:
-            yield from leaves(part)
+from .writing import emit
 
 
 @final
@@ -131,17 +98,6 @@ class Trace:
         return Pulled(place, earlier, pulled, alone, doubtful, elementwise)
 
 
-class Pulled(NamedTuple):
-    """The pass back from one output."""
-
-    place: int
-    earlier: list[int]  # the outputs that it is made from
-    pulled: list[Any]  # the cotangents of the inputs and of those
-    alone: Program  # of these and their cotangents
-    doubtful: bool  # whether NaN among the cotangents may be of what was not chosen
-    elementwise: bool
-
-
 @contextmanager
 def leaves_instead(nodes: Sequence[Node]) -> Iterator[None]:
     """Let the walk end at these nodes."""
@@ -162,53 +118,6 @@ def parameters_of(outputs: Sequence[Any], inputs: set[Node], start: int) -> list
         for x in reversed(ancestry(*[y for y in outputs if isinstance(y, Node)]))
         if x.op is None and x not in inputs and x.birth < start
     ]
-
-
-def form_of(expected: Any, got: Any, given: Arguments, fresh: Sequence[Node], found: list[Node]) -> Form:
-    """How the result is put together, of `expected`, which the function itself returned, and `got`, of its recording.
-
-    The nodes that are to be computed are added to `found`.
-    """
-    inputs = {id(node): i for i, node in enumerate(fresh)}
-    held = {id(x) for x in given.containers}
-
-    def formed(e: Any, x: Any) -> Form:
-        inside = opened(e)
-        if inside is not None and not (isinstance(x, Node) or e is x is None):
-            others = opened(x)
-            if others is None or type(x) is not type(e) or len(others) != len(inside):
-                raise Refused("what it returns is of another form while it is recorded")
-            if id(e) in held:
-                raise Refused("it returns a container of its arguments, which would be another one")
-            return Branch(closed(e, [None] * len(inside)), [formed(*pair) for pair in zip(inside, others, strict=True)])
-        if id(x) in inputs and e is given.parts[inputs[id(x)]]:
-            return Leaf("input", inputs[id(x)])
-        if isinstance(x, Node) and x is not e:
-            if isinstance(e, Node) and (type(e) is not type_of(x) or e.op is None):
-                raise Refused("it returns a variable that it makes, which would be the same one each time")
-            places = {id(node): i for i, node in enumerate(found)}
-            if id(x) not in places:
-                found.append(x)
-            return Leaf("output", places.get(id(x), len(found) - 1))
-        if x is e or (type(x) is type(e) and isinstance(e, CONSTANT) and x == e):
-            return Leaf("same", e)
-        if type(x) is type(e) and isinstance(e, float | np.ndarray | np.generic) and same(x, e):
-            return Leaf("copy", e.copy()) if isinstance(e, np.ndarray) else Leaf("same", e)
-        raise Refused(f"it returns {describe(e)}, which may be another one at every call")
-
-    return formed(expected, got)
-
-
-def nodes_in(x: Any) -> Iterator[Node]:
-    if isinstance(x, Node):
-        yield x
-    for part in opened(x) or ():
-        yield from nodes_in(part)
-
-
-def type_of(x: Node) -> type[Node]:
-    """Value or Tensor, also where it is recorded."""
-    return next(kind for kind in kinds.values() if isinstance(x, kind))
 
 
 @final
@@ -388,23 +297,6 @@ class Recording:
         return None
 
 
-def shared(x: Any, parts: Iterable[Any]) -> list[bool]:
-    """With which of some arrays an array may have its memory in common."""
-    return [np.may_share_memory(x, part) for part in parts if isinstance(part, np.ndarray)]
-
-
-def parts_of(form: Form, x: Any) -> Iterator[Any]:
-    """What is in a result in the places of the leaves of its form."""
-    if isinstance(form, Leaf):
-        yield x
-        return
-    inside = opened(x)
-    if type(x) is not type(form.like) or inside is None or len(inside) != len(form.parts):
-        raise RuntimeError("compile: the function returns something of another form")
-    for part, y in zip(form.parts, inside, strict=True):
-        yield from parts_of(part, y)
-
-
 def require_seen(around: Surroundings) -> None:
     if around.hidden is not None:
         label, x = around.hidden
@@ -413,81 +305,8 @@ def require_seen(around: Surroundings) -> None:
         )
 
 
-@final
-class Passes:
-    """The two passes of a compiled function, for one of its outputs, as a row of the table has them."""
-
-    def __init__(self, code: Any, i: int, pulled: Pulled, inputs: int) -> None:
-        self.code, self.place, self.backward = code, pulled.place, code.backward[i]
-        self.program, self.doubtful, self.inputs = pulled.alone, pulled.doubtful, inputs
-
-    def forward(self, *inputs: Any, saved: Saved) -> Any:
-        if len(inputs) > self.inputs:  # what earlier outputs are now
-            return replay(self.program, [*inputs, 0.0])[0]
-        outputs, arrays = self.code.forward(*inputs)
-        if not saved:
-            saved["arrays"] = arrays
-        return outputs[self.place]
-
-    def pull(self, args: Sequence[Any], g: Any, y: Any, params: Mapping[str, Any]) -> Sequence[Any]:
-        for x, then in zip(self.code.constants, params["saved"].get("constants", ()), strict=False):
-            if not unchanged(x, then):
-                raise RuntimeError(
-                    f"an array of shape {x.shape} that a compiled function uses was written into after it ran, so its gradient would be "
-                    "wrong. Call backward() first, or use a copy (array.copy())"
-                )
-        if isinstance(y, Node):
-            return self.with_care(args, g, True) if self.doubtful else replay(self.program, [*args, g])[1:]
-        inputs = [x._raw if isinstance(x, Node) else x for x in args]
-        try:
-            found: Sequence[Any] = self.backward(g, *inputs[: self.inputs], *params["saved"]["arrays"])
-        except FAILURES as error:  # numbers that overflow: by IEEE 754, step by step
-            if underflowed(error):
-                raise  # the walk asks again, and lets them
-            found = replay(self.program, [*inputs, g])[1:]
-        if self.doubtful and any(has_nan(d) for d in found if d is not None):
-            found = self.with_care(args, g, False)
-        return found
-
-    def with_care(self, args: Sequence[Any], g: Any, create_graph: bool) -> Sequence[Any]:
-        """The cotangents of the operations themselves, on stand-ins for the arguments."""
-        inputs = [born(x._raw, ALIAS, (x,), NO_PARAMS) if isinstance(x, Node) else x for x in args]
-        y = replay(self.program, [*inputs, g])[0]
-        if not isinstance(y, Node):
-            return [None for _ in args]
-        given = [x for x in inputs if isinstance(x, Node)]
-        since = given[0].birth
-        found = cotangents(y, g, set(given), create_graph=create_graph, since=since, careful=True)
-        return [found.get(x) if isinstance(x, Node) else None for x in inputs]
-
-
 def ones_like(data: Any) -> Any:
     return 1.0 if type(data) is float else np.ones_like(data)
-
-
-def raw(x: Any) -> Any:
-    return x._raw if isinstance(x, Node) else x
-
-
-def size(x: Any) -> float:
-    """The largest of some numbers, without their signs; of finite ones."""
-    x = np.abs(np.asarray(x, dtype=float))
-    return float(np.max(x, initial=0.0, where=np.isfinite(x)))
-
-
-def same(a: Any, b: Any, beside: float = 0.0) -> bool:
-    """Whether two results are of one kind, and equal but for rounding: their own, and that of numbers as large as `beside`."""
-    a, b = (np.asarray(x) for x in (a, b))
-    if a.shape != b.shape or a.dtype != b.dtype:
-        return False
-    if a.dtype.kind != "f":
-        return bool(np.array_equal(a, b))
-    finite = np.isfinite(a)
-    if not np.array_equal(finite, np.isfinite(b)) or not np.array_equal(a[~finite], b[~finite], equal_nan=True):
-        return False
-    eps = float(np.finfo(a.dtype).eps)
-    a, b = a[finite].astype(float), b[finite].astype(float)
-    return bool(np.all(np.abs(a - b) <= math.sqrt(eps) * size(a) + 1e4 * eps * beside))
 
 
 def names_for(
@@ -504,7 +323,8 @@ def names_for(
             paths.setdefault(id(x), path)
     names: dict[str, None] = {}
     for i, node in enumerate(trace.inputs):
-        label = given[i] if i < len(given) else paths.get(id(node), node.name)
+        found = around.variables.get(id(node))
+        label = given[i] if i < len(given) else paths.get(id(node)) or node.name or (found and found[-1])
         name = identifier(label) if label else f"x{i}"
         while name in names:
             name = f"x{i}_{name}"

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import collections
+import copy
+import cProfile
 import decimal
 import functools
 import gc
 import itertools
+import os
+import pickle
+import random
+import re
+import sys
 import threading
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -497,6 +504,412 @@ def test_a_function_recorded_all_the_time_says_so() -> None:
     compiled = cr.compile(lambda x, n: x * n)
     with pytest.warns(UserWarning, match="runs as it is, not compiled: recorded 32 times"):
         assert [compiled(2.0, n) for n in range(40)] == [2.0 * n for n in range(40)]
+
+
+# What it returns is what the function would have returned
+
+
+def both(f: Callable[..., Any], *args: Any) -> Iterator[tuple[Any, Any]]:
+    """What the compiled function gives and what the function gives, at several calls, the code among them."""
+    compiled = cr.compile(f, strict=True)
+    for _ in range(6):
+        yield compiled(*args), f(*args)
+    assert compiled.compiled_calls == 3
+
+
+@dataclass
+class Outcome:
+    loss: Any
+    note: Any
+
+
+RETURNED: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
+    "None beside a number": (lambda x: (x * 2.0, None), (1.0,)),
+    "text": (lambda x: {"y": x * 2.0, "what": "double"}, (1.0,)),
+    "a dataclass": (lambda x: Outcome(x * 2.0, [x + 1.0]), (1.0,)),
+    "a comparison": (lambda x: x > 0, (np.array([1.0, -1.0]),)),
+    "a comparison of numbers": (lambda x: (x > 0, x < 0), (2.0,)),
+    "whole numbers": (lambda x: cr.where(x > 0, 1, 0), (2.0,)),
+    "NumPy's number": (lambda x: x * 0.1, (np.float64(2.0),)),
+    "NumPy's number as one": (lambda x: cr.exp(x), (np.float64(2.0),)),
+    "of two precisions": (lambda x, t: x - t * x, (np.ones(3, np.float32), np.float64(0.2))),
+    "a Value beside float32": (lambda v, x: v * x, (cr.Value(2.0), np.ones(2, np.float32))),
+    "a view": (lambda x: x.T, (np.ones((2, 3)),)),
+    "a slice": (lambda x, s: x[s] * 2.0, (np.arange(3.0), slice(1, 3))),
+}
+
+
+@pytest.mark.parametrize("name", RETURNED)
+def test_the_result_is_of_the_same_kind(name: str) -> None:
+    f, args = RETURNED[name]
+    for found, expected in both(f, *args):
+        assert type(found) is type(expected)
+        assert repr(found) == repr(expected)
+        pairs = zip(flat_of(found), flat_of(expected), strict=True)
+        for a, b in pairs:
+            assert type(a) is type(b)
+            assert getattr(a, "dtype", None) == getattr(b, "dtype", None)
+            if isinstance(a, np.ndarray):
+                assert [np.shares_memory(a, x) for x in args] == [np.shares_memory(b, x) for x in args]
+
+
+def flat_of(x: Any) -> list[Any]:
+    parts = x if isinstance(x, tuple | list) else x.values() if isinstance(x, dict) else None
+    parts = [x.loss, x.note] if isinstance(x, Outcome) else parts
+    return [x] if parts is None else [y for part in parts for y in flat_of(part)]
+
+
+def test_results_of_one_call_are_connected() -> None:
+    def f(x: Any) -> Any:
+        h = x * x
+        return h, cr.tanh(h) * 3.0, h, x
+
+    for found, expected in both(f, cr.Value(0.5)):
+        h, y, again, x = found
+        assert again is h
+        assert x is expected[3]
+        assert cr.gradients(y, h) == cr.gradients(expected[1], expected[0])
+        assert_allclose(cr.gradients(y, x), cr.gradients(expected[1], x), rtol=1e-15)
+        slope = cr.gradients(y, h, create_graph=True)
+        assert_allclose(cr.gradients(slope, h), -6.0 * np.tanh(0.25) / np.cosh(0.25) ** 2, rtol=1e-12)
+        assert cr.check(y)
+        y.backward()
+        assert h.grad == cr.gradients(y, h)
+        x.grad = None
+
+
+def test_features_beside_the_loss() -> None:
+    w = cr.Tensor([1.0, 2.0])
+
+    def f(x: Any) -> Any:
+        a = cr.relu(x * w)
+        return a, cr.sum(a * a), cr.sum(a)
+
+    for found, expected in both(f, np.array([3.0, -1.0])):
+        for y, z in (found[1:], expected[1:]):
+            assert_array_equal(cr.gradients(y + z, found[0] if y is found[1] else expected[0]), [7.0, 1.0])
+        assert_array_equal(cr.gradients(found[1], w), cr.gradients(expected[1], w))
+
+
+# Effects, random numbers, and what is a question of who
+
+
+class Counting(nn.Module):
+    def __init__(self) -> None:
+        self.w = cr.Value(2.0)
+        self.calls = 0
+
+    def forward(self, x: Any) -> Any:
+        self.calls += 1
+        return x * self.w
+
+
+def memoized() -> Callable[[Any], Any]:
+    cache: dict[str, Any] = {}
+
+    def f(x: Any) -> Any:
+        if "scale" not in cache:
+            cache["scale"] = 3.0
+        return x * cache["scale"]
+
+    return f
+
+
+def appending() -> Callable[[Any], Any]:
+    log: list[Any] = []
+    return lambda x: log.append(1) or x * float(len(log))
+
+
+def filling() -> Callable[[Any], Any]:
+    buffer = np.zeros(1)
+
+    def f(x: Any) -> Any:
+        buffer[0] += 1.0
+        return cr.sum(x * buffer)
+
+    return f
+
+
+def class_counter() -> Callable[[Any], Any]:
+    class Tally:
+        n = 0.0
+
+    def f(x: Any) -> Any:
+        Tally.n += 1.0
+        return x * Tally.n
+
+    return f
+
+
+def nonlocal_counter() -> Callable[[Any], Any]:
+    n = 0.0
+
+    def f(x: Any) -> Any:
+        nonlocal n
+        n += 1.0
+        return x * n
+
+    return f
+
+
+def drawing(rng: Any) -> Callable[[Any], Any]:
+    return lambda x: -x if rng.random() < 0.1 else x
+
+
+EFFECTS: dict[str, tuple[Callable[[], Callable[[Any], Any]], str | None]] = {
+    "a counter of a model": (Counting, "changes .*calls"),
+    "a list that grows": (appending, "changes log"),
+    "an array written into": (filling, "changes buffer"),
+    "a class attribute": (class_counter, "changes .*Tally.n"),
+    "a variable around": (nonlocal_counter, "changes n"),
+    "random numbers": (lambda: drawing(random.Random(1)), "random numbers are drawn"),
+    "NumPy's random numbers": (lambda: drawing(np.random.default_rng(1)), "random numbers are drawn"),
+    "random numbers of all": (lambda: drawing(random), "random numbers are drawn"),
+    "the environment": (lambda: lambda x: x * float(os.environ.get("NO_SUCH_NAME_HERE", "2")), None),
+    "what is made once": (memoized, None),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*runs as it is")
+@pytest.mark.parametrize("name", EFFECTS)
+def test_effects_are_left_behind_as_without(name: str) -> None:
+    make, reason = EFFECTS[name]
+    found = []
+    compiled = cr.compile(make())
+    for f in make(), compiled:
+        random.seed(3)
+        results = [f(1.0) for _ in range(40)]
+        found.append([float(y.data if isinstance(y, cr.Node) else y) for y in results])
+    assert found[0] == found[1]
+    if reason is None:
+        assert compiled.compiled_calls
+    else:
+        assert not compiled.compiled_calls
+        assert re.search(reason, repr(compiled))
+
+
+def test_one_warning_says_why() -> None:
+    compiled = cr.compile(lambda x: x if x > 0 else -x)
+    with pytest.warns(UserWarning, match=r"compile\(<lambda>\) runs as it is, not compiled: .*cr\.where") as said:
+        assert [compiled(float(x)) for x in range(-9, 9)] == [abs(float(x)) for x in range(-9, 9)]
+    assert len(said) == 1
+    assert compiled.calls == 18
+    assert not compiled.compiled_calls
+    with pytest.raises(ValueError, match="nothing is compiled: the numbers of a Value"):
+        _ = compiled.source
+
+
+def test_a_refusal_that_the_function_swallows_counts() -> None:
+    def f(x: Any) -> Any:
+        try:
+            big = float(x) > 10
+        except Exception:
+            big = False
+        return x * (100.0 if big else 1.0)
+
+    compiled = cr.compile(f)
+    with pytest.warns(UserWarning, match="numbers of a Value"):
+        assert [compiled(x) for x in (1.0, 20.0, 1.0, 20.0)] == [1.0, 2000.0, 1.0, 2000.0]
+
+
+ASKED: dict[str, Callable[[Any], Any]] = {
+    "name": lambda x: x * (3.0 if x.name == "b" else 1.0),
+    "grad": lambda x: x * (1.0 if x.grad is None else 2.0),
+    "op": lambda x: x * (1.0 if x.op is None else 2.0),
+    "birth": lambda x: x * float(x.birth),
+    "args": lambda x: (x * x).args[0] * 2.0,
+    "identity": lambda x: x * {HIDDEN: 0.0}.get(x, 1.0),
+    "text": lambda x: x * float(len(f"{x}")),
+    "a name given": lambda x: named(x * 2.0),
+}
+
+
+def named(y: Any) -> Any:
+    y.name = "loss"
+    return y
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_who_a_variable_is_is_nothing_to_record(name: str) -> None:
+    compiled = cr.compile(ASKED[name], strict=True)
+    with pytest.raises(TypeError, match=r"was asked for|were asked for|identity"):
+        compiled(cr.Value(2.0))
+
+
+def test_the_gradient_of_a_variable_around_is_seen() -> None:
+    w = cr.Value(2.0)
+    with pytest.raises(TypeError, match=r"\.grad"):
+        cr.compile(lambda x: x * (1.0 if w.grad is None else 2.0), strict=True)(1.0)
+
+
+# Numbers and arrays around the function
+
+
+def test_what_changes_around_it_becomes_an_input() -> None:
+    rate = 1.0
+    compiled = cr.compile(lambda x: x * rate + (1.0 - rate))
+
+    def change() -> None:
+        nonlocal rate
+        for i in range(40):
+            rate = 1.0 + i
+            assert compiled(2.0) == 2.0 * rate + (1.0 - rate)
+
+    with pytest.warns(UserWarning, match="recorded anew, as rate changed") as said:
+        change()
+    assert len(said) == 1
+    assert compiled.recordings == 2
+    assert "def forward(x, rate):" in compiled.source
+
+
+def test_what_another_function_reads_too_is_no_input() -> None:
+    rate = 1.0
+
+    def other() -> float:
+        return rate * 2.0
+
+    compiled = cr.compile(lambda x: x * rate + other())
+    for i in range(12):
+        rate = 1.0 + i
+        assert compiled(2.0) == 4.0 * rate
+
+
+def test_large_arrays_around_it_are_inputs() -> None:
+    data, target, w = RNG(0).random((400, 30)), RNG(1).random(400), cr.Tensor(np.zeros(30))
+    loss = lambda: cr.mean(cr.square(data @ w - target))
+    compiled = cr.compile(loss)
+    for i in range(6):
+        data[i] += 1.0
+        y, z = compiled(), loss()
+        assert_allclose(y.data, z.data, rtol=1e-13)
+        assert_allclose(cr.gradients(y, w), cr.gradients(z, w), rtol=1e-12)
+    assert compiled.recordings == 1
+    assert "def forward(data, w)" in compiled.source
+
+
+# Random numbers and statistics of layers
+
+
+def test_dropout_and_batch_norm_compile_in_training() -> None:
+    def losses(compile: bool) -> tuple[list[float], dict[str, Any]]:
+        model = nn.Sequential(
+            nn.Linear(5, 8, rng=0), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3, rng=4), nn.Linear(8, 3, rng=1)
+        )
+        f = lambda x, y: nn.cross_entropy(model(x), y)
+        objective = cr.compile(f, strict=True) if compile else f
+        optimizer = nn.SGD(model.parameters(), lr=0.1)
+        found = []
+        for _ in range(5):
+            model.train()
+            for _ in range(4):
+                loss = objective(X, Y)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                found.append(loss.item())
+            model.eval()
+            found.append(objective(X, Y).item())
+        assert not compile or (objective.recordings, objective.compiled_calls > 10) == (2, True)
+        return found, model.state_dict()
+
+    (a, state), (b, other) = losses(True), losses(False)
+    assert_allclose(a, b, rtol=1e-9)
+    for name, x in state.items():
+        assert_allclose(x, other[name], rtol=1e-7, atol=1e-9, err_msg=name)
+
+
+# Those who watch the interpreter
+
+
+def test_a_profiler_works_on_and_does_not_blind() -> None:
+    seen: list[str] = []
+
+    def hook(frame: Any, event: str, arg: Any) -> None:
+        if event == "call":
+            seen.append(frame.f_code.co_name)
+
+    def profiled(x: Any) -> Any:
+        return scaled(x, [2.0])
+
+    for start, stop in (lambda: sys.setprofile(hook), lambda: sys.setprofile(None)), profiler():
+        compiled = cr.compile(profiled)
+        start()
+        try:
+            assert [compiled(1.0) for _ in range(3)] == [2.0 * SCALE["of all"]] * 3
+            before = sys.getprofile()
+        finally:
+            stop()
+        assert before is not None
+        SCALE["of all"] += 1.0
+        assert compiled(1.0) == 2.0 * SCALE["of all"]
+        assert compiled.recordings == 2
+    assert "profiled" in seen
+    assert sys.getprofile() is None
+
+
+def profiler() -> tuple[Callable[[], None], Callable[[], None]]:
+    own = cProfile.Profile()
+    return own.enable, own.disable
+
+
+def test_no_hook_is_left_behind_by_an_error() -> None:
+    def failing(x: Any) -> Any:
+        raise KeyError("mine")
+
+    compiled = cr.compile(failing)
+    for _ in range(3):
+        with pytest.raises(KeyError, match="mine"):
+            compiled(1.0)
+    assert sys.getprofile() is None
+
+
+def test_threads_of_its_own_are_refused() -> None:
+    def f(x: Any) -> Any:
+        thread = threading.Thread(target=lambda: None)
+        thread.start()
+        thread.join()
+        return x * 2.0
+
+    with pytest.raises(TypeError, match="_thread"):
+        cr.compile(f, strict=True)(1.0)
+
+
+# Copies
+
+
+class Holder:
+    def __init__(self) -> None:
+        self.k = 2.0
+        self.fast = cr.compile(self.g)
+
+    def g(self, x: Any) -> Any:
+        return x * self.k
+
+
+@cr.compile
+def module_level(x: Any) -> Any:
+    return x * 2.0
+
+
+def test_what_holds_a_compiled_function_is_copied_and_pickled() -> None:
+    one = Holder()
+    one.fast(1.0)
+    for other in copy.deepcopy(one), pickle.loads(pickle.dumps(one)):
+        other.k = 5.0
+        assert [other.fast(1.0), one.fast(1.0)] == [5.0, 2.0]
+    assert pickle.loads(pickle.dumps(module_level)) is module_level
+    model = nn.Linear(2, 1, rng=0)
+    model.fast = cr.compile(lambda x: model.weight * x)
+    assert copy.deepcopy(model).weight is not model.weight
+
+
+def test_many_shapes_in_turn_are_not_recorded_again_and_again() -> None:
+    compiled = cr.compile(lambda x: cr.sum(x * x))
+    sizes = [*range(1, 61)] * 3
+    with pytest.warns(UserWarning, match="recorded 32 times"):
+        assert [compiled(np.ones(n)) for n in sizes] == sizes
+    assert compiled.recordings == 32
+    assert compiled.compiled_calls >= 32
 
 
 # What cannot be compiled is refused

@@ -46,12 +46,12 @@ def test_every_module_says_its_idea() -> None:
     assert [module.__name__ for module in MODULES if not (module.__doc__ or "").strip()] == []
 
 
-def blocks() -> list[str]:
-    return re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
+def blocks(page: str = "README.md") -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.M | re.S)
 
 
-@pytest.mark.parametrize("block", blocks())
-def test_the_code_in_readme_runs(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("block", [*blocks(), *blocks("docs/compile.md")])
+def test_the_code_in_readme_and_docs_runs(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     if ">>>" in block:
         runner = doctest.DocTestRunner()

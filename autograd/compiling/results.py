@@ -1,0 +1,138 @@
+"""What a function returns, taken apart: which of it is computed anew, which is an argument, which always the same; and how alike two are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..graph import Node
+from ..plain import describe
+from ..primitive import kinds
+from .arguments import CONSTANT, Arguments, Refused, closed, opened
+
+
+class Leaf(NamedTuple):
+    """Where a part of the result comes from."""
+
+    source: str  # "output", "input", "same" or "copy"
+    of: Any  # a place among the outputs or the inputs, or the thing itself
+
+
+class Branch(NamedTuple):
+    """A container in the result."""
+
+    like: Any  # one of its kind, emptied
+    parts: list[Form]
+
+
+Form = Leaf | Branch
+
+
+def built(form: Form, outputs: Sequence[Any], inputs: Sequence[Any]) -> Any:
+    """The result, of the form that the function gives it."""
+    if isinstance(form, Branch):
+        return closed(form.like, [built(part, outputs, inputs) for part in form.parts])
+    source, of = form
+    if source == "output":
+        return outputs[of]
+    return inputs[of] if source == "input" else of if source == "same" else np.array(of)
+
+
+def leaves(form: Form) -> Iterator[Leaf]:
+    if isinstance(form, Leaf):
+        yield form
+    else:
+        for part in form.parts:
+            yield from leaves(part)
+
+
+def form_of(expected: Any, got: Any, given: Arguments, fresh: Sequence[Node], found: list[Node]) -> Form:
+    """How the result is put together, of `expected`, which the function itself returned, and `got`, of its recording.
+
+    The nodes that are to be computed are added to `found`.
+    """
+    inputs = {id(node): i for i, node in enumerate(fresh)}
+    held = {id(x) for x in given.containers}
+
+    def formed(e: Any, x: Any) -> Form:
+        inside = opened(e)
+        if inside is not None and not (isinstance(x, Node) or e is x is None):
+            others = opened(x)
+            if others is None or type(x) is not type(e) or len(others) != len(inside):
+                raise Refused("what it returns is of another form while it is recorded")
+            if id(e) in held:
+                raise Refused("it returns a container of its arguments, which would be another one")
+            return Branch(closed(e, [None] * len(inside)), [formed(*pair) for pair in zip(inside, others, strict=True)])
+        if id(x) in inputs and e is given.parts[inputs[id(x)]]:
+            return Leaf("input", inputs[id(x)])
+        if isinstance(x, Node) and x is not e:
+            if isinstance(e, Node) and (type(e) is not type_of(x) or e.op is None):
+                raise Refused("it returns a variable that it makes, which would be the same one each time")
+            places = {id(node): i for i, node in enumerate(found)}
+            if id(x) not in places:
+                found.append(x)
+            return Leaf("output", places.get(id(x), len(found) - 1))
+        if x is e or (type(x) is type(e) and isinstance(e, CONSTANT) and x == e):
+            return Leaf("same", e)
+        if type(x) is type(e) and isinstance(e, float | np.ndarray | np.generic) and same(x, e):
+            return Leaf("copy", e.copy()) if isinstance(e, np.ndarray) else Leaf("same", e)
+        raise Refused(f"it returns {describe(e)}, which may be another one at every call")
+
+    return formed(expected, got)
+
+
+def nodes_in(x: Any) -> Iterator[Node]:
+    if isinstance(x, Node):
+        yield x
+    for part in opened(x) or ():
+        yield from nodes_in(part)
+
+
+def type_of(x: Node) -> type[Node]:
+    """Value or Tensor, also where it is recorded."""
+    return next(kind for kind in kinds.values() if isinstance(x, kind))
+
+
+def parts_of(form: Form, x: Any) -> Iterator[Any]:
+    """What is in a result in the places of the leaves of its form."""
+    if isinstance(form, Leaf):
+        yield x
+        return
+    inside = opened(x)
+    if type(x) is not type(form.like) or inside is None or len(inside) != len(form.parts):
+        raise RuntimeError("compile: the function returns something of another form")
+    for part, y in zip(form.parts, inside, strict=True):
+        yield from parts_of(part, y)
+
+
+def shared(x: Any, parts: Iterable[Any]) -> list[bool]:
+    """With which of some arrays an array may have its memory in common."""
+    return [np.may_share_memory(x, part) for part in parts if isinstance(part, np.ndarray)]
+
+
+def size(x: Any) -> float:
+    """The largest of some numbers, without their signs; of finite ones."""
+    x = np.abs(np.asarray(x, dtype=float))
+    return float(np.max(x, initial=0.0, where=np.isfinite(x)))
+
+
+def same(a: Any, b: Any, beside: float = 0.0) -> bool:
+    """Whether two results are of one kind, and equal but for rounding: their own, and that of numbers as large as `beside`."""
+    a, b = (np.asarray(x) for x in (a, b))
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    if a.dtype.kind != "f":
+        return bool(np.array_equal(a, b))
+    finite = np.isfinite(a)
+    if not np.array_equal(finite, np.isfinite(b)) or not np.array_equal(a[~finite], b[~finite], equal_nan=True):
+        return False
+    eps = float(np.finfo(a.dtype).eps)
+    a, b = a[finite].astype(float), b[finite].astype(float)
+    return bool(np.all(np.abs(a - b) <= math.sqrt(eps) * size(a) + 1e4 * eps * beside))
+
+
+def raw(x: Any) -> Any:
+    return x._raw if isinstance(x, Node) else x
