@@ -184,3 +184,30 @@ def test_the_wheel_gets_every_package() -> None:
     config.read(Path(__file__).parents[2] / "setup.cfg")
     listed = config["options"]["packages"].split()
     assert listed == sorted(name for name, path in MODULES.items() if path.name == "__init__.py")
+
+
+# Whoever asks a node for `.data` or `.grad` is seen by whoever records a function. These go past that door: the engine, what looks at
+# graphs that exist, and what updates variables, which is seen as a change.
+PAST_THE_DOOR = {
+    "chainrule.autograd": {
+        "", "guards", "checking", "compiling", "explaining", "ops.shape",
+    },
+    "chainrule.nn": {
+        "optim", "training.demands", "training.flow", "training.history", "training.progress", "training.step",
+    },
+    "chainrule.visualize": {"describing", "folding", "plotting", "serving", "stepping"},
+}  # fmt: skip
+
+
+def test_only_these_read_what_a_variable_holds_unseen() -> None:
+    found: dict[str, set[str]] = {package: set() for package in PAST_THE_DOOR}
+    for name, path in MODULES.items():
+        names = {x.attr for x in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(x, ast.Attribute)}
+        package = next((p for p in PAST_THE_DOOR if name.startswith(p + ".")), None)
+        if package is None or names.isdisjoint({"_raw", "_grad"}):
+            assert names.isdisjoint({"_raw", "_grad"}), name
+            continue
+        inside = name.removeprefix(package + ".")
+        room = inside.rpartition(".")[0]
+        found[package].add(room if room in PAST_THE_DOOR[package] else inside)
+    assert found == PAST_THE_DOOR
