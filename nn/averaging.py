@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeAlias, TypeVar, final
 
 from chainrule.autograd import Node
-from chainrule.autograd.compiling.surroundings import Wrapper
+from chainrule.autograd.compiling.kinds import Wrapper
 from chainrule.autograd.plain import describe
 from chainrule.autograd.recording import recorder
 

@@ -16,7 +16,6 @@ CONSTANT = (
     bool,
     str,
     bytes,
-    complex,
     NoneType,
     EllipsisType,
 )  # of which equal ones of one type cannot be told apart
@@ -35,7 +34,7 @@ def opened(x: Any) -> Sequence[Any] | None:
         return x  # type: ignore[no-any-return]
     if kind is dict:
         return list(x.values())
-    if isinstance(x, tuple) and hasattr(x, "_fields"):
+    if isinstance(x, tuple) and hasattr(x, "_fields") and not getattr(x, "__dict__", None):
         return x
     if is_dataclass(x) and not isinstance(x, type):
         names = [field.name for field in fields(x)]
@@ -60,14 +59,14 @@ def closed(like: Any, parts: Iterable[Any]) -> Any:
 class Arguments:
     """What a function is called with: its parts, which are data and variables, and a key that stands for all else."""
 
-    __slots__ = ("containers", "kept", "key", "nodes", "parts")
+    __slots__ = ("containers", "kept", "key", "met", "parts")
 
     def __init__(self, args: Any, kwargs: Any) -> None:
         self.parts: list[Any] = []
         self.key: list[Any] = []
         self.kept: list[Any] = []  # what the key knows by its identity
         self.containers: list[Any] = []
-        self.nodes: dict[int, int] = {}  # which variables were there before: two places may hold one
+        self.met: dict[int, int] = {}  # what was there before: two places may hold one
         self.take(args)
         if kwargs:
             self.key.append(tuple(kwargs))
@@ -79,14 +78,14 @@ class Arguments:
             kind = type(x)
             if kind is np.ndarray:
                 parts.append(x)
-                key += x.shape, x.dtype
+                key += self.met.setdefault(id(x), len(self.met)), x.shape, x.dtype
             elif kind is float:
                 parts.append(x)
                 key.append(float)
             elif isinstance(x, Node):
                 self.take_node(x)
             elif kind is tuple or kind is list:
-                key += kind, len(x)
+                key += kind, len(x), self.met.setdefault(id(x), len(self.met))
                 self.containers.append(x)
                 self.take(x)
             elif kind in CONSTANT:
@@ -97,7 +96,7 @@ class Arguments:
     def take_node(self, x: Node) -> None:
         data = x._raw
         self.parts.append(x)
-        number = self.nodes.setdefault(id(x), len(self.nodes))
+        number = self.met.setdefault(id(x), len(self.met))
         if type(data) is float:
             self.key += type(x), number
         elif isinstance(data, np.ndarray | np.generic):
@@ -119,6 +118,7 @@ class Arguments:
             else:
                 self.key += kind, len(inside)
                 self.kept.append(kind)
+            self.key.append(self.met.setdefault(id(x), len(self.met)))
             self.containers.append(x)
             self.take(inside)
         else:
@@ -129,9 +129,10 @@ class Arguments:
         kind = type(x)
         if kind in CONSTANT or isinstance(x, np.dtype):
             return kind, x
-        if kind is float or isinstance(x, np.generic):
+        if kind in (float, complex) or (isinstance(x, np.generic) and not isinstance(x, np.void)):
             return kind, repr(x)
         if kind in (tuple, frozenset, set):
+            self.containers.append(x)
             return kind, tuple(map(self.fixed, x))
         if kind in (slice, range):
             return kind, *map(self.fixed, (x.start, x.stop, x.step))

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dis import get_instructions
-from types import CellType, CodeType, FunctionType
+from types import CellType, FunctionType
 from typing import Any
 
 import numpy as np
 
 from .arguments import is_part
-from .frames import STANDS_FOR, Frames
-from .surroundings import Read, contents
+from .frames import STANDS_FOR, Frames, codes_of
+from .kinds import contents
+from .surroundings import Read
 
 LARGE = 1 << 16  # bytes of an array that is an input from the first: to compare it at each call would take long
 WRITES = {f"{what}_{where}" for what in ("STORE", "DELETE") for where in ("GLOBAL", "NAME", "DEREF")}
@@ -37,15 +38,6 @@ def can_be_caught(f: Any, read: Read, frames: Frames) -> bool:
     codes = set(codes_of(f.__code__))
     written = {step.argval for code in codes for step in get_instructions(code) if step.opname in WRITES}
     return is_around and read.label not in written and frames.readers(read) <= codes
-
-
-def codes_of(code: CodeType) -> Iterator[CodeType]:
-    """A function's code, and that of the functions inside it."""
-    stack = [code]
-    while stack:
-        code = stack.pop()
-        yield code
-        stack += [x for x in code.co_consts if isinstance(x, CodeType)]
 
 
 def with_others(f: Any, caught: Sequence[Read], values: Sequence[Any]) -> Callable[..., Any]:

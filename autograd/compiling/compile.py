@@ -9,24 +9,27 @@ from __future__ import annotations
 
 __all__ = ["compile"]
 
+import sys
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from copy import deepcopy
 from functools import update_wrapper
-from sys import modules
-from types import MethodType
+from types import FunctionType, MethodType
 from typing import Any, Generic, ParamSpec, TypeVar, cast, final, overload
 
 from ..context import blocks, watching
 from ..graph import Node
 from ..guards.blocks import Holding
 from ..plain import describe
+from ..source import of_library
 from .arguments import OF_DATA, Arguments, Refused
 from .caught import can_be_caught, large_arrays
 from .frames import Frames, itself
+from .kinds import Wrapper
 from .recording import Onlooker
-from .surroundings import Read, Wrapper
-from .tracing import Recording, require_seen
+from .surroundings import Read
+from .tracing import Recording, quiet, require_seen
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
@@ -87,156 +90,235 @@ class Compiled(Wrapper, Generic[Given, Result]):
     def __init__(self, f: Callable[Given, Result], strict: bool = False) -> None:
         if not callable(f):
             raise TypeError(f"compile: expected a function, got {describe(f)}")
-        update_wrapper(self, f, updated=())  # what a model or another object holds stays its own
+        update_wrapper(self, f, updated=())  # what the function holds stays its own
         self.f, self.strict = f, strict
-        self.name = f"compile({getattr(f, '__name__', type(f).__name__)})"
-        self.calls = self.compiled_calls = self.recordings = 0
+        self.title = f"compile({getattr(f, '__name__', type(f).__name__)})"
+        self.counts = [0, 0]  # calls, and those that ran compiled code
         self.made: dict[tuple[Any, ...], list[Recording]] = {}
         self.tries: dict[tuple[Any, ...], int] = {}  # how often arguments of a kind came for which nothing was recorded
         self.latest: Recording | None = None
+        self.recordings = 0
         self.caught: list[Read] = []  # what the function names around it that is an input too
         self.fixed: set[str] = set()  # the names of what cannot be one
         self.changed: set[str] = set()  # the names of what changed
         self.reason: str | None = None  # why the function ran as it is, where it did
         self.warned = False
 
+    def __getattr__(self, name: str) -> Any:
+        """Attributes of the function."""
+        if name in OWN:
+            raise AttributeError(name)
+        return getattr(self.f, name)
+
+    def __setattr__(self, name: str, x: Any) -> None:
+        if name in OWN or name.startswith("__") or not isinstance(self.f, FunctionType):
+            object.__setattr__(self, name, x)
+        else:
+            setattr(self.f, name, x)
+
+    @property
+    def calls(self) -> int:
+        """How often it was called."""
+        return self.counts[0]
+
+    @property
+    def compiled_calls(self) -> int:
+        """How many of the calls ran compiled code."""
+        return self.counts[1]
+
     @property
     def source(self) -> str:
         """The Python code of the latest recording: a function for the results, and one that pulls cotangents back."""
         if self.latest is None:
             why = f": {self.reason}" if self.reason else " before the first call"
-            raise ValueError(f"{self.name}: nothing is compiled{why}")
+            raise ValueError(f"{self.title}: nothing is compiled{why}")
         return self.latest.code.source
 
     def __repr__(self) -> str:
         recordings = f"{self.recordings} {'recording' if self.recordings == 1 else 'recordings'}"
         why = f"; not compiled: {self.reason}" if self.reason else ""
-        return f"<{self.name}, {recordings}, {self.compiled_calls} of {self.calls} calls compiled{why}>"
+        return f"<{self.title}, {recordings}, {self.compiled_calls} of {self.calls} calls compiled{why}>"
 
     def __call__(self, *args: Given.args, **kwargs: Given.kwargs) -> Result:
         if blocks and watching() is not None:  # who watches wants to see each operation
             return self.f(*args, **kwargs)
-        self.calls += 1
+        self.counts[0] += 1
+        caught = self.caught
         try:
             given = Arguments(args, kwargs)
-            if self.caught:
-                given.take([read.of(read.key) for read in self.caught])
-        except Refused as error:
-            self.give_up(str(error))
+            if caught:
+                given.take([read.of(read.key) for read in caught])
+        except (Refused, RecursionError) as error:
+            given, reason = None, str(error)
+        if given is None:
+            self.give_up(reason)
             return self.f(*args, **kwargs)
         found = self.latest
-        if found is None or found.key != given.key or not found.guard.holds():
+        if found is None or found.key != given.key or not found.holds(given):
             found = self.known(given)
             if found is None:
-                return self.learn(given, args, kwargs)
+                return self.learn(given, args, kwargs, caught)
             self.latest = found
         found.runs += 1
         if found.runs & (found.runs - 1) == 0 and found.runs > 1:
             return cast("Result", found.checked(given, lambda: self.f(*args, **kwargs)))
-        try:
+        with suppress(Exception):
             result = found.run(given.parts)
-        except Exception:
-            return self.f(*args, **kwargs)  # which can do it, or says what is wrong
-        self.compiled_calls += 1
-        return cast("Result", result)
+            self.counts[1] += 1
+            return cast("Result", result)
+        return self.f(*args, **kwargs)  # which can do it, or says what is wrong
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         """As a method: bound to the instance, as functions are."""
-        return self if instance is None else MethodType(self, instance)
+        return self if instance is None or isinstance(self.f, staticmethod) else MethodType(self, instance)
 
     def __deepcopy__(self, memo: Any) -> Compiled[Given, Result]:
         return Compiled(deepcopy(self.f, memo), self.strict)
 
     def __reduce__(self) -> Any:
         name = getattr(self.f, "__qualname__", "")
-        if getattr(modules.get(getattr(self.f, "__module__", "")), name, None) is self:
+        if getattr(sys.modules.get(getattr(self.f, "__module__", "")), name, None) is self:
             return name  # the function itself is not to be found, but this is
         return Compiled, (self.f, self.strict)
 
     def known(self, given: Arguments) -> Recording | None:
         """What was recorded before for such arguments, if it still holds."""
-        return next((made for made in self.made.get(tuple(given.key), ()) if made.guard.holds()), None)
+        return next((made for made in self.made.get(tuple(given.key), ()) if made.holds(given)), None)
 
-    def learn(self, given: Arguments, args: Any, kwargs: Any) -> Result:
+    def learn(self, given: Arguments, args: Any, kwargs: Any, caught: list[Read]) -> Result:
         """Call the function as it is; the 1st, 2nd, 4th, 8th … time with such arguments, see whether it can be recorded."""
         key = tuple(given.key)
         if self.recordings >= RECORDINGS or (key not in self.tries and len(self.tries) >= KINDS):
             self.give_up(
-                f"recorded {self.recordings} times, for other shapes, options or surroundings each time"
+                f"it was recorded {self.recordings} times, for other shapes, options, objects or surroundings each time"
                 f"{self.what_changed()}. Give what changes as floats or arrays"
             )
             return self.f(*args, **kwargs)
         tries = self.tries[key] = self.tries.get(key, 0) + 1
         if tries & (tries - 1):
             return self.f(*args, **kwargs)
-        caught = len(self.caught)
-        frames = Frames(Read(itself, x, f"argument {i}") for i, x in enumerate((*args, *kwargs.values()), 1))
-        frames.places.append(Read(itself, self.f, self.name))
-        frames.before = frames.look()
+        arguments = [Read(itself, x, f"argument {i}") for i, x in enumerate((*args, *kwargs.values()), 1)]
+        frames = Frames(arguments, Read(itself, self.f, self.title))
         with Holding(Onlooker(frames)):
             result = self.f(*args, **kwargs)
         try:
-            if frames.reason is not None:
-                raise Refused(frames.reason)
-            if (label := frames.changed()) is not None:
-                if tries == 1:  # what is made once, at first, may be all
-                    return result
-                raise Refused(f"it changes {label}. Return what changes, or do that outside")
-            frames.before = frames.look()
-            require_seen(frames.surroundings([*frames.arguments, *frames.places]))
-            made = self.record(given, args, kwargs, frames, result)
-        except OF_DATA as error:  # of these numbers
-            self.reason = str(error)
-            return result
+            made = self.recorded(given, args, kwargs, frames, result, caught, tries)
         except Exception as error:
+            if isinstance(error, OF_DATA) and is_of_library(error):  # it says something of these numbers
+                self.reason = str(error)
+                return result
             why = "" if isinstance(error, Refused) else f"while it was recorded, it raised {type(error).__name__}: "
-            self.give_up(why + str(error).removeprefix("compile: "))
-            return result
-        self.recordings += 1
-        self.made.setdefault(tuple(made.key), []).append(made)
-        self.latest, self.reason = made, None
-        made.runs = 1
-        if new := [
-            read.label
-            for read in self.caught[caught:]
-            if not isinstance(read.of(read.key), Node) and read.label in self.changed
-        ]:
-            warnings.warn(
-                f"{self.name} was recorded anew, as {', '.join(new)} changed, and takes that as an input from now on. Make it an "
-                "argument, to have it recorded once",
-                stacklevel=3,
-            )
+            reason = why + str(error).removeprefix("compile: ")
+        else:
+            reason = "" if made is None else self.keep(made, len(caught))
+        if reason:
+            self.give_up(reason)
         return result
 
-    def record(self, given: Arguments, args: Any, kwargs: Any, frames: Frames, result: Any) -> Recording:
+    def recorded(
+        self, given: Arguments, args: Any, kwargs: Any, frames: Frames, result: Any, caught: list[Read], tries: int
+    ) -> Recording | None:
+        """A recording, if nothing speaks against it; none if the function has made something that may be made but once."""
+        if frames.reason is not None:
+            raise Refused(frames.reason)
+        if (label := frames.changed()) is not None:
+            if tries == 1:
+                return None
+            raise Refused(f"it changes {label}. Return what changes, or do that outside")
+        require_seen(frames.surroundings([*frames.arguments, *frames.places]))
+        frames.before = frames.look()
+        try:
+            with quiet():  # what there is to say of the numbers was said
+                return self.record(given, args, kwargs, frames, result, caught)
+        finally:
+            frames.require_unchanged()
+
+    def keep(self, made: Recording, caught: int) -> str:
+        """Use a recording from now on. Returns what speaks against having made it, if anything does."""
+        self.recordings += 1
+        others = self.made.setdefault(tuple(made.key), [])
+        others.append(made)
+        self.latest, self.reason = made, None
+        made.runs = 1
+        new = [read.label for read in self.caught[caught:] if read.label in self.changed]
+        if new := [name for name in new if not isinstance(self.value_of(name), Node)]:
+            warn(
+                f"{self.title} was recorded anew, as {', '.join(new)} changed, and takes that as an input from now on. Make it an "
+                "argument, to have it recorded once"
+            )
+        if len(others) > 3 and all(other.runs < 4 for other in others[-4:]):
+            return f"it is recorded again and again{self.what_changed()} from call to call. Pass what changes as an argument"
+        return ""
+
+    def value_of(self, name: str) -> Any:
+        return next(read.of(read.key) for read in self.caught if read.label == name)
+
+    def record(
+        self, given: Arguments, args: Any, kwargs: Any, frames: Frames, result: Any, caught: list[Read]
+    ) -> Recording:
         """A recording, in which what has changed around the function since the last is an input, if that can be."""
         stale = self.made.get(tuple(given.key), ())
-        changed = [read for read in stale[-1].guard.differing() if can_be_caught(self.f, read, frames)] if stale else []
-        self.changed.update(read.label for made in stale[-1:] for read in made.guard.differing())
+        differing = stale[-1].guard.differing() if stale else []
+        self.changed.update(read.label for read in differing)
+        changed = [read for read in differing if can_be_caught(self.f, read, frames)]
         new = [read for read in (*changed, *large_arrays(self.f, frames)) if read.label not in self.fixed]
         if new:
-            caught = [*self.caught, *new]
             more = Arguments(args, kwargs)
-            more.take([read.of(read.key) for read in caught])
+            more.take([read.of(read.key) for read in (*caught, *new)])
             try:
-                made = Recording(self.name, self.f, more, args, kwargs, frames, result, caught)
+                made = Recording(self.title, self.f, more, args, kwargs, frames, result, [*caught, *new])
             except Exception:
                 self.fixed.update(read.label for read in new)  # as where it decides which way to go
-                frames.before = frames.look()
+                frames.before.put_back()
             else:
-                self.caught = caught
+                self.caught = [*caught, *new]
                 self.made.clear()  # they know other inputs
                 return made
-        return Recording(self.name, self.f, given, args, kwargs, frames, result, self.caught)
+        return Recording(self.title, self.f, given, args, kwargs, frames, result, caught)
 
     def what_changed(self) -> str:
         return f", as {', '.join(sorted(self.changed))} changed" if self.changed else ""
 
     def give_up(self, reason: str) -> None:
         """For now: the function is called as it is."""
-        self.reason = reason
+        self.reason = reason.rstrip(".")
         if self.strict:
-            raise TypeError(f"{self.name}: {reason}") from None
+            raise TypeError(f"{self.title}: {self.reason}") from None
         if not self.warned:
             self.warned = True
-            warnings.warn(f"{self.name} runs as it is, not compiled: {reason}.", stacklevel=4)
+            warn(f"{self.title} runs as it is, not compiled: {self.reason}.")
+
+
+OWN = frozenset(
+    [
+        "f",
+        "strict",
+        "title",
+        "counts",
+        "made",
+        "tries",
+        "latest",
+        "recordings",
+        "caught",
+        "fixed",
+        "changed",
+        "reason",
+        "warned",
+    ]
+)
+
+
+def warn(text: str) -> None:
+    """A warning that points at the user's line."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and of_library(frame.f_globals):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, stacklevel=level)
+
+
+def is_of_library(error: BaseException) -> bool:
+    """Whether an error was raised by the library itself, in the innermost of its frames."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and of_library(trace.tb_frame.f_globals)

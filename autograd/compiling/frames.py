@@ -1,38 +1,24 @@
-"""Which Python functions run in a thread, what they name, and what they call that cannot be seen through."""
+"""Which Python functions run in a thread, which way they go, what they name, and what they call that cannot be seen through."""
 
 from __future__ import annotations
 
+import builtins
 import gc
 import random
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextvars import ContextVar
-from copy import deepcopy
 from dis import get_instructions
-from types import CodeType, FrameType, ModuleType
+from types import BuiltinFunctionType, CodeType, FrameType, ModuleType
 from typing import Any, final
 
 import numpy as np
 
 from ..source import of_library
-from .surroundings import BASES, DATA, GENERATORS, Read, Surroundings, contents, is_pythons, parts_of
+from .arguments import Refused
+from .kinds import BASES, DATA, GENERATORS, contents, is_pure, is_pythons, parts_of, state_of
+from .surroundings import Read, Surroundings
 
-PURE = {
-    "math", "cmath", "numpy", "operator", "_operator", "itertools", "_functools", "_collections", "_abc", "_bisect", "_heapq",
-    "_struct", "_typing", "_statistics", "binascii", "zlib", "_json", "_sre",
-}  # fmt: skip
-IMPURE = {
-    "print",
-    "input",
-    "open",
-    "id",
-    "hash",
-    "globals",
-    "breakpoint",
-    "__import__",
-    "exit",
-    "quit",
-}  # of the builtins
 ATTRIBUTES = {
     "getattr",
     "setattr",
@@ -52,8 +38,20 @@ ANY = {
     "methodcaller",
     "__getattribute__",
 }  # names by which any attribute can be had
-
-
+UNSEEN = {"__globals__", "f_globals", "f_locals", "_getframe", "__builtins__"}  # names by which anything can be had
+SEEDING = {"seed", "setstate", "set_state", "bit_generator"}
+NUMPYS_STATE = {
+    "seterr",
+    "geterr",
+    "seterrcall",
+    "set_printoptions",
+    "get_printoptions",
+    "printoptions",
+    "setbufsize",
+    "memmap",
+}
+OUTSIDE = {"io", "_io", "posix", "nt", "time", "_thread"}  # modules that are not NumPy's own business
+TELLING = {"warnings", "linecache", "tracemalloc"}  # modules that tell of a warning, whoever caused it
 STANDS_FOR = "<stands for>"  # under this name, a copy of a namespace has what it is a copy of
 OF_ALL = (random._inst, "random"), (np.random.mtrand._rand, "np.random")  # generators
 
@@ -62,21 +60,25 @@ OF_ALL = (random._inst, "random"), (np.random.mtrand._rand, "np.random")  # gene
 class Frames:
     """Notes what a function could depend on while it runs, and what speaks against running code in its place."""
 
-    def __init__(self, arguments: Iterable[Read]) -> None:
+    def __init__(self, arguments: Iterable[Read] = (), *places: Read) -> None:
         self.arguments = [*arguments, *(Read(itself, x, name) for x, name in OF_ALL)]
-        self.places: list[Read] = []
+        self.places: list[Read] = [*places]
         self.names: set[str] = set()
+        self.values: set[str] = set()  # of these, those whose values are not called at once
         self.everything = False
         self.reason: str | None = None
         self.own: dict[int, tuple[Any, Any]] = {}  # what the library itself looks after, and how that was before
         self.visited: set[tuple[CodeType, int]] = set()
         self.nested: set[CodeType] = set()
         self.named: dict[tuple[int, str], set[CodeType]] = {}  # which code names what
+        self.ways: list[int] = []  # which way the code went, each time that it was watched
+        self.asks_identity = False  # whether it asks if one thing is another
+        self.quiet = False  # whether it tells NumPy to warn of nothing
         self.before = self.look()
 
     def look(self) -> Surroundings:
         """At all that can be reached, before the function runs."""
-        found = Surroundings(self.names, everything=True)
+        found = Surroundings(self.names, everything=True, values=self.values)
         found.add([*self.arguments, *self.places])
         return found
 
@@ -89,12 +91,19 @@ class Frames:
         self.reason = self.reason or reason
 
     def start(self) -> None:
+        self.ways.append(0)
         self.old: Any = sys.getprofile()
+        if sys.gettrace() is not None:
+            self.refuse("a debugger, or what measures coverage, wants to see each line")
+        else:
+            sys.settrace(self.entered)
         if self.old is not None and not callable(self.old):  # as cProfile, who can be told to pause
             self.old.disable()
         sys.setprofile(self.seen)
 
     def stop(self) -> None:
+        if sys.gettrace() == self.entered:
+            sys.settrace(None)
         if sys.getprofile() == self.seen:
             sys.setprofile(None)
             if callable(self.old):
@@ -102,14 +111,32 @@ class Frames:
             elif self.old is not None:
                 self.old.enable()
 
+    def entered(self, frame: FrameType, event: str, arg: Any) -> Any:
+        if not is_users(frame):
+            return None
+        frame.f_trace_lines, frame.f_trace_opcodes = False, True
+        return self.step
+
+    def step(self, frame: FrameType, event: str, arg: Any) -> Any:
+        if event == "opcode":
+            code = frame.f_code
+            self.ways[-1] = hash((self.ways[-1], code.co_name, code.co_firstlineno, frame.f_lasti))
+        return self.step
+
     def seen(self, frame: FrameType, event: str, arg: Any) -> None:
         if callable(self.old):
             self.old(frame, event, arg)
         if event == "call":
-            if (frame.f_code, id(frame.f_globals)) not in self.visited and is_users(frame):
-                self.visit(frame)
-        elif event == "c_call" and is_users(frame):
-            self.judge(arg)
+            if is_users(frame):
+                if (frame.f_code, id(frame.f_globals)) not in self.visited:
+                    self.visit(frame)
+            elif is_numpys(frame):
+                self.enter_numpy(frame)
+        elif event == "c_call":
+            if is_users(frame):
+                self.judge(arg)
+            elif is_numpys(frame) and not is_allowed_in_numpy(arg):
+                self.forbid(arg)
 
     def visit(self, frame: FrameType) -> None:
         """Note all that the code of a frame names, before it runs."""
@@ -119,16 +146,35 @@ class Frames:
         self.visited.add((code, id(named)))
         self.names.update(code.co_names)
         places: list[Read] = []
+        before: Any = None
         for step in get_instructions(code):
-            if step.opname.endswith(("_GLOBAL", "_NAME")) and step.opname != "IMPORT_NAME":
-                places.append(Read(named.get, step.argval, step.argval))
-                self.named.setdefault((id(named), step.argval), set()).add(code)
-            elif step.opname == "IMPORT_NAME":
-                places.append(Read(sys.modules.get, step.argval, step.argval))
+            name = step.argval
+            if step.opname == "IMPORT_NAME":
+                places.append(Read(sys.modules.get, imported(name, named), name))
+            elif step.opname.endswith(("_GLOBAL", "_NAME")):
+                places.append(Read(named.get, name, name))
+                self.named.setdefault((id(named), name), set()).add(code)
+                if name not in named and type(vars(builtins).get(name)) not in (BuiltinFunctionType, type):
+                    places.append(Read(vars(builtins).get, name, name))
+                if step.opname.startswith("LOAD") and "NULL" not in step.argrepr:
+                    self.values.add(name)
+                    if name in IMPURE_BUILTINS and name not in named:
+                        self.refuse(f"it hands on {name}, which may do or say something else at every call")
+            elif step.opname == "LOAD_ATTR" and "NULL" not in step.argrepr:
+                self.values.add(name)
             elif step.opname == "MATCH_CLASS":
                 self.everything = True
-        if not ANY.isdisjoint(code.co_names):
-            self.everything = True
+            elif step.opname in ("IS_OP", "CONTAINS_OP"):
+                self.asks_identity = True
+                if before in (True, False) and isinstance(before, bool):
+                    self.refuse(
+                        "it asks whether something is True, which nothing is that stands for a number. Leave that out"
+                    )
+            before = step.argval if step.opname == "LOAD_CONST" else None
+        self.everything = self.everything or not ANY.isdisjoint(code.co_names)
+        for names, what in (SEEDING, "seeds a generator"), (UNSEEN, "looks at what cannot be watched"):
+            if met := names.intersection(code.co_names):
+                self.refuse(f"it {what} ({', '.join(sorted(met))}). Do that outside")
         if code.co_argcount:
             kind = type(frame.f_locals.get(code.co_varnames[0]))
             places.append(Read(itself, kind, kind.__qualname__))
@@ -136,67 +182,93 @@ class Frames:
         self.before.add(places)
         if code.co_freevars and code not in self.nested and code not in self.before.codes:
             self.refuse(f"the variables around {code.co_qualname} cannot be seen. Pass them as arguments")
-        stack = [code]
-        while stack:
-            inner = [x for x in stack.pop().co_consts if isinstance(x, CodeType)]
-            self.nested.update(inner)
-            stack += inner
+        self.nested.update(codes_of(code))
 
     def judge(self, function: Any) -> None:
         """Whether a function of C's that is called says the same at every call, and does nothing else."""
         name, owner = function.__name__, function.__self__
-        module = (
-            owner.__name__ if isinstance(owner, ModuleType) else getattr(function, "__module__", None) or "builtins"
-        )
-        root = module.partition(".")[0]
         if name in ATTRIBUTES:
             self.everything = True
         if owner is None or isinstance(owner, ModuleType):
-            allowed = name not in IMPURE if root == "builtins" else root in PURE
+            allowed = is_pure(function)
         elif isinstance(owner, type):
             allowed = name.startswith("__") or owner.__module__.partition(".")[0] in ("builtins", "numpy")
+        elif isinstance(owner, GENERATORS):
+            allowed = id(owner) in self.before.generators  # of another, nobody knows how it was seeded
         else:
             allowed = is_known(owner)
         if not allowed:
-            what = (
-                f"{root}.{name}" if owner is None or isinstance(owner, ModuleType) else f"{type(owner).__name__}.{name}"
-            )
-            self.refuse(
-                f"it calls {what.removeprefix('builtins.')}(), which may do or say something else at every call"
-            )
+            self.forbid(function)
+
+    def forbid(self, function: Any) -> None:
+        owner = function.__self__
+        module = (
+            owner.__name__ if isinstance(owner, ModuleType) else getattr(function, "__module__", None) or "builtins"
+        )
+        where = module if owner is None or isinstance(owner, ModuleType) else type(owner).__name__
+        what = f"{where.partition('.')[0]}.{function.__name__}".removeprefix("builtins.")
+        self.refuse(f"it calls {what}(), which may do or say something else at every call")
+
+    def enter_numpy(self, frame: FrameType) -> None:
+        name = frame.f_code.co_name
+        if name in NUMPYS_STATE:
+            self.refuse(f"it calls numpy.{name}(), which is of the whole program. Do that outside")
+        elif name == "__enter__" and type(x := frame.f_locals.get("self")) is np.errstate:
+            said = [getattr(x, f"_{what}", None) for what in ("all", "divide", "over", "under", "invalid", "call")]
+            if any(word not in (None, "ignore") and isinstance(word, str) for word in said):
+                self.refuse(
+                    "it asks NumPy to raise an error or to warn (np.errstate), which compiled code does in other places"
+                )
+            self.quiet = True
+
+    def went_another_way(self) -> bool:
+        """Whether the code went another way at the last run than at the first."""
+        return len(self.ways) > 1 and self.ways[0] != self.ways[-1]
 
     def changed(self) -> str | None:
         """What the function changed while it ran."""
         return self.before.changed(self.own)
 
+    def require_unchanged(self) -> None:
+        """Undo what the function changed while it was recorded, and raise an error if it did."""
+        if (label := self.changed()) is not None:
+            self.before.put_back()
+            raise Refused(f"it changes {label}. Return what changes, or do that outside")
+
     def surroundings(self, kept: Iterable[Read], caught: Sequence[Read] = ()) -> Surroundings:
         """All that it could depend on, as it is now, but for what was caught."""
-        found = Surroundings(self.names, self.everything, caught)
+        found = Surroundings(self.names, self.everything, caught, self.values)
         names = {place_of(read) for read in caught if read.of is not contents}
         found.add([*kept, *(read for read in self.places if place_of(read) not in names)])
         return found
 
     def readers(self, read: Read) -> set[CodeType]:
         """Which code reads what is found there."""
-        return (
-            self.before.cells.get(id(read.key), set()) if read.of is contents else self.named.get(place_of(read), set())
-        )
+        if read.of is contents:
+            return self.before.cells.get(id(read.key), set())
+        return self.named.get(place_of(read), set())
+
+
+IMPURE_BUILTINS = {name for name, x in vars(builtins).items() if isinstance(x, BuiltinFunctionType) and not is_pure(x)}
 
 
 def place_of(read: Read) -> tuple[int, Any]:
     return id(getattr(read.of, "__self__", None)), read.key if isinstance(read.key, str) else None
 
 
-def state_of(x: Any) -> Any:
-    """What an array holds, or where a generator of random numbers stands."""
-    return x.copy() if isinstance(x, np.ndarray) else deepcopy(x.bit_generator.state)
+def codes_of(code: CodeType) -> Iterator[CodeType]:
+    """A function's code, and that of the functions inside it."""
+    stack = [code]
+    while stack:
+        code = stack.pop()
+        yield code
+        stack += [x for x in code.co_consts if isinstance(x, CodeType)]
 
 
-def put_back(x: Any, state: Any) -> None:
-    if isinstance(x, np.ndarray):
-        np.copyto(x, state)
-    else:
-        x.bit_generator.state = state
+def imported(name: str, named: dict[str, Any]) -> str:
+    """The whole name of a module, which may have been imported as one beside this."""
+    package = named.get("__package__")
+    return name if name in sys.modules or not package else f"{package}.{name}"
 
 
 def itself(x: Any) -> Any:
@@ -205,9 +277,29 @@ def itself(x: Any) -> Any:
 
 def is_known(x: Any) -> bool:
     kind = type(x)
-    if isinstance(x, (*GENERATORS, *DATA, ContextVar)) or kind.__module__ == "builtins" or parts_of(x) is not None:
+    if isinstance(x, (*DATA, ContextVar)) or kind.__module__ == "builtins" or parts_of(x) is not None:
         return True
     return all(base in BASES or is_pythons(base) for base in kind.__mro__)
+
+
+def is_allowed_in_numpy(function: Any) -> bool:
+    owner = function.__self__
+    module = owner.__name__ if isinstance(owner, ModuleType) else type(owner).__module__
+    return module.partition(".")[0] not in OUTSIDE and function.__name__ not in (
+        "print",
+        "input",
+        "open",
+        "fromfile",
+        "tofile",
+    )
+
+
+def is_numpys(frame: FrameType) -> bool:
+    """Whether a frame is of NumPy, on the user's behalf."""
+    found: FrameType | None = frame
+    while found is not None and str(found.f_globals.get("__name__", "")).partition(".")[0] == "numpy":
+        found = found.f_back
+    return found is not frame and is_users(found)
 
 
 def is_users(frame: FrameType | None) -> bool:
@@ -216,7 +308,7 @@ def is_users(frame: FrameType | None) -> bool:
         if frame.f_code.co_name == "__del__" or any(frame.f_code is getattr(f, "__code__", 0) for f in gc.callbacks):
             return False
         name = str(frame.f_globals.get("__name__", "")).partition(".")[0]
-        if of_library(frame.f_globals):
+        if of_library(frame.f_globals) or name in TELLING:
             return False
         if name not in sys.stdlib_module_names and not name.startswith("namedtuple_"):
             return True

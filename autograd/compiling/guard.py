@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from functools import partial
 from itertools import chain, starmap
 from operator import is_
 from typing import Any, final
 
-from ..guards.seals import unchanged
-from .surroundings import Read, Surroundings, alike, contents
+from ..guards.seals import Seal, unchanged
+from .kinds import alike, contents
+from .surroundings import Read, Surroundings
 
 
 @final
 class Guard:
     """What was found in the surroundings of a function, and whether that is still what is found there."""
 
-    def __init__(self, around: Surroundings, own: Container[int]) -> None:
+    def __init__(self, around: Surroundings) -> None:
         self.reads = list(around.reads.values())
         self.space: dict[str, Any] = {}
         tests = [self.test(i, read, then) for i, (read, then) in enumerate(self.reads)]
@@ -27,7 +28,7 @@ class Guard:
         self.views = [parts for parts, _, _ in around.views]
         self.lengths = [len(then) for _, then, _ in around.views]
         self.inside = [*chain.from_iterable(then for _, then, _ in around.views)]
-        self.arrays = [(array, sealed) for array, sealed, _ in around.arrays if id(array) not in own]
+        self.arrays = [(array, sealed, shape) for array, sealed, shape, _ in around.arrays]
 
     def test(self, i: int, read: Read, then: Any) -> str:
         """Whether the same is found there, as Python text."""
@@ -55,7 +56,7 @@ class Guard:
         except Exception:  # something is another, is gone, or changes just now
             if not self.is_alike():
                 return False
-        return not self.arrays or all(starmap(unchanged, self.arrays))
+        return not self.arrays or all(starmap(is_as_it_was, self.arrays))
 
     def is_alike(self) -> bool:
         """The same of numbers and text that were made anew; and so will be known by their identity from now on."""
@@ -75,9 +76,13 @@ class Guard:
 
     def differing(self) -> list[Read]:
         """Where something else is found than before, or an array that holds something else."""
-        others = {id(array) for array, sealed in self.arrays if not unchanged(array, sealed)}
+        others = {id(found[0]) for found in self.arrays if not is_as_it_was(*found)}
         found = ((read, read.of(read.key), then) for read, then in self.reads)
         return [read for read, now, then in found if id(now) in others or not alike(now, then)]
+
+
+def is_as_it_was(array: Any, sealed: Seal, shape: tuple[int, ...]) -> bool:
+    return array.shape == shape and unchanged(array, sealed)
 
 
 def changed() -> bool:

@@ -14,8 +14,10 @@ from typing import Any, NamedTuple, final
 import numpy as np
 
 from ..context import Watcher, recording, watching
+from ..derivative import ALIAS
 from ..graph import NO_PARAMS, Node, ancestry, cotangents
 from ..guards.selection import Selection
+from ..ops.elementwise import ceil, floor
 from ..primitive import Op, born
 from ..recording import is_data
 from ..source import of_library
@@ -88,6 +90,7 @@ class Recorder(Watched):
         self.data: set[Node] = set()  # inputs that are no variables
         self.inputs: list[Input] = []
         self.writes: list[tuple[Callable[..., None], Sequence[Any]]] = []
+        self.moved: list[Any] = []  # the arrays that are written into
         self.doubtful = False  # whether derivatives were asked for that may be NaN of what was not chosen
         self.refused: str | None = None
         self.written: list[Any] = []  # the arrays that the function has written into, where a new one was made here
@@ -131,9 +134,9 @@ class Recorder(Watched):
 
     def read(self, node: Node) -> None:
         self.refuse(
-            f"the numbers of {described_variable(node)} were asked for (by .data, .grad, item(), float(), or an if) while the "
-            "function was being compiled, and would be frozen as they are now. Compute with the variable itself, choose "
-            "with cr.where, or leave out compile"
+            f"the numbers of {described_variable(node)} were asked for (by .data, .grad, item(), float(), an if, an index or a function of math) while the "
+            "function was being compiled, and would be frozen as they are now. Compute with the variable itself (cr.exp for math.exp, "
+            "cr.take(table, x) for table[x]), choose with cr.where, or leave out compile"
         )
 
     def aside(self, what: str) -> None:
@@ -152,6 +155,7 @@ class Recorder(Watched):
     def write(self, into: Callable[..., None], of: Sequence[Any], *xs: Any) -> None:
         for x in of:
             self.frames.keep(x)
+        self.moved += of
         self.writes.append((into, xs))
 
 
@@ -212,7 +216,7 @@ def augmented(operation: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]
     def assign(self: Any, other: Any) -> Any:
         result = operation(self, other)
         if isinstance(by := watching(), Recorder) and self.ndim and is_data(self):
-            if self in by.data:
+            if any(np.may_share_memory(self._raw, x._raw) for x in by.data):
                 by.refuse("it writes into an argument. Make a new array (x = x + 1 for x += 1) and return it")
             if result.dtype != self.dtype or result.shape != self.shape:
                 by.refuse("it writes numbers of another type or shape into an array")
@@ -225,9 +229,34 @@ def augmented(operation: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]
 class RecordedValue(Recorded, Value):
     __slots__ = ()
 
+    def __round__(self, digits: int | None = None) -> Any:
+        refuse_whole(self, digits)
+        return super().__round__(digits)
+
+    def __floor__(self) -> Any:  # type: ignore[override]
+        refuse_whole(self)
+        return floor(self)
+
+    def __ceil__(self) -> Any:  # type: ignore[override]
+        refuse_whole(self)
+        return ceil(self)
+
+
+def refuse_whole(x: Any, digits: int | None = None) -> None:
+    """Of a float, Python rounds to an integer, of any size, which is no float."""
+    if digits is None and isinstance(by := watching(), Recorder) and is_data(x):
+        by.refuse("it rounds a float to an integer. Use cr.floor and its kin, or round(x, 0)")
+
 
 class RecordedTensor(Recorded, Tensor):
     __slots__ = ()
+
+    def copy(self) -> Any:
+        """Of a plain array; a Tensor has none."""
+        if not is_data(self):
+            raise AttributeError("a Tensor has no copy()")
+        return born(self._raw, ALIAS, (self,), NO_PARAMS)
+
     # fmt: off
     __iadd__, __isub__, __imul__, __itruediv__, __ifloordiv__, __imod__, __ipow__, __imatmul__ = map(
         augmented, (operator.add, operator.sub, operator.mul, operator.truediv, operator.floordiv, operator.mod, operator.pow, operator.matmul)
@@ -235,6 +264,8 @@ class RecordedTensor(Recorded, Tensor):
     # fmt: on
 
 
+for recorded, kind in (RecordedValue, Value), (RecordedTensor, Tensor):
+    recorded.__name__ = recorded.__qualname__ = kind.__name__  # in messages
 Recorder.kinds = {Value: RecordedValue, Tensor: RecordedTensor}
 
 

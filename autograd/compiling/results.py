@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,36 +49,53 @@ def leaves(form: Form) -> Iterator[Leaf]:
             yield from leaves(part)
 
 
-def form_of(expected: Any, got: Any, given: Arguments, fresh: Sequence[Node], found: list[Node]) -> Form:
+def form_of(
+    expected: Any, got: Any, given: Arguments, fresh: Sequence[Node], found: list[Node], arrays: Sequence[Any]
+) -> Form:
     """How the result is put together, of `expected`, which the function itself returned, and `got`, of its recording.
 
-    The nodes that are to be computed are added to `found`.
+    The nodes that are to be computed are added to `found`. `arrays` are those of others that the function could reach.
     """
     inputs = {id(node): i for i, node in enumerate(fresh)}
     held = {id(x) for x in given.containers}
+    met: dict[int, Any] = {}  # what was made, and what stands for it
+
+    def once(e: Any, x: Any) -> None:
+        if met.setdefault(id(e), x) is not x:
+            raise Refused(
+                "it returns one array or container in two places, or one that was another while it was recorded"
+            )
 
     def formed(e: Any, x: Any) -> Form:
+        if id(e) in held:
+            raise Refused("it returns a container of its arguments, which would be another one")
+        if x is e or (type(x) is type(e) and isinstance(e, CONSTANT) and repr(x) == repr(e)):
+            return Leaf("same", e)
         inside = opened(e)
-        if inside is not None and not (isinstance(x, Node) or e is x is None):
+        if inside is not None and not isinstance(x, Node):
             others = opened(x)
             if others is None or type(x) is not type(e) or len(others) != len(inside):
                 raise Refused("what it returns is of another form while it is recorded")
-            if id(e) in held:
-                raise Refused("it returns a container of its arguments, which would be another one")
+            once(e, object())
             return Branch(closed(e, [None] * len(inside)), [formed(*pair) for pair in zip(inside, others, strict=True)])
         if id(x) in inputs and e is given.parts[inputs[id(x)]]:
             return Leaf("input", inputs[id(x)])
-        if isinstance(x, Node) and x is not e:
+        if isinstance(x, Node):
             if isinstance(e, Node) and (type(e) is not type_of(x) or e.op is None):
                 raise Refused("it returns a variable that it makes, which would be the same one each time")
+            if isinstance(e, Node | np.ndarray):
+                once(e, x)
             places = {id(node): i for i, node in enumerate(found)}
             if id(x) not in places:
                 found.append(x)
             return Leaf("output", places.get(id(x), len(found) - 1))
-        if x is e or (type(x) is type(e) and isinstance(e, CONSTANT) and x == e):
-            return Leaf("same", e)
         if type(x) is type(e) and isinstance(e, float | np.ndarray | np.generic) and same(x, e):
-            return Leaf("copy", e.copy()) if isinstance(e, np.ndarray) else Leaf("same", e)
+            if not isinstance(e, np.ndarray):
+                return Leaf("same", e)
+            once(e, object())
+            if any(np.may_share_memory(e, array) for array in arrays):
+                raise Refused("it returns a view of an array around it, which would be a copy")
+            return Leaf("copy", e.copy())
         raise Refused(f"it returns {describe(e)}, which may be another one at every call")
 
     return formed(expected, got)
@@ -102,7 +119,8 @@ def parts_of(form: Form, x: Any) -> Iterator[Any]:
         yield x
         return
     inside = opened(x)
-    if type(x) is not type(form.like) or inside is None or len(inside) != len(form.parts):
+    keys_differ = type(x) is dict and type(form.like) is dict and list(x) != list(form.like)
+    if type(x) is not type(form.like) or inside is None or len(inside) != len(form.parts) or keys_differ:
         raise RuntimeError("compile: the function returns something of another form")
     for part, y in zip(form.parts, inside, strict=True):
         yield from parts_of(part, y)
@@ -111,6 +129,15 @@ def parts_of(form: Form, x: Any) -> Iterator[Any]:
 def shared(x: Any, parts: Iterable[Any]) -> list[bool]:
     """With which of some arrays an array may have its memory in common."""
     return [np.may_share_memory(x, part) for part in parts if isinstance(part, np.ndarray)]
+
+
+def as_numbers_of(e: Any, x: Any) -> Callable[[Any], Any] | None:
+    """How to make a number of the kind that the function gives, of one that the code gives."""
+    for kind in (np.bool, bool), (np.integer, int), (np.floating, float):
+        number = x[()] if isinstance(x, np.ndarray) and x.ndim == 0 else x
+        if isinstance(e, kind) and isinstance(number, kind):
+            return type(e)
+    return None
 
 
 def size(x: Any) -> float:

@@ -6,51 +6,52 @@ What can change without showing in one of these ways is `hidden`: then the funct
 
 from __future__ import annotations
 
-import datetime
-import decimal
-import fractions
-import random
-import re
-import threading
-import weakref
+import sys
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Sequence
+from contextlib import suppress
 from contextvars import ContextVar
-from functools import partial, partialmethod
+from functools import partial
 from types import (
     BuiltinFunctionType,
-    ClassMethodDescriptorType,
     CodeType,
-    EllipsisType,
     FunctionType,
-    GenericAlias,
-    GetSetDescriptorType,
     MappingProxyType,
     MemberDescriptorType,
-    MethodDescriptorType,
-    MethodType,
-    MethodWrapperType,
     ModuleType,
-    NoneType,
-    NotImplementedType,
-    SimpleNamespace,
-    UnionType,
-    WrapperDescriptorType,
 )  # fmt: skip
-from typing import Any, NamedTuple, TypeVar, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 
 from ..graph import Node
-from ..guards.seals import Seal, seal, unchanged
+from ..guards.seals import Seal, handed, renew, seal, unchanged
 from ..parameters import is_model
 from ..source import of_library
-
-
-class Wrapper:
-    """A function in other clothes: what it names is what `f` names."""
-
-    f: Callable[..., Any]
+from .kinds import (
+    BASES,
+    CONTAINERS,
+    FIXED,
+    GENERATORS,
+    LARGEST,
+    METHODS,
+    MOST,
+    NO_STATE,
+    alike,
+    as_bytes,
+    contents,
+    current,
+    dict_of,
+    has_bytes,
+    is_ours,
+    is_pythons,
+    knows_names,
+    may_be_found,
+    parts_of,
+    put_back,
+    slot,
+    state_of,
+)
 
 
 class Read(NamedTuple):
@@ -61,49 +62,28 @@ class Read(NamedTuple):
     label: str
 
 
-NUMBERS_AND_TEXT = {bool, int, float, complex, str, bytes, *np.sctypeDict.values()}
-FIXED = {
-    *NUMBERS_AND_TEXT, NoneType, EllipsisType, NotImplementedType, range, np.dtype, np.ufunc, CodeType, re.Pattern,
-    decimal.Decimal, fractions.Fraction, datetime.date, datetime.datetime, datetime.time, datetime.timedelta,
-    WrapperDescriptorType, MethodDescriptorType, GetSetDescriptorType, MemberDescriptorType, GenericAlias, UnionType,
-    type(threading.Lock()), type(threading.RLock()), type(np.sum), TypeVar,
-}  # of which one is always the same  # fmt: skip
-CONTAINERS = (dict, list, tuple, set, frozenset, deque)
-GENERATORS = (np.random.Generator, np.random.RandomState, np.random.BitGenerator, random.Random)
-BASES = (
-    *CONTAINERS,
-    int,
-    float,
-    complex,
-    str,
-    bytes,
-    object,
-    SimpleNamespace,
-    Node,
-    random.Random,
-    BaseException,
-)  # that Python's own classes build on
-BY_C = (MethodDescriptorType, WrapperDescriptorType, GetSetDescriptorType, ClassMethodDescriptorType)
-DATA = (Node, np.ndarray)
-METHODS = (FunctionType, staticmethod, classmethod, property, partialmethod)
-
-
 @final
 class Surroundings:
     """What was found from some places on, and as it was when it was found."""
 
-    def __init__(self, names: Collection[str], everything: bool, caught: Collection[Read] = ()) -> None:
+    def __init__(
+        self, names: Collection[str], everything: bool, caught: Collection[Read] = (), values: Collection[str] = ()
+    ) -> None:
         self.names, self.everything = names, everything  # the attributes that are asked for, and whether any may be
+        self.values = values  # the names whose values are used in other ways than to be called at once
         self.caught = {id(read.key) for read in caught}  # the cells that inputs are in
         self.cells: dict[int, set[CodeType]] = {}  # whose each is
         self.seen: dict[int, Any] = {}
         self.reads: dict[tuple[int, Any], tuple[Read, Any]] = {}
-        self.views: list[tuple[Collection[Any], list[Any], str]] = []
-        self.arrays: list[tuple[Any, Seal, str]] = []
+        self.views: list[tuple[Any, list[Any], str]] = []
+        self.containers: list[tuple[Any, Any]] = []  # with what they held
+        self.owners: dict[tuple[int, Any], Any] = {}  # where what is read is kept
+        self.absent: set[tuple[int, Any]] = set()
+        self.arrays: list[tuple[Any, Seal, tuple[int, ...], str]] = []
         self.variables: dict[int, tuple[Node, int, Any, str]] = {}  # with birth and gradient
-        self.generators: dict[int, tuple[Any, str, str]] = {}  # with state
+        self.generators: dict[int, tuple[Any, Any, str]] = {}  # with state
         self.codes: set[CodeType] = set()  # of functions whose variables are seen
-        self.hidden: tuple[str, Any] | None = None  # what cannot be looked into
+        self.hidden: str | None = None  # why something cannot be compared
 
     def add(self, places: Iterable[Read]) -> None:
         """Look at what is found there, and at all that lies in it."""
@@ -116,28 +96,51 @@ class Surroundings:
                 if id(x) in self.seen:
                     continue
                 self.seen[id(x)] = x
+            if len(self.seen) > MOST:
+                self.hide(f"around {label} is too much to compare at each call")
+                return
             self.look_into(x, label, stack)
 
     def read(self, place: Read, stack: list[tuple[Any, str]], owner: Any = None) -> None:
+        owner = getattr(place.of, "__self__", None) if owner is None else owner
         key = id(owner), place.key if isinstance(place.key, str) else id(place.key)
         if key not in self.reads:
+            self.owners[key] = owner
+            if type(owner) is dict and isinstance(place.key, str) and place.key not in owner:
+                self.absent.add(key)
             x = place.of(place.key)
             self.reads[key] = place, x
-            if type(x) not in FIXED:
+            called = isinstance(x, BuiltinFunctionType) and isinstance(place.key, str) and place.key not in self.values
+            if type(x) not in FIXED and not called:
                 stack.append((x, place.label))
 
-    def view(self, parts: Collection[Any], label: str, stack: list[tuple[Any, str]]) -> None:
-        then = list(parts)
-        self.views.append((parts, then, label))
-        stack += [(part, label) for part in then if type(part) not in FIXED]
+    def view(self, of: Any, label: str, stack: list[tuple[Any, str]]) -> None:
+        """What a container holds: of a dict, keys and values."""
+        if self.everything and not isinstance(of, MappingProxyType):
+            self.containers.append((of, dict(of) if isinstance(of, dict) else list(of)))
+        for parts in (of.values(), of.keys()) if isinstance(of, dict | MappingProxyType) else (of,):
+            then = list(parts)
+            self.views.append((parts, then, label))
+            stack += [(part, label) for part in then if type(part) not in FIXED]
+        if len(self.views[-1][1]) > MOST:
+            self.hide(f"{label} holds too much to compare at each call")
+
+    def hide(self, what: str) -> None:
+        self.hidden = self.hidden or what
 
     def look_into(self, x: Any, label: str, stack: list[tuple[Any, str]]) -> None:
+        kind = type(x)
         if isinstance(x, Node):
+            if handed:
+                renew([x])  # what was written into it until now
             self.variables[id(x)] = x, x.birth, x._grad, label
-            if self.asked("name"):
-                self.read(Read(partial(slot, x), "name", f"{label}.name"), stack, x)
-        elif isinstance(x, np.ndarray) and not x.dtype.hasobject:
-            self.arrays.append((x, seal(x), label))
+            for name in "name", "frozen":
+                if self.asked(name) and not self.everything:
+                    self.read(Read(partial(slot, x), name, f"{label}.{name}"), stack, x)
+        elif kind is np.ndarray and not x.dtype.hasobject:
+            if x.nbytes > LARGEST and not self.everything:
+                self.hide(f"{label} is too large to compare at each call")
+            self.arrays.append((x, seal(x), x.shape, label))
         elif isinstance(x, GENERATORS):
             self.generators[id(x)] = x, state_of(x), label
         elif isinstance(x, FunctionType):
@@ -145,189 +148,161 @@ class Surroundings:
         elif isinstance(x, type):
             self.look_into_class(x, stack)
         elif isinstance(x, ModuleType):
-            for name in self.names & vars(x).keys() if not of_library(vars(x)) else ():
-                self.read(Read(vars(x).get, name, f"{x.__name__}.{name}"), stack, vars(x))
+            self.look_into_module(x, stack)
         elif (parts := parts_of(x)) is not None:
             stack += [(part, label) for part in parts]
-        elif isinstance(x, MappingProxyType):
-            self.view(x.values(), label, stack)
-            self.view(x.keys(), label, stack)
+        elif kind is MappingProxyType:
+            self.view(x, label, stack)
         elif isinstance(x, ContextVar):
             self.read(Read(current, x, x.name), stack)
         elif has_bytes(x):
             self.read(Read(as_bytes, x, label), stack)
-        elif all(base in BASES or is_pythons(base) for base in type(x).__mro__):
+        elif all(base in BASES or is_pythons(base) for base in kind.__mro__):
             self.look_into_object(x, label, stack)
         else:
-            self.hidden = self.hidden or (label, x)
+            self.hide(f"nobody can see whether {label} ({kind.__name__}) changes from call to call")
 
     def look_into_function(self, f: FunctionType, label: str, stack: list[tuple[Any, str]]) -> None:
         self.codes.add(f.__code__)
+        if getattr(getattr(f, "op", None), "listed", False):  # a row of the library's own table
+            return
         for name, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=True):
             self.cells.setdefault(id(cell), set()).add(f.__code__)
             if id(cell) not in self.caught:
                 self.read(Read(contents, cell, name), stack, cell)
         if not of_library(f.__globals__):
-            for part in "__code__", "__defaults__", "__kwdefaults__":
-                self.read(Read(partial(getattr, f), part, label), stack, f)
+            for part, what in ("__code__", ""), ("__defaults__", "'s defaults"), ("__kwdefaults__", "'s defaults"):
+                self.read(Read(partial(getattr, f), part, label + what), stack, f)
             if vars(f):
-                self.view(vars(f).values(), label, stack)
+                self.view(vars(f), label, stack)
+            elif self.everything:
+                self.read(Read(len, vars(f), label), stack)
+
+    def look_into_module(self, x: ModuleType, stack: list[tuple[Any, str]]) -> None:
+        held = vars(x)
+        if of_library(held):
+            return
+        own = x.__name__.partition(".")[0] not in sys.stdlib_module_names
+        if self.everything and own:
+            self.read(Read(len, held, x.__name__), stack)
+        for name in held.keys() if self.everything and own else self.names & held.keys():
+            self.read(Read(held.get, name, f"{x.__name__}.{name}"), stack, held)
 
     def look_into_class(self, kind: type, stack: list[tuple[Any, str]]) -> None:
         if not is_pythons(kind) or is_ours(kind):
             return
         held = vars(kind)
         getattr(kind, "__annotations__", None)  # some are made when they are asked for, as if something had changed
-        names = {name for base in kind.__mro__ if is_pythons(base) for name in vars(base)}
-        for name in names:
+        names = {name for base in (*kind.__mro__, type(kind)) if is_pythons(base) for name in vars(base)}
+        for name in names - NO_STATE:
             if self.asked(name) or (name in held and isinstance(held[name], METHODS)):
                 self.read(Read(held.get, name, f"{kind.__qualname__}.{name}"), stack, kind)
-        if any(map(is_ours, kind.__mro__)):  # which knows names of its own
-            self.read(Read(len, held, f"the class {kind.__qualname__}"), stack)
-        stack += [(base, "") for base in kind.__bases__]
+        self.read(Read(len, held, f"the class {kind.__qualname__}"), stack)
+        self.read(Read(partial(getattr, kind), "__bases__", f"the class {kind.__qualname__}"), stack, kind)
+        stack += [(base, "") for base in (*kind.__bases__, type(kind))]
 
     def look_into_object(self, x: Any, label: str, stack: list[tuple[Any, str]]) -> None:
         kind = type(x)
         stack.append((kind, ""))
-        if isinstance(x, dict):
-            self.view(x.values(), label, stack)
-            self.view(x.keys(), label, stack)
-        elif kind is tuple or kind is frozenset:
+        if kind is tuple or kind is frozenset:
             stack += [(part, label) for part in x if type(part) not in FIXED]
         elif isinstance(x, CONTAINERS):
             self.view(x, label, stack)
-        for base in kind.__mro__:
-            for name, part in vars(base).items() if is_pythons(base) else ():
-                if isinstance(part, MemberDescriptorType) and self.asked(name):
-                    self.read(Read(partial(slot, x), name, f"{label}.{name}"), stack, x)
-        held = getattr(x, "__dict__", None)
+        if kind in CONTAINERS:
+            return
+        self.read(Read(type, x, label), stack)
+        names = {name: part for base in kind.__mro__[::-1] if is_pythons(base) for name, part in vars(base).items()}
+        for name, part in names.items():
+            if isinstance(part, MemberDescriptorType) and self.asked(name):
+                self.read(Read(partial(slot, x), name, f"{label}.{name}"), stack, x)
+        held = dict_of(x)
         if held is None:
             return
-        if knows_names(kind):
-            if is_ours(kind):  # it reads its buffers anew, and writes them, in each run
-                self.seen |= {id(held[name]): held[name] for name in getattr(kind, "buffers", ())}
-            self.view(held.values(), label, stack)
+        self.read(Read(dict_of, x, label), stack, held)
+        if knows_names(kind) or self.everything:
+            for name in getattr(kind, "buffers", ()) if knows_names(kind) else ():
+                if not self.asked(name) or self.everything:  # it reads them anew, and writes them, in each run
+                    self.seen[id(held.get(name))] = held.get(name)
+            self.view(held, label, stack)
             return
         self.read(Read(len, held, label), stack)
-        for name, part in list(held.items()):
-            if self.asked(name) or (is_model(kind) and may_be_found(part)):
+        for name in {*held, *(name for name, part in names.items() if not isinstance(part, METHODS))}:
+            if self.asked(name) or (is_model(kind) and may_be_found(held.get(name))):
                 self.read(Read(held.get, name, f"{label}.{name}"), stack, held)
 
     def asked(self, name: str) -> bool:
         return self.everything or name in self.names
 
-    def changed(self, own: Collection[int] = ()) -> str | None:
+    def changed(self, own: Container[int] = ()) -> str | None:
         """What is not as it was when it was found; what the library itself looks after, `own`, may change."""
         for read, then in self.reads.values():
             if not alike(read.of(read.key), then):
                 return read.label
         for parts, before, label in self.views:
             if len(parts) != len(before) or not all(map(alike, parts, before)):
-                return label
-        for array, sealed, label in self.arrays:
-            if id(array) not in own and not unchanged(array, sealed):
+                return label + name_of_change(parts, before)
+        for array, sealed, shape, label in self.arrays:
+            if id(array) not in own and (array.shape != shape or not unchanged(array, sealed)):
                 return label
         for node, birth, grad, label in self.variables.values():
             if node.birth != birth or node._grad is not grad:
                 return label
         for generator, state, label in self.generators.values():
-            if id(generator) not in own and state_of(generator) != state:
+            if id(generator) not in own and repr(state_of(generator)) != repr(state):
                 return f"{label} (random numbers are drawn)"
         return None
 
-
-def alike(a: Any, b: Any) -> bool:
-    """Whether two values are the same, or numbers or text that cannot be told apart."""
-    if a is b:
-        return True
-    return type(a) is type(b) and type(a) in NUMBERS_AND_TEXT and repr(a) == repr(b)
-
-
-def parts_of(x: Any) -> Sequence[Any] | None:
-    """What is in something that always holds the same."""
-    if isinstance(x, MethodType):
-        return x.__self__, x.__func__
-    if isinstance(x, BuiltinFunctionType | MethodWrapperType):
-        return () if isinstance(x.__self__, ModuleType | NoneType) else (x.__self__,)
-    if isinstance(x, staticmethod | classmethod):
-        return (x.__func__,)
-    if isinstance(x, property):
-        return x.fget, x.fset, x.fdel
-    if isinstance(x, partial | partialmethod):
-        return (x.func, *x.args, x.keywords)  # a dict, into which somebody may write
-    if isinstance(x, Wrapper):
-        return (x.f,)
-    if isinstance(x, weakref.ref):
-        return (x(),)
-    if isinstance(x, super):
-        return (x.__self__,)  # type: ignore[attr-defined]
-    if isinstance(x, slice):
-        return x.start, x.stop, x.step
-    return () if is_fixed(type(x)) else None
+    def put_back(self) -> None:
+        """Make everything what it was when it was found, as far as that can be done."""
+        for held, before in self.containers:
+            with suppress(Exception):
+                refill(held, before)
+        for key, (read, then) in self.reads.items():
+            if not alike(read.of(read.key), then):
+                assign(self.owners[key], read, then, absent=key in self.absent)
+        for array, sealed, _, _ in self.arrays:
+            octets = getattr(sealed, "octets", sealed)
+            if isinstance(octets, bytes) and not unchanged(array, sealed):
+                with suppress(ValueError):  # who cannot be written into was not
+                    array[...] = np.frombuffer(octets, array.dtype).reshape(array.shape)
+        for generator, state, _ in self.generators.values():
+            put_back(generator, state)
 
 
-def is_fixed(kind: type) -> bool:
-    return kind in FIXED or issubclass(kind, np.dtype) or kind.__name__ in ("_tuplegetter", "_abc_data")
+def name_of_change(parts: Collection[Any], before: Sequence[Any]) -> str:
+    """Which attribute, if the values are those of attributes."""
+    held = getattr(parts, "mapping", None)
+    if (
+        held is None
+        or len(parts) != len(before)
+        or not all(isinstance(key, str) and key.isidentifier() for key in held)
+    ):
+        return ""
+    return next((f".{key}" for (key, x), then in zip(held.items(), before, strict=True) if not alike(x, then)), "")
 
 
-def is_pythons(kind: type) -> bool:
-    """Whether a class was written in Python: objects of C's may keep what nobody sees."""
-    return not any(
-        isinstance(x, BY_C) and x.__objclass__ is kind and name not in ("__dict__", "__weakref__")
-        for name, x in vars(kind).items()
-    )
+def refill(held: Any, before: Any) -> None:
+    """Have a container hold what it held."""
+    if isinstance(held, list):
+        held[:] = before
+    elif isinstance(held, deque):
+        held.clear()
+        held.extend(before)
+    else:
+        held.clear()
+        held.update(before)
 
 
-def is_ours(kind: type) -> bool:
-    return of_library({"__name__": kind.__module__})
-
-
-def knows_names(kind: type) -> bool:
-    """Whether the library's own code reads attributes of such objects, by names that no code of the user's has."""
-    layers = [base for base in kind.__mro__ if "forward" in vars(base) and "named_parameters" not in vars(base)]
-    return is_ours(kind) or any(map(is_ours, layers))
-
-
-def may_be_found(x: Any) -> bool:
-    """Whether a model finds parameters there, or state: it looks through its attributes without naming them."""
-    if isinstance(x, CONTAINERS):
-        return any(
-            isinstance(part, Node | CONTAINERS) or is_model(type(part))
-            for part in (x.values() if isinstance(x, dict) else x)
-        )
-    return isinstance(x, Node) or is_model(type(x))
-
-
-def contents(cell: Any) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # nothing yet
-        return None
-
-
-def slot(x: Any, name: str) -> Any:
-    return getattr(x, name, None)
-
-
-def current(variable: ContextVar[Any]) -> Any:
-    return variable.get(None)
-
-
-def has_bytes(x: Any) -> bool:
-    try:
-        memoryview(x)
-    except TypeError:
-        return False
-    return True
-
-
-def as_bytes(x: Any) -> bytes:
-    return memoryview(x).tobytes()
-
-
-def state_of(generator: Any) -> str:
-    if isinstance(generator, random.Random):
-        return repr(generator.getstate())
-    if isinstance(generator, np.random.RandomState):
-        return repr(generator.get_state(legacy=False))
-    return repr(getattr(generator, "bit_generator", generator).state)
+def assign(owner: Any, read: Read, then: Any, absent: bool) -> None:
+    """Put a value where it was read."""
+    with suppress(Exception):
+        if read.of is contents:
+            read.key.cell_contents = then
+        elif read.of is type or read.of is dict_of:
+            setattr(read.key, "__class__" if read.of is type else "__dict__", then)
+        elif isinstance(owner, dict) and absent:
+            owner.pop(read.key, None)
+        elif isinstance(owner, dict):
+            owner[read.key] = then
+        elif owner is not None and read.of is not len:
+            setattr(owner, read.key, then)

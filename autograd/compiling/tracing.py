@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from operator import is_
 from typing import Any, final
 
 import numpy as np
@@ -18,15 +20,16 @@ from ..guards.underflow import underflowed, underflowing
 from ..parameters import is_model
 from ..plain import Saved, describe
 from ..primitive import UNRECORDED, Op, new
-from .arguments import OF_DATA, Arguments, Refused, filled, is_part, labels
+from .arguments import Arguments, Refused, filled, is_part, labels, opened
 from .caught import can_be_caught, with_others
-from .frames import Frames, itself, put_back, state_of
+from .frames import Frames, itself
 from .guard import Guard
+from .kinds import put_back, state_of
 from .lines import identifier
 from .passes import Passes, Pulled
 from .program import program_of
 from .recording import Recorder, variable
-from .results import Leaf, built, form_of, leaves, nodes_in, parts_of, raw, same, shared, size, type_of
+from .results import Leaf, as_numbers_of, built, form_of, leaves, nodes_in, parts_of, raw, same, shared, size, type_of
 from .surroundings import Read, Surroundings
 from .writing import emit
 
@@ -55,16 +58,24 @@ class Trace:
             recorder.data.update(new for new, x in zip(fresh, given.parts, strict=True) if not isinstance(x, Node))
             parts = iter(fresh)
             args, kwargs = filled(args, parts), filled(kwargs, parts)
+            copies = [(x, list(opened(x) or ())) for x in containers_in((args, kwargs))]
             around = [next(parts) if is_part(x := read.of(read.key)) else x for read in caught]
             result = with_others(f, caught, around)(*args, **kwargs)
             if recorder.refused is not None:  # and the function swallowed it
                 raise Refused(recorder.refused)
+            if frames.went_another_way():
+                raise Refused(
+                    "it goes another way on what stands for its arguments while it is recorded. Does it ask for types?"
+                )
+            for copy, inside in copies:
+                if not all(map(is_, opened(copy) or (), inside)) or len(opened(copy) or ()) != len(inside):
+                    raise Refused("it writes into an argument. Return what changes")
             recorder.require_unwritten(list(nodes_in(result)))
             self.doubtful = recorder.doubtful  # before derivatives are asked for here, too
             self.reads = recorder.inputs
-            self.writes = recorder.writes
+            self.writes, self.moved = recorder.writes, recorder.moved
             found: list[Node] = []
-            self.form = form_of(expected, result, given, fresh, found)
+            self.form = form_of(expected, result, given, fresh, found, [x for x, *_ in frames.before.arrays])
             self.results = len(found)
             self.outputs: list[Any] = [*found, *(x for _, xs in self.writes for x in xs)]
             anew = [read.node for read in self.reads]
@@ -148,8 +159,6 @@ class Recording:
                 put_back(x, state)
         if frames.reason is not None:
             raise Refused(frames.reason)
-        if (label := frames.changed()) is not None:
-            raise Refused(f"it changes {label}. Return what changes, or do that outside")
         if not all(can_be_caught(f, read, frames) for read in caught):
             raise Refused("what its inputs are is read elsewhere too")
         around = frames.surroundings([Read(itself, x, "an argument") for x in given.kept], caught)
@@ -157,7 +166,11 @@ class Recording:
         for x in trace.parameters:
             if id(x) not in around.variables:
                 raise Refused(f"it uses {describe(x)}, and nobody sees from where. Pass it as an argument")
-        self.guard = Guard(around, frames.own)
+        if {id(x) for x in trace.moved} & {id(x) for x, *_ in around.arrays}:
+            raise Refused("it reads statistics that its layers move meanwhile. Do that outside")
+        self.guard = Guard(around)
+        self.around = frames.asks_identity and {id(x) for x in around.seen.values()}
+        self.met = self.met_around(given)
         self.own = [x for x, _ in frames.own.values()]
         self.runs = 0
         self.form, self.parameters = trace.form, trace.parameters
@@ -168,8 +181,16 @@ class Recording:
         for into, xs in trace.writes:
             self.writes.append((into, slice(end, end := end + len(xs))))
         names = names_for(f, trace, args, kwargs, around, caught)
-        casts = ["float({})" if type(raw(x)) is float else "{}" for x in trace.outputs]
+        kinds = {
+            leaf.of: type(raw(e))
+            for leaf, e in zip(leaves(trace.form), parts_of(trace.form, expected), strict=True)
+            if leaf.source == "output"
+        }
+        casts = [
+            CASTS.get(kinds.get(i, float), "{}") if type(raw(x)) is float else "{}" for i, x in enumerate(trace.outputs)
+        ]
         self.code = emit(trace.program, names, len(trace.inputs), casts, [len(p.pulled) for p in trace.passes])
+        self.forward = quietly(self.code.forward) if frames.quiet else self.code.forward
         self.doubtful = trace.doubtful
         self.nodes = []
         for i, p in enumerate(trace.passes):
@@ -180,18 +201,37 @@ class Recording:
         self.convert: dict[int, Callable[[Any], Any]] = {}
         self.verify(given, expected, frames)
 
+    def holds(self, given: Arguments) -> bool:
+        """Whether all that this depends on is as it was; for arguments of the same kind."""
+        return self.guard.holds() and (not self.around or self.met == self.met_around(given))
+
+    def met_around(self, given: Arguments) -> list[int | None]:
+        """Which of the arguments are also found around the function, where it asks whether they are."""
+        return [key if key in self.around else None for key in given.met] if self.around else []
+
     def run(self, parts: list[Any]) -> Any:
         """What the function returns for other parts of the same kind."""
+        if not self.own:
+            return self.ran(parts)
+        before = [(x, state_of(x)) for x in self.own]
+        try:
+            return self.ran(parts)
+        except BaseException:  # the function itself will be called, or nothing has happened
+            for x, state in before:
+                put_back(x, state)
+            raise
+
+    def ran(self, parts: list[Any]) -> Any:
         args = (*parts, *self.parameters)
         if self.reads:
             args += tuple([read.read() for read in self.reads])
         inputs = [x._raw if isinstance(x, Node) else x for x in args]
         try:
-            found = self.code.forward(*inputs)
+            found = self.forward(*inputs)
         except FloatingPointError as error:
             if not underflowed(error):
                 raise
-            found = underflowing(self.code.forward, *inputs)
+            found = underflowing(self.forward, *inputs)
         if self.nodes:
             outputs, saved = found
             self.make_nodes(args, outputs, saved)
@@ -200,11 +240,11 @@ class Recording:
         if self.doubtful and any(has_nan(x) for x in outputs):
             # It may be of what was not chosen: that is left to the function itself.
             raise FloatingPointError("NaN in derivatives that were computed by compiled code")
-        for into, places in self.writes:
-            into(*outputs[places])
         if self.convert:
             for place, convert in self.convert.items():
                 outputs[place] = convert(outputs[place])
+        for into, places in self.writes:
+            into(*outputs[places])
         return outputs[0] if self.single else built(self.form, outputs, args)
 
     def make_nodes(self, args: tuple[Any, ...], outputs: list[Any], saved: Sequence[Any]) -> None:
@@ -231,20 +271,18 @@ class Recording:
 
     def checked(self, given: Arguments, run: Callable[[], Any]) -> Any:
         """What the function itself returns, if the code beside it returns the same; else an error."""
-        moved = [(x, state_of(x)) for x in self.own]
-        try:
-            found = [self.run(given.parts)]
-        except Exception:  # as in use: the function itself is called
-            found = []
-        for of, state in moved:
-            put_back(of, state)
+        before = [state_of(x) for x in self.own]
+        found, moved = self.attempt(given)
+        for x, state in zip(self.own, before, strict=True):
+            put_back(x, state)
         arrays = [x for x in given.parts if isinstance(x, np.ndarray)]
-        before = [seal(x) for x in arrays]
+        sealed = [seal(x) for x in arrays]
         expected = run()
-        if not all(map(unchanged, arrays, before)):
+        if not all(map(unchanged, arrays, sealed)):
             raise RuntimeError(f"{self.name}: it writes into an argument, which the code does not. Leave out compile")
         for x in found:
-            if (what := self.compared(expected, x, given)) is not None:
+            what = self.compared(expected, x, given) or self.moved_otherwise(moved)
+            if what is not None:
                 raise RuntimeError(
                     f"{self.name}: compiled, it gives {what}. Something that the function depends on has changed in a way that "
                     "cannot be seen. Pass it as an argument, or leave out compile"
@@ -253,31 +291,49 @@ class Recording:
 
     def verify(self, given: Arguments, expected: Any, frames: Frames) -> None:
         """Raise an error unless the code gives what the function gave for the same arguments, from the same states on."""
-        after = [(x, state_of(x)) for x, _ in frames.own.values()]
+        after = [state_of(x) for x in self.own]
         for x, state in frames.own.values():
             put_back(x, state)
-        try:
-            found = [self.run(given.parts)]
-        except OF_DATA:  # of these numbers: as in use, the function itself is called
-            found = []
-        for x, state in after:
+        found, moved = self.attempt(given)
+        for x, state in zip(self.own, after, strict=True):
             put_back(x, state)
         for x in found:
             self.adapt(expected, x)
-            if (what := self.compared(expected, x, given)) is not None:
-                raise Refused(f"recorded, it gives {what}. Does it ask for types (isinstance)?")
+            what = self.compared(expected, x, given) or self.moved_otherwise(moved)
+            if what is not None:
+                raise Refused(f"recorded, it gives {what}")
+
+    def attempt(self, given: Arguments) -> tuple[list[Any], list[Any]]:
+        """What the code gives, if it does, and what state that leaves."""
+        try:
+            with quiet():  # the function itself says what there is to say
+                return [self.run(given.parts)], [state_of(x) for x in self.own]
+        except Exception:  # as in use: the function itself is called
+            return [], []
+
+    def moved_otherwise(self, moved: list[Any]) -> str | None:
+        """Whether the function left another state than the code did."""
+        for x, state in zip(self.own, moved, strict=False):
+            now = state_of(x)
+            if not (same(now, state) if isinstance(x, np.ndarray) else repr(now) == repr(state)):
+                return f"another state to {describe(x)} than the function: more happens to that than in its layer"
+        return None
 
     def adapt(self, expected: Any, found: Any) -> None:
         """Have NumPy's numbers where the function gives those."""
         pairs = zip(leaves(self.form), parts_of(self.form, expected), parts_of(self.form, found), strict=True)
         for leaf, e, x in pairs:
-            if leaf.source == "output" and type(e) is not type(x) and isinstance(e, np.generic | float | int):
-                self.convert[leaf.of] = type(e)
+            if leaf.source == "output" and type(e) is not type(x) and (convert := as_numbers_of(e, x)) is not None:
+                self.convert[leaf.of] = convert
 
     def compared(self, expected: Any, found: Any, given: Arguments) -> str | None:
         """How what the function gives and what the code gives differ, and their gradients."""
         pairs = list(zip(parts_of(self.form, expected), parts_of(self.form, found), strict=True))
         variables = [x for x in (*given.parts, *self.parameters) if isinstance(x, Node)]
+        arrays = [(e, x) for e, x in pairs if isinstance(e, np.ndarray) and isinstance(x, np.ndarray)]
+        for i, (e, x) in enumerate(arrays):
+            if any(np.may_share_memory(e, a) != np.may_share_memory(x, b) for a, b in arrays[:i]):
+                return "arrays that have their memory in common otherwise than the function's"
         for leaf, (e, x) in zip(leaves(self.form), pairs, strict=True):
             if leaf.source == "output" and leaf.of in self.convert:
                 x = self.convert[leaf.of](raw(x))
@@ -297,12 +353,33 @@ class Recording:
         return None
 
 
+CASTS = {float: "float({})", bool: "bool({})", int: "int({})"}  # of what is a float while it is recorded
+
+
 def require_seen(around: Surroundings) -> None:
     if around.hidden is not None:
-        label, x = around.hidden
-        raise Refused(
-            f"nobody can see whether {label} ({type(x).__name__}) changes from call to call. Pass what it gives as an argument"
-        )
+        raise Refused(f"{around.hidden}. Pass what it gives as an argument")
+
+
+def containers_in(x: Any) -> Iterator[Any]:
+    """The containers inside arguments that can be written into."""
+    inside = opened(x)
+    if inside is not None and not isinstance(x, tuple):
+        yield x
+    for part in inside or ():
+        yield from containers_in(part)
+
+
+def quiet() -> Any:
+    """A block in which NumPy does not warn, and raises the errors that it is told to."""
+    if any(found[0] == "error" for found in warnings.filters):
+        return nullcontext()
+    return np.errstate(**{kind: "raise" if how == "raise" else "ignore" for kind, how in np.geterr().items()})  # type: ignore[arg-type]
+
+
+def quietly(f: Callable[..., Any]) -> Callable[..., Any]:
+    """The same, without NumPy's warnings, as the function had it."""
+    return np.errstate(all="ignore")(f)
 
 
 def ones_like(data: Any) -> Any:

@@ -31,7 +31,7 @@ BLOCKS: dict[str, Callable[[], Any]] = {
     "detect_anomaly": cr.detect_anomaly,
     "detect_anomaly, backward only": lambda: cr.detect_anomaly(forward=False),
     "record_lines": cr.record_lines,
-    "recorded": lambda: Holding(Recorder(Frames([]))),
+    "recorded": lambda: Holding(Recorder(Frames())),
 }
 USERS = dict(list(BLOCKS.items())[:-1])
 OUTSIDE = (True, False, False)
