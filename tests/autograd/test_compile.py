@@ -15,6 +15,7 @@ import random
 import re
 import sys
 import threading
+import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -984,6 +985,22 @@ def counted(x: Any) -> Any:
     return x * float(next(COUNT))
 
 
+def filling_an_array(x: Any) -> Any:
+    out = np.zeros(3)
+    for i in range(3):
+        out[i] = x[i] * 2.0
+    return out
+
+
+@functools.lru_cache
+def cached() -> float:
+    return 2.0
+
+
+SAY = functools.partial(print, end="")
+MANY = [float(i) for i in range(20_000)]
+
+
 def on_arrays(x: Any) -> Any:
     return np.abs(x) if isinstance(x, np.ndarray) else x * 2.0
 
@@ -1017,6 +1034,21 @@ REFUSED: dict[str, tuple[Callable[..., Any], tuple[Any, ...], str]] = {
     "write": (write_into, (np.ones(2), np.zeros(2)), "writes into an argument"),
     "astype": (lambda x: x.astype(int) * 0.5, (np.ones(2),), "expected a floating-point type, got int64"),
     "print": (lambda x: print(end="") or x, (2.0,), r"calls print\(\)"),
+    "print by another": (lambda x: SAY() or x * 2.0, (2.0,), r"whether SAY \(builtin_function_or_method\)"),
+    "print handed on": (lambda x: list(map(print, [])) or x * 2.0, (2.0,), "hands on print"),
+    "a clock": (lambda x: x * (1.0 + 0.0 * time.time()), (2.0,), r"calls time.time\(\)"),
+    "a file": (
+        lambda x: x * np.load(__file__ + ".npy", allow_pickle=False).sum() if x < -9 else np.save(os.devnull, x) or x,
+        (2.0,),
+        "calls|asked for",
+    ),
+    "seeding": (lambda x: np.random.seed(0) or x * 2.0, (2.0,), "seeds a generator"),
+    "NumPy's settings": (lambda x: np.seterr(over="ignore") and x * 2.0, (2.0,), r"calls numpy.seterr\(\)"),
+    "filling an array": (filling_an_array, (np.ones(3),), "setting an array element"),
+    "is True": (lambda x: x * 2.0 if (x > 0) is True else x, (2.0,), "whether something is True"),
+    "another way": (lambda x: 0.0 if isinstance(x, float) and x < 0 else x * 2.0, (2.0,), "goes another way"),
+    "a cache": (lambda x: x * cached(), (2.0,), "whether cached .* changes"),
+    "too much to compare": (lambda x: x * len(MANY), (2.0,), "too much to compare"),
     "types": (on_arrays, (np.ones(2),), "goes another way"),
 }
 
