@@ -12,7 +12,6 @@ __all__ = ["compile"]
 import sys
 import warnings
 from collections.abc import Callable
-from contextlib import suppress
 from copy import deepcopy
 from functools import update_wrapper
 from types import FunctionType, MethodType
@@ -35,6 +34,7 @@ Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
 RECORDINGS = 32  # that are made of one function at most
+FAILED = object()
 KINDS = 256  # of arguments that are told apart at most
 
 
@@ -154,7 +154,12 @@ class Compiled(Wrapper, Generic[Given, Result]):
             self.give_up(reason)
             return self.f(*args, **kwargs)
         found = self.latest
-        if found is None or found.key != given.key or not found.holds(given):
+        if (
+            found is None
+            or found.key != given.key
+            or not found.guard.holds()
+            or (found.around and found.met != found.met_around(given))
+        ):
             found = self.known(given)
             if found is None:
                 return self.learn(given, args, kwargs, caught)
@@ -162,11 +167,14 @@ class Compiled(Wrapper, Generic[Given, Result]):
         found.runs += 1
         if found.runs & (found.runs - 1) == 0 and found.runs > 1:
             return cast("Result", found.checked(given, lambda: self.f(*args, **kwargs)))
-        with suppress(Exception):
+        try:
             result = found.run(given.parts)
-            self.counts[1] += 1
-            return cast("Result", result)
-        return self.f(*args, **kwargs)  # which can do it, or says what is wrong
+        except Exception:
+            result = FAILED
+        if result is FAILED:
+            return self.f(*args, **kwargs)  # which can do it, or says what is wrong
+        self.counts[1] += 1
+        return cast("Result", result)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         """As a method: bound to the instance, as functions are."""

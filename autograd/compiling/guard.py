@@ -6,10 +6,11 @@ from collections.abc import Callable
 from functools import partial
 from itertools import chain, starmap
 from operator import is_
+from types import MappingProxyType
 from typing import Any, final
 
 from ..guards.seals import Seal, unchanged
-from .kinds import alike, contents
+from .kinds import alike, contents, dict_of
 from .surroundings import Read, Surroundings
 
 
@@ -32,11 +33,14 @@ class Guard:
 
     def test(self, i: int, read: Read, then: Any) -> str:
         """Whether the same is found there, as Python text."""
-        owner, key = getattr(read.of, "__self__", None), read.key
+        owner: Any = getattr(read.of, "__self__", None)
+        key = read.key
         of: Any = read.of
         text = f"of{i}(key{i})"
-        if type(owner) is dict and type(key) is str and key in owner:
+        if type(owner) in (dict, MappingProxyType) and type(key) is str and key in owner:
             of, text = owner, f"of{i}[{key!r}]"
+        elif read.of is type or read.of is dict_of:
+            of, text = key, f"of{i}.{'__class__' if read.of is type else '__dict__'}"
         elif read.of is contents:
             of, text = key, f"of{i}.cell_contents"
         elif isinstance(read.of, partial) and read.of.func is getattr:

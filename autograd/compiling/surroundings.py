@@ -114,11 +114,12 @@ class Surroundings:
             if type(x) not in FIXED and not called:
                 stack.append((x, place.label))
 
-    def view(self, of: Any, label: str, stack: list[tuple[Any, str]]) -> None:
-        """What a container holds: of a dict, keys and values."""
+    def view(self, of: Any, label: str, stack: list[tuple[Any, str]], names: bool = True) -> None:
+        """What a container holds: of a dict, keys and values; of one of attributes, values alone."""
         if self.everything and not isinstance(of, MappingProxyType):
             self.containers.append((of, dict(of) if isinstance(of, dict) else list(of)))
-        for parts in (of.values(), of.keys()) if isinstance(of, dict | MappingProxyType) else (of,):
+        is_dict = isinstance(of, dict | MappingProxyType)
+        for parts in (of,) if not is_dict else (of.values(), of.keys()) if names else (of.values(),):
             then = list(parts)
             self.views.append((parts, then, label))
             stack += [(part, label) for part in then if type(part) not in FIXED]
@@ -218,12 +219,13 @@ class Surroundings:
         held = dict_of(x)
         if held is None:
             return
+        self.seen[id(held)] = held  # which is looked into here
         self.read(Read(dict_of, x, label), stack, held)
         if knows_names(kind) or self.everything:
             for name in getattr(kind, "buffers", ()) if knows_names(kind) else ():
                 if not self.asked(name) or self.everything:  # it reads them anew, and writes them, in each run
                     self.seen[id(held.get(name))] = held.get(name)
-            self.view(held, label, stack)
+            self.view(held, label, stack, names=False)
             return
         self.read(Read(len, held, label), stack)
         for name in {*held, *(name for name, part in names.items() if not isinstance(part, METHODS))}:
