@@ -137,7 +137,7 @@ class Arguments:
         if kind in (slice, range):
             return kind, *map(self.fixed, (x.start, x.stop, x.step))
         self.kept.append(x)
-        return id(x)
+        return id(x), kind
 
 
 def not_numpy(what: str) -> Refused:

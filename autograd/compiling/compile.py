@@ -11,9 +11,10 @@ __all__ = ["compile"]
 
 import sys
 import warnings
+import weakref
 from collections.abc import Callable
 from copy import deepcopy
-from functools import update_wrapper
+from functools import partial, update_wrapper
 from types import FunctionType, MethodType
 from typing import Any, Generic, ParamSpec, TypeVar, cast, final, overload
 
@@ -24,8 +25,8 @@ from ..plain import describe
 from ..source import of_library
 from .arguments import OF_DATA, Arguments, Refused
 from .caught import can_be_caught, large_arrays
-from .frames import Frames, itself
-from .kinds import Wrapper
+from .frames import Frames
+from .kinds import Wrapper, itself
 from .recording import Onlooker
 from .surroundings import Read
 from .tracing import Recording, quiet, require_seen
@@ -196,7 +197,7 @@ class Compiled(Wrapper, Generic[Given, Result]):
     def learn(self, given: Arguments, args: Any, kwargs: Any, caught: list[Read]) -> Result:
         """Call the function as it is; the 1st, 2nd, 4th, 8th … time with such arguments, see whether it can be recorded."""
         key = tuple(given.key)
-        if self.recordings >= RECORDINGS or (key not in self.tries and len(self.tries) >= KINDS):
+        if sum(map(len, self.made.values())) >= RECORDINGS or (key not in self.tries and len(self.tries) >= KINDS):
             self.give_up(
                 f"it was recorded {self.recordings} times, for other shapes, options, objects or surroundings each time"
                 f"{self.what_changed()}. Give what changes as floats or arrays"
@@ -248,6 +249,9 @@ class Compiled(Wrapper, Generic[Given, Result]):
         others.append(made)
         self.latest, self.reason = made, None
         made.runs = 1
+        made.guests = [
+            weakref.ref(x, partial(forget, weakref.ref(self), made.key)) for ref in made.guests if (x := ref())
+        ]
         new = [read.label for read in self.caught[caught:] if read.label in self.changed]
         if new := [name for name in new if not isinstance(self.value_of(name), Node)]:
             warn(
@@ -295,6 +299,14 @@ class Compiled(Wrapper, Generic[Given, Result]):
         if not self.warned:
             self.warned = True
             warn(f"{self.title} runs as it is, not compiled: {self.reason}.")
+
+
+def forget(compiled: weakref.ref[Any], key: list[Any], gone: object) -> None:
+    """An object that a function was compiled for is gone: another may have its identity from now on."""
+    if (of := compiled()) is not None:
+        of.made.pop(tuple(key), None)
+        of.tries.pop(tuple(key), None)
+        of.latest = None
 
 
 OWN = frozenset(

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..source import of_library
 from .arguments import Refused
-from .kinds import BASES, DATA, GENERATORS, contents, is_pure, is_pythons, parts_of, state_of
+from .kinds import BASES, DATA, GENERATORS, contents, is_pure, is_pythons, itself, parts_of, state_of
 from .surroundings import Read, Surroundings
 
 ATTRIBUTES = {
@@ -235,9 +235,10 @@ class Frames:
             self.before.put_back()
             raise Refused(f"it changes {label}. Return what changes, or do that outside")
 
-    def surroundings(self, kept: Iterable[Read], caught: Sequence[Read] = ()) -> Surroundings:
+    def surroundings(self, kept: Sequence[Read], caught: Sequence[Read] = ()) -> Surroundings:
         """All that it could depend on, as it is now, but for what was caught."""
         found = Surroundings(self.names, self.everything, caught, self.values)
+        found.guests.update(id(read.key) for read in kept)
         names = {place_of(read) for read in caught if read.of is not contents}
         found.add([*kept, *(read for read in self.places if place_of(read) not in names)])
         return found
@@ -269,10 +270,6 @@ def imported(name: str, named: dict[str, Any]) -> str:
     """The whole name of a module, which may have been imported as one beside this."""
     package = named.get("__package__")
     return name if name in sys.modules or not package else f"{package}.{name}"
-
-
-def itself(x: Any) -> Any:
-    return x
 
 
 def is_known(x: Any) -> bool:

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, final
 
 from ..guards.seals import Seal, unchanged
-from .kinds import alike, contents, dict_of
+from .kinds import alike, contents, dict_of, itself
 from .surroundings import Read, Surroundings
 
 
@@ -19,7 +19,7 @@ class Guard:
     """What was found in the surroundings of a function, and whether that is still what is found there."""
 
     def __init__(self, around: Surroundings) -> None:
-        self.reads = list(around.reads.values())
+        self.reads = [found for found in around.reads.values() if found[0].of is not itself]
         self.space: dict[str, Any] = {}
         tests = [self.test(i, read, then) for i, (read, then) in enumerate(self.reads)]
         lines = [f"    {' and '.join(tests[i : i + 50])} or changed()\n" for i in range(0, len(tests), 50)]

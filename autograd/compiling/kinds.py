@@ -175,6 +175,25 @@ def dict_of(x: Any) -> Any:
         return None
 
 
+def itself(x: Any) -> Any:
+    return x
+
+
+def behind(read: Callable[[Any], Any], ref: weakref.ref[Any]) -> Any:
+    """What is read of something that is not to be kept alive by that."""
+    return read(ref())
+
+
+def held_weakly(x: Any) -> weakref.ref[Any] | None:
+    """A reference to an object that may die; functions and classes are kept."""
+    if isinstance(x, FunctionType | MethodType | type | ModuleType):
+        return None
+    try:
+        return weakref.ref(x)
+    except TypeError:
+        return None
+
+
 def current(variable: ContextVar[Any]) -> Any:
     return variable.get(None)
 

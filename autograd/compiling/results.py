@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, final
 
 import numpy as np
 
@@ -49,25 +49,28 @@ def leaves(form: Form) -> Iterator[Leaf]:
             yield from leaves(part)
 
 
-def form_of(
-    expected: Any, got: Any, given: Arguments, fresh: Sequence[Node], found: list[Node], arrays: Sequence[Any]
-) -> Form:
-    """How the result is put together, of `expected`, which the function itself returned, and `got`, of its recording.
+@final
+class Forming:
+    """Finds how a result is put together, of what the function itself returned, and what its recording did.
 
-    The nodes that are to be computed are added to `found`. `arrays` are those of others that the function could reach.
+    The nodes that are to be computed are `found`. `arrays` are those of others that the function could reach.
     """
-    inputs = {id(node): i for i, node in enumerate(fresh)}
-    held = {id(x) for x in given.containers}
-    met: dict[int, Any] = {}  # what was made, and what stands for it
 
-    def once(e: Any, x: Any) -> None:
-        if met.setdefault(id(e), x) is not x:
+    def __init__(self, given: Arguments, fresh: Sequence[Node], arrays: Sequence[Any]) -> None:
+        self.parts, self.arrays = given.parts, arrays
+        self.inputs = {id(node): i for i, node in enumerate(fresh)}
+        self.held = {id(x) for x in given.containers}
+        self.met: dict[int, Any] = {}  # what was made, and what stands for it
+        self.found: list[Node] = []
+
+    def once(self, e: Any, x: Any) -> None:
+        if self.met.setdefault(id(e), x) is not x:
             raise Refused(
                 "it returns one array or container in two places, or one that was another while it was recorded"
             )
 
-    def formed(e: Any, x: Any) -> Form:
-        if id(e) in held:
+    def form(self, e: Any, x: Any) -> Form:
+        if id(e) in self.held:
             raise Refused("it returns a container of its arguments, which would be another one")
         if x is e or (type(x) is type(e) and isinstance(e, CONSTANT) and repr(x) == repr(e)):
             return Leaf("same", e)
@@ -76,29 +79,34 @@ def form_of(
             others = opened(x)
             if others is None or type(x) is not type(e) or len(others) != len(inside):
                 raise Refused("what it returns is of another form while it is recorded")
-            once(e, object())
-            return Branch(closed(e, [None] * len(inside)), [formed(*pair) for pair in zip(inside, others, strict=True)])
-        if id(x) in inputs and e is given.parts[inputs[id(x)]]:
-            return Leaf("input", inputs[id(x)])
-        if isinstance(x, Node):
-            if isinstance(e, Node) and (type(e) is not type_of(x) or e.op is None):
-                raise Refused("it returns a variable that it makes, which would be the same one each time")
-            if isinstance(e, Node | np.ndarray):
-                once(e, x)
-            places = {id(node): i for i, node in enumerate(found)}
-            if id(x) not in places:
-                found.append(x)
-            return Leaf("output", places.get(id(x), len(found) - 1))
-        if type(x) is type(e) and isinstance(e, float | np.ndarray | np.generic) and same(x, e):
-            if not isinstance(e, np.ndarray):
-                return Leaf("same", e)
-            once(e, object())
-            if any(np.may_share_memory(e, array) for array in arrays):
-                raise Refused("it returns a view of an array around it, which would be a copy")
-            return Leaf("copy", e.copy())
-        raise Refused(f"it returns {describe(e)}, which may be another one at every call")
+            self.once(e, object())
+            return Branch(
+                closed(e, [None] * len(inside)), [self.form(*pair) for pair in zip(inside, others, strict=True)]
+            )
+        place = self.inputs.get(id(x))
+        if place is not None and e is self.parts[place]:
+            return Leaf("input", place)
+        return self.computed(e, x) if isinstance(x, Node) else self.constant(e, x)
 
-    return formed(expected, got)
+    def computed(self, e: Any, x: Node) -> Leaf:
+        if isinstance(e, Node) and (type(e) is not type_of(x) or e.op is None):
+            raise Refused("it returns a variable that it makes, which would be the same one each time")
+        if isinstance(e, Node | np.ndarray):
+            self.once(e, x)
+        places = {id(node): i for i, node in enumerate(self.found)}
+        if id(x) not in places:
+            self.found.append(x)
+        return Leaf("output", places.get(id(x), len(self.found) - 1))
+
+    def constant(self, e: Any, x: Any) -> Leaf:
+        if type(x) is not type(e) or not isinstance(e, float | np.ndarray | np.generic) or not same(x, e):
+            raise Refused(f"it returns {describe(e)}, which may be another one at every call")
+        if not isinstance(e, np.ndarray):
+            return Leaf("same", e)
+        self.once(e, object())
+        if any(np.may_share_memory(e, array) for array in self.arrays):
+            raise Refused("it returns a view of an array around it, which would be a copy")
+        return Leaf("copy", e.copy())
 
 
 def nodes_in(x: Any) -> Iterator[Node]:

@@ -39,10 +39,12 @@ from .kinds import (
     NO_STATE,
     alike,
     as_bytes,
+    behind,
     contents,
     current,
     dict_of,
     has_bytes,
+    held_weakly,
     is_ours,
     is_pythons,
     knows_names,
@@ -72,6 +74,7 @@ class Surroundings:
         self.names, self.everything = names, everything  # the attributes that are asked for, and whether any may be
         self.values = values  # the names whose values are used in other ways than to be called at once
         self.caught = {id(read.key) for read in caught}  # the cells that inputs are in
+        self.guests = set[int]()  # arguments, which are not kept alive
         self.cells: dict[int, set[CodeType]] = {}  # whose each is
         self.seen: dict[int, Any] = {}
         self.reads: dict[tuple[int, Any], tuple[Read, Any]] = {}
@@ -211,7 +214,8 @@ class Surroundings:
             self.view(x, label, stack)
         if kind in CONTAINERS:
             return
-        self.read(Read(type, x, label), stack)
+        ref = held_weakly(x) if id(x) in self.guests else None
+        self.read(Read(type, x, label) if ref is None else Read(partial(behind, type), ref, label), stack, ref)
         names = {name: part for base in kind.__mro__[::-1] if is_pythons(base) for name, part in vars(base).items()}
         for name, part in names.items():
             if isinstance(part, MemberDescriptorType) and self.asked(name):
@@ -220,7 +224,7 @@ class Surroundings:
         if held is None:
             return
         self.seen[id(held)] = held  # which is looked into here
-        self.read(Read(dict_of, x, label), stack, held)
+        self.read(Read(dict_of, x, label) if ref is None else Read(partial(behind, dict_of), ref, label), stack, held)
         if knows_names(kind) or self.everything:
             for name in getattr(kind, "buffers", ()) if knows_names(kind) else ():
                 if not self.asked(name) or self.everything:  # it reads them anew, and writes them, in each run

@@ -22,14 +22,14 @@ from ..plain import Saved, describe
 from ..primitive import UNRECORDED, Op, new
 from .arguments import Arguments, Refused, filled, is_part, labels, opened
 from .caught import can_be_caught, with_others
-from .frames import Frames, itself
+from .frames import Frames
 from .guard import Guard
-from .kinds import put_back, state_of
+from .kinds import held_weakly, itself, put_back, state_of
 from .lines import identifier
 from .passes import Passes, Pulled
 from .program import program_of
 from .recording import Recorder, variable
-from .results import Leaf, as_numbers_of, built, form_of, leaves, nodes_in, parts_of, raw, same, shared, size, type_of
+from .results import Forming, Leaf, as_numbers_of, built, leaves, nodes_in, parts_of, raw, same, shared, size, type_of
 from .surroundings import Read, Surroundings
 from .writing import emit
 
@@ -74,8 +74,8 @@ class Trace:
             self.doubtful = recorder.doubtful  # before derivatives are asked for here, too
             self.reads = recorder.inputs
             self.writes, self.moved = recorder.writes, recorder.moved
-            found: list[Node] = []
-            self.form = form_of(expected, result, given, fresh, found, [x for x, *_ in frames.before.arrays])
+            forming = Forming(given, fresh, [x for x, *_ in frames.before.arrays])
+            self.form, found = forming.form(expected, result), forming.found
             self.results = len(found)
             self.outputs: list[Any] = [*found, *(x for _, xs in self.writes for x in xs)]
             anew = [read.node for read in self.reads]
@@ -146,11 +146,10 @@ class Recording:
         expected: Any,
         caught: Sequence[Read],
     ) -> None:
-        self.name, self.key, self.kept = (
-            name,
-            given.key,
-            given.kept,
-        )  # as long as these live, no other has their identity
+        self.name, self.key = name, given.key
+        # As long as these live, no other has their identity; and when one is gone, so is this.
+        self.kept = [x for x in given.kept if held_weakly(x) is None]
+        self.guests = [x for x in map(held_weakly, given.kept) if x is not None]
         after = [(x, state_of(x)) for x, _ in frames.own.values()]
         try:
             trace = Trace(f, given, args, kwargs, frames, expected, caught)

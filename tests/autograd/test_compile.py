@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 import tracemalloc
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -908,6 +909,39 @@ def test_what_holds_a_compiled_function_is_copied_and_pickled() -> None:
     model = nn.Linear(2, 1, rng=0)
     model.fast = cr.compile(lambda x: model.weight * x)
     assert copy.deepcopy(model).weight is not model.weight
+
+
+class Timed:
+    @cr.compile
+    def loss(self, x: Any) -> Any:
+        return x * self.scale
+
+    def __init__(self, scale: float) -> None:
+        self.scale = scale
+
+
+def test_what_it_was_compiled_for_is_not_kept_alive() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        for make, f in (
+            (Timed, Timed.loss),
+            (lambda i: nn.Linear(2, 1, rng=int(i)), cr.compile(lambda m, x: cr.sum(m(x)))),
+        ):
+            for i in range(40):
+                one = make(float(i))
+                x = 2.0 if f is Timed.loss else np.ones((3, 2))
+                assert_array_equal([np.asarray(raw(f(one, x))) for _ in range(4)], [np.asarray(raw(f.f(one, x)))] * 4)
+                gone = weakref.ref(one)
+                del one
+                assert gone() is None
+            assert f.compiled_calls == 40
+    finally:
+        gc.enable()
+
+
+def raw(y: Any) -> Any:
+    return y.data if isinstance(y, cr.Node) else y
 
 
 def test_many_shapes_in_turn_are_not_recorded_again_and_again() -> None:
