@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 
 import chainrule as cr
@@ -27,7 +28,7 @@ def fuzzer() -> Iterator[Any]:
 
 
 def test_nothing_differs_where_nothing_is_compiled(fuzzer: Any) -> None:
-    for seed in range(300):
+    for seed in range(100):
         found = fuzzer.outcome(fuzzer.program_of(seed), "eager")
         assert not found.how, f"{seed}: {found.how}"
 
@@ -42,7 +43,7 @@ def test_frozen_state_is_found_out(fuzzer: Any) -> None:
 
 
 def test_random_programs_return_and_leave_behind_what_they_would_have(fuzzer: Any) -> None:
-    for seed in range(60):
+    for seed in range(40):
         found = fuzzer.outcome(fuzzer.program_of(seed))
         assert not found.failed, f"{seed}: {found.how}"
 
@@ -94,7 +95,10 @@ def outcomes(program: str, compiler: Callable[[Any], Any]) -> list[Any]:
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_programs_of_each_kind(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "program", None)
-    random.seed(0)
-    expected = outcomes(PROGRAMS[name], lambda f: f)
-    random.seed(0)
-    assert outcomes(PROGRAMS[name], cr.compile) == expected
+    found = []
+    for compiler in cr.compile, lambda f: f:
+        random.seed(0)
+        np.random.seed(0)
+        with np.errstate(), np.printoptions():  # what a program sets ends here
+            found.append(outcomes(PROGRAMS[name], compiler))
+    assert found[0] == found[1]
