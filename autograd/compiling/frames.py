@@ -52,6 +52,7 @@ NUMPYS_STATE = {
 }
 OUTSIDE = {"io", "_io", "posix", "nt", "time", "_thread"}  # modules that are not NumPy's own business
 TELLING = {"warnings", "linecache", "tracemalloc"}  # modules that tell of a warning, whoever caused it
+OURS, NUMPYS, PYTHONS, USER = "ours", "numpy's", "Python's", "the user's"  # whose code this is
 STANDS_FOR = "<stands for>"  # under this name, a copy of a namespace has what it is a copy of
 OF_ALL = (random._inst, "random"), (np.random.mtrand._rand, "np.random")  # generators
 
@@ -71,6 +72,8 @@ class Frames:
         self.visited: set[tuple[CodeType, int]] = set()
         self.nested: set[CodeType] = set()
         self.named: dict[tuple[int, str], set[CodeType]] = {}  # which code names what
+        self.kinds: dict[int, str] = {}  # whose a namespace is
+        self.collecting = {getattr(f, "__code__", None) for f in gc.callbacks}  # code that collecting garbage runs
         self.ways: list[int] = []  # which way the code went, each time that it was watched
         self.asks_identity = False  # whether it asks if one thing is another
         self.quiet = False  # whether it tells NumPy to warn of nothing
@@ -112,7 +115,7 @@ class Frames:
                 self.old.enable()
 
     def entered(self, frame: FrameType, event: str, arg: Any) -> Any:
-        if not is_users(frame):
+        if self.owner(frame) is not USER:
             return None
         frame.f_trace_lines, frame.f_trace_opcodes = False, True
         return self.step
@@ -126,17 +129,31 @@ class Frames:
     def seen(self, frame: FrameType, event: str, arg: Any) -> None:
         if callable(self.old):
             self.old(frame, event, arg)
-        if event == "call":
-            if is_users(frame):
-                if (frame.f_code, id(frame.f_globals)) not in self.visited:
-                    self.visit(frame)
-            elif is_numpys(frame):
-                self.enter_numpy(frame)
-        elif event == "c_call":
-            if is_users(frame):
-                self.judge(arg)
-            elif is_numpys(frame) and not is_allowed_in_numpy(arg):
-                self.forbid(arg)
+        if event not in ("call", "c_call") or (owner := self.owner(frame)) is OURS:
+            return
+        if event == "call" and owner is USER:
+            if (frame.f_code, id(frame.f_globals)) not in self.visited:
+                self.visit(frame)
+        elif event == "call":
+            self.enter_numpy(frame)
+        elif owner is USER:
+            self.judge(arg)
+        elif not is_allowed_in_numpy(arg):
+            self.forbid(arg)
+
+    def owner(self, frame: FrameType | None) -> str:
+        """On whose behalf a frame runs: the user's, NumPy's for the user, or what is no business of the function's."""
+        numpys = False
+        while frame is not None:
+            named = frame.f_globals
+            kind = self.kinds.get(id(named)) or self.kinds.setdefault(id(named), kind_of_namespace(named))
+            if kind is OURS or frame.f_code in self.collecting or frame.f_code.co_name == "__del__":
+                return OURS
+            if kind is USER:
+                return NUMPYS if numpys else USER
+            numpys = numpys or kind is NUMPYS
+            frame = frame.f_back
+        return OURS
 
     def visit(self, frame: FrameType) -> None:
         """Note all that the code of a frame names, before it runs."""
@@ -291,23 +308,11 @@ def is_allowed_in_numpy(function: Any) -> bool:
     )
 
 
-def is_numpys(frame: FrameType) -> bool:
-    """Whether a frame is of NumPy, on the user's behalf."""
-    found: FrameType | None = frame
-    while found is not None and str(found.f_globals.get("__name__", "")).partition(".")[0] == "numpy":
-        found = found.f_back
-    return found is not frame and is_users(found)
-
-
-def is_users(frame: FrameType | None) -> bool:
-    """Whether a frame is of the user's own code, or of Python's library on its behalf; not what collecting garbage runs."""
-    while frame is not None:
-        if frame.f_code.co_name == "__del__" or any(frame.f_code is getattr(f, "__code__", 0) for f in gc.callbacks):
-            return False
-        name = str(frame.f_globals.get("__name__", "")).partition(".")[0]
-        if of_library(frame.f_globals) or name in TELLING:
-            return False
-        if name not in sys.stdlib_module_names and not name.startswith("namedtuple_"):
-            return True
-        frame = frame.f_back
-    return False
+def kind_of_namespace(named: dict[str, Any]) -> str:
+    """Whose code has these globals."""
+    name = str(named.get("__name__", "")).partition(".")[0]
+    if name == "numpy":
+        return NUMPYS
+    if of_library(named) or name in TELLING:
+        return OURS
+    return PYTHONS if name in sys.stdlib_module_names or name.startswith("namedtuple_") else USER
