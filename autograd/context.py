@@ -150,6 +150,9 @@ class Watcher(Token):
     def aside(self, what: str) -> None:
         """Something else than an operation happens, `what`."""
 
+    def weaken(self, x: Any) -> None:
+        """A NumPy number is taken for Python's, which leaves an array its precision."""
+
     def read_anew(self, of: Any, read: Callable[[], Any]) -> Any:
         """What reading gives, which will be another in another run: `of` is read from, and may be changed by that."""
         return read()

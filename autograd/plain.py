@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .context import blocks, watching
 from .graph import Node
 
 NUMBERS = frozenset({float, int, bool})
@@ -25,6 +26,8 @@ def constant(x: Any, name: str) -> Any:
     if type(x) in NUMBERS or (type(x) is np.ndarray and x.dtype.kind in "fiub"):
         return x
     if isinstance(x, np.generic | float | int):  # NumPy's scalars are numbers, and leave an array's dtype alone
+        if blocks and isinstance(x, np.floating) and (watcher := watching()) is not None:
+            watcher.weaken(x)
         x = x.item() if isinstance(x, np.generic) else float(x)
         if isinstance(x, float | int):
             return x

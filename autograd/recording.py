@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,23 +15,6 @@ def recorder() -> Watcher | None:
     """Who records a function in this thread (or task), if anyone does."""
     watcher = watching() if blocks else None
     return watcher if watcher is not None and watcher.repeats else None
-
-
-def read_anew(of: Any, read: Callable[[], Any]) -> Any:
-    """What `read` gives; where a function is recorded, what stands for it, and is read again in each run.
-
-    `of` is what it is read from, an array or a generator of random numbers, and may be changed by that."""
-    watcher = watching() if blocks else None
-    return read() if watcher is None else watcher.read_anew(of, read)
-
-
-def write(into: Callable[..., None], of: Sequence[Any], *xs: Any) -> None:
-    """Have `xs` written by `into`, into the arrays `of`; where a function is recorded, in each run."""
-    watcher = watching() if blocks else None
-    if watcher is None:
-        into(*xs)
-    else:
-        watcher.write(into, of, *xs)
 
 
 def is_data(x: Any) -> bool:

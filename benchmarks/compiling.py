@@ -135,8 +135,8 @@ def steps_of(parts: Sequence[Part], kinds: Sequence[str], rng: random.Random) ->
     """Calls, with other data each time, and between them changes."""
     changes = [(part.name, i) for part in parts for i in range(len(part.changes))]
     given = {name: texts for part in parts for name, texts in part.given.items()}
-    for call in range(rng.randint(5, 12)):
-        if changes and call > 1 and rng.random() < 0.5:  # not at once: two calls show whether anything stays compiled
+    for call in range(rng.randint(6, 24)):
+        if changes and call > 1 and rng.random() < 0.3:  # not at once: two calls show whether anything stays compiled
             yield Step(*rng.choice(changes), round(rng.uniform(0.5, 2.0), 3))
         rows = 6 if rng.random() < 0.1 else 4
         if rng.random() < 0.05:

@@ -15,10 +15,11 @@ from numpy.typing import DTypeLike
 
 from chainrule.autograd import Tensor, Value, linear, matmul, reshape, take
 from chainrule.autograd.context import about_to_change, blocks
+from chainrule.autograd.guards.anew import read_anew
 from chainrule.autograd.guards.settings import flag
 from chainrule.autograd.ops.linalg import class_labels
 from chainrule.autograd.plain import constant, describe
-from chainrule.autograd.recording import in_precision, is_data, read_anew
+from chainrule.autograd.recording import in_precision, is_data
 
 from .activations import activation_called
 from .init import (

@@ -18,10 +18,11 @@ from numpy.typing import DTypeLike
 
 from chainrule.autograd import Tensor, Value, mean, reshape, sqrt, square
 from chainrule.autograd.context import about_to_change, blocks
+from chainrule.autograd.guards.anew import read_anew, write
 from chainrule.autograd.guards.settings import finite, is_real
 from chainrule.autograd.operators import plain
 from chainrule.autograd.plain import constant, describe
-from chainrule.autograd.recording import in_precision, is_data, read_anew, write
+from chainrule.autograd.recording import in_precision, is_data
 
 from .init import whole_number, whole_numbers
 from .module import Module

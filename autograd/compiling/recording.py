@@ -145,6 +145,10 @@ class Recorder(Watched):
             "or leave out compile"
         )
 
+    def weaken(self, x: Any) -> None:
+        if any(node._raw.dtype in (np.float16, np.float32) for node in self.data if hasattr(node._raw, "dtype")):
+            self.refuse(f"{x!r} makes a plain array more precise, and a Tensor not. Give a Python number (float(x))")
+
     def read_anew(self, of: Any, read: Callable[[], Any]) -> Any:
         self.frames.keep(of)
         node = variable(read())

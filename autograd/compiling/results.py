@@ -144,7 +144,7 @@ def as_numbers_of(e: Any, x: Any) -> Callable[[Any], Any] | None:
     for kind in (np.bool, bool), (np.integer, int), (np.floating, float):
         number = x[()] if isinstance(x, np.ndarray) and x.ndim == 0 else x
         if isinstance(e, kind) and isinstance(number, kind):
-            return type(e)
+            return type(e) if np.asarray(e).dtype == np.asarray(number).dtype else None
     return None
 
 
