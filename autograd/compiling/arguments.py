@@ -27,6 +27,10 @@ class Refused(TypeError):
     """Why a function is not compiled; it is never raised past `compile` unless that is strict."""
 
 
+class Stopped(BaseException):
+    """Ends a recording at once, past whoever catches an `Exception`."""
+
+
 def opened(x: Any) -> Sequence[Any] | None:
     """What is in a container, in order; None for anything else."""
     kind = type(x)

@@ -36,6 +36,7 @@ Result = TypeVar("Result")
 
 RECORDINGS = 32  # that are made of one function at most
 FAILED = object()
+TOO_OFTEN = 1 << 40  # tries after which nothing is recorded any more
 KINDS = 256  # of arguments that are told apart at most
 
 
@@ -167,7 +168,14 @@ class Compiled(Wrapper, Generic[Given, Result]):
             self.latest = found
         found.runs += 1
         if found.runs & (found.runs - 1) == 0 and found.runs > 1:
-            return cast("Result", found.checked(given, lambda: self.f(*args, **kwargs)))
+            result = found.checked(given, lambda: self.f(*args, **kwargs))
+            if found.is_dear():
+                self.made.pop(tuple(given.key), None)
+                self.latest, self.tries[tuple(given.key)] = None, TOO_OFTEN
+                self.give_up(
+                    "comparing all that it depends on takes longer than the function. Pass what is large as an argument"
+                )
+            return cast("Result", result)
         try:
             result = found.run(given.parts)
         except Exception:
@@ -204,7 +212,7 @@ class Compiled(Wrapper, Generic[Given, Result]):
             )
             return self.f(*args, **kwargs)
         tries = self.tries[key] = self.tries.get(key, 0) + 1
-        if tries & (tries - 1):
+        if tries & (tries - 1) or tries > TOO_OFTEN:
             return self.f(*args, **kwargs)
         arguments = [Read(itself, x, f"argument {i}") for i, x in enumerate((*args, *kwargs.values()), 1)]
         frames = Frames(arguments, Read(itself, self.f, self.title))
@@ -238,9 +246,13 @@ class Compiled(Wrapper, Generic[Given, Result]):
         frames.before = frames.look()
         try:
             with quiet():  # what there is to say of the numbers was said
-                return self.record(given, args, kwargs, frames, result, caught)
-        finally:
-            frames.require_unchanged()
+                made = self.record(given, args, kwargs, frames, result, caught)
+        except BaseException:
+            frames.put_back()
+            raise
+        if (label := frames.put_back()) is not None:
+            raise Refused(f"it changes {label}. Return what changes, or do that outside")
+        return made
 
     def keep(self, made: Recording, caught: int) -> str:
         """Use a recording from now on. Returns what speaks against having made it, if anything does."""
@@ -281,7 +293,7 @@ class Compiled(Wrapper, Generic[Given, Result]):
                 made = Recording(self.title, self.f, more, args, kwargs, frames, result, [*caught, *new])
             except Exception:
                 self.fixed.update(read.label for read in new)  # as where it decides which way to go
-                frames.before.put_back()
+                frames.put_back()
             else:
                 self.caught = [*caught, *new]
                 self.made.clear()  # they know other inputs

@@ -5,7 +5,9 @@ from __future__ import annotations
 import builtins
 import gc
 import random
+import signal
 import sys
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from dis import get_instructions
@@ -15,22 +17,10 @@ from typing import Any, final
 import numpy as np
 
 from ..source import of_library
-from .arguments import Refused
-from .kinds import BASES, DATA, GENERATORS, contents, is_pure, is_pythons, itself, parts_of, state_of
+from .arguments import Stopped
+from .kinds import ATTRIBUTES, BASES, DATA, GENERATORS, contents, is_pure, is_pythons, itself, parts_of, state_of
 from .surroundings import Read, Surroundings
 
-ATTRIBUTES = {
-    "getattr",
-    "setattr",
-    "delattr",
-    "hasattr",
-    "vars",
-    "dir",
-    "format",
-    "__reduce_ex__",
-    "__getattribute__",
-    "__getstate__",
-}
 ANY = {
     "__dict__",
     "__slots__",
@@ -53,6 +43,8 @@ NUMPYS_STATE = {
 OUTSIDE = {"io", "_io", "posix", "nt", "time", "_thread"}  # modules that are not NumPy's own business
 TELLING = {"warnings", "linecache", "tracemalloc"}  # modules that tell of a warning, whoever caused it
 OURS, NUMPYS, PYTHONS, USER = "ours", "numpy's", "Python's", "the user's"  # whose code this is
+OTHER_WAY = "it goes another way on what stands for its arguments while it is recorded. Does it ask for types?"
+LONGEST = 1 << 20  # instructions that are followed
 STANDS_FOR = "<stands for>"  # under this name, a copy of a namespace has what it is a copy of
 OF_ALL = (random._inst, "random"), (np.random.mtrand._rand, "np.random")  # generators
 
@@ -73,8 +65,9 @@ class Frames:
         self.nested: set[CodeType] = set()
         self.named: dict[tuple[int, str], set[CodeType]] = {}  # which code names what
         self.kinds: dict[int, str] = {}  # whose a namespace is
-        self.collecting = {getattr(f, "__code__", None) for f in gc.callbacks}  # code that collecting garbage runs
-        self.ways: list[int] = []  # which way the code went, each time that it was watched
+        handlers = [*gc.callbacks, *map(signal.getsignal, signal.valid_signals())]
+        self.at_any_time = {getattr(f, "__code__", None) for f in handlers}  # code that nobody calls
+        self.ways: list[array[int]] = []  # which way the code went, each time that it was watched
         self.asks_identity = False  # whether it asks if one thing is another
         self.quiet = False  # whether it tells NumPy to warn of nothing
         self.before = self.look()
@@ -92,9 +85,12 @@ class Frames:
 
     def refuse(self, reason: str) -> None:
         self.reason = self.reason or reason
+        if len(self.ways) > 1:  # it is being recorded, and may change what cannot be put back
+            raise Stopped(self.reason)
 
     def start(self) -> None:
-        self.ways.append(0)
+        self.ways.append(array("q"))
+        self.has_returned = False
         self.old: Any = sys.getprofile()
         if sys.gettrace() is not None:
             self.refuse("a debugger, or what measures coverage, wants to see each line")
@@ -121,9 +117,18 @@ class Frames:
         return self.step
 
     def step(self, frame: FrameType, event: str, arg: Any) -> Any:
-        if event == "opcode":
-            code = frame.f_code
-            self.ways[-1] = hash((self.ways[-1], code.co_name, code.co_firstlineno, frame.f_lasti))
+        if event == "opcode" and not self.has_returned:
+            code, first, way = frame.f_code, self.ways[0], self.ways[-1]
+            here = hash((code.co_name, code.co_firstlineno, frame.f_lasti))
+            if way is not first and (len(way) >= len(first) or first[len(way)] != here):
+                error = sys.exc_info()[1]
+                if error is None or isinstance(error, Exception | Stopped):  # Ctrl-C goes on
+                    self.refuse(OTHER_WAY)
+            if len(way) >= LONGEST:
+                self.refuse("it runs for too long to be followed")
+                sys.settrace(None)
+                return None
+            way.append(here)
         return self.step
 
     def seen(self, frame: FrameType, event: str, arg: Any) -> None:
@@ -147,7 +152,7 @@ class Frames:
         while frame is not None:
             named = frame.f_globals
             kind = self.kinds.get(id(named)) or self.kinds.setdefault(id(named), kind_of_namespace(named))
-            if kind is OURS or frame.f_code in self.collecting or frame.f_code.co_name == "__del__":
+            if kind is OURS or frame.f_code in self.at_any_time or frame.f_code.co_name == "__del__":
                 return OURS
             if kind is USER:
                 return NUMPYS if numpys else USER
@@ -174,11 +179,11 @@ class Frames:
                 if name not in named and type(vars(builtins).get(name)) not in (BuiltinFunctionType, type):
                     places.append(Read(vars(builtins).get, name, name))
                 if step.opname.startswith("LOAD") and "NULL" not in step.argrepr:
-                    self.values.add(name)
+                    self.hand_on(name)
                     if name in IMPURE_BUILTINS and name not in named:
                         self.refuse(f"it hands on {name}, which may do or say something else at every call")
             elif step.opname == "LOAD_ATTR" and "NULL" not in step.argrepr:
-                self.values.add(name)
+                self.hand_on(name)
             elif step.opname == "MATCH_CLASS":
                 self.everything = True
             elif step.opname in ("IS_OP", "CONTAINS_OP"):
@@ -189,6 +194,11 @@ class Frames:
                     )
             before = step.argval if step.opname == "LOAD_CONST" else None
         self.everything = self.everything or not ANY.isdisjoint(code.co_names)
+        self.asks_identity = self.asks_identity or not {"is_", "is_not", "contains"}.isdisjoint(code.co_names)
+        if "datetime64" in code.co_names and not {"now", "today"}.isdisjoint(
+            x for x in code.co_consts if type(x) is str
+        ):
+            self.refuse("it asks for the time (datetime64). Pass it as an argument")
         for names, what in (SEEDING, "seeds a generator"), (UNSEEN, "looks at what cannot be watched"):
             if met := names.intersection(code.co_names):
                 self.refuse(f"it {what} ({', '.join(sorted(met))}). Do that outside")
@@ -200,6 +210,11 @@ class Frames:
         if code.co_freevars and code not in self.nested and code not in self.before.codes:
             self.refuse(f"the variables around {code.co_qualname} cannot be seen. Pass them as arguments")
         self.nested.update(codes_of(code))
+
+    def hand_on(self, name: str) -> None:
+        """A name is used in another way than to be called at once: who is given it may call it unseen."""
+        self.values.add(name)
+        self.everything = self.everything or name in ATTRIBUTES
 
     def judge(self, function: Any) -> None:
         """Whether a function of C's that is called says the same at every call, and does nothing else."""
@@ -238,19 +253,22 @@ class Frames:
                 )
             self.quiet = True
 
-    def went_another_way(self) -> bool:
-        """Whether the code went another way at the last run than at the first."""
-        return len(self.ways) > 1 and self.ways[0] != self.ways[-1]
-
     def changed(self) -> str | None:
         """What the function changed while it ran."""
         return self.before.changed(self.own)
 
-    def require_unchanged(self) -> None:
-        """Undo what the function changed while it was recorded, and raise an error if it did."""
-        if (label := self.changed()) is not None:
+    def returned(self) -> None:
+        """The function has returned; the rules of its operations may run after that."""
+        self.has_returned = True
+        if len(self.ways[-1]) != len(self.ways[0]):
+            self.refuse(OTHER_WAY)
+
+    def put_back(self) -> str | None:
+        """Undo what the function changed while it was recorded. Returns what that was, if anything."""
+        label = self.changed()
+        if label is not None:
             self.before.put_back()
-            raise Refused(f"it changes {label}. Return what changes, or do that outside")
+        return label
 
     def surroundings(self, kept: Sequence[Read], caught: Sequence[Read] = ()) -> Surroundings:
         """All that it could depend on, as it is now, but for what was caught."""

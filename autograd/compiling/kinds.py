@@ -9,7 +9,7 @@ import random
 import re
 import threading
 import weakref
-from collections import deque
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from functools import partial, partialmethod
@@ -55,7 +55,7 @@ FIXED = {
     WrapperDescriptorType, MethodDescriptorType, GetSetDescriptorType, MemberDescriptorType, GenericAlias, UnionType,
     type(threading.Lock()), type(threading.RLock()), type(np.sum), TypeVar,
 }  # of which one is always the same  # fmt: skip
-CONTAINERS = (dict, list, tuple, set, frozenset, deque)
+CONTAINERS = (OrderedDict, dict, list, tuple, set, frozenset, deque)
 GENERATORS = (np.random.Generator, np.random.RandomState, np.random.BitGenerator, random.Random)
 BASES = (
     *CONTAINERS,
@@ -68,6 +68,7 @@ BASES = (
     SimpleNamespace,
     Node,
     random.Random,
+    defaultdict,
     BaseException,
 )  # that Python's own classes build on
 BY_C = (MethodDescriptorType, WrapperDescriptorType, GetSetDescriptorType, ClassMethodDescriptorType)
@@ -80,6 +81,19 @@ PURE = {
 IMPURE = {
     "print", "input", "open", "id", "hash", "globals", "breakpoint", "__import__", "fromfile", "tofile", "_get_extobj_dict",
 }  # of the builtins, and NumPy's  # fmt: skip
+ATTRIBUTES = {
+    "getattr",
+    "setattr",
+    "delattr",
+    "hasattr",
+    "vars",
+    "dir",
+    "format",
+    "__reduce_ex__",
+    "__getattribute__",
+    "__getstate__",
+}
+NOTHING = object()  # where nothing is
 MOST = 10_000  # things that are compared
 LARGEST = 1 << 24  # bytes of an array that is
 METHODS = (FunctionType, staticmethod, classmethod, property, partialmethod)
@@ -98,7 +112,7 @@ def parts_of(x: Any) -> Sequence[Any] | None:
         return x.__self__, x.__func__
     if isinstance(x, BuiltinFunctionType | MethodWrapperType):
         module_level = isinstance(x.__self__, ModuleType | NoneType)
-        return (x.__self__,) if not module_level else () if is_pure(x) else None
+        return (x.__self__,) if not module_level else () if is_pure(x) and x.__name__ not in ATTRIBUTES else None
     if isinstance(x, staticmethod | classmethod):
         return (x.__func__,)
     if isinstance(x, property):
@@ -136,6 +150,11 @@ def is_pythons(kind: type) -> bool:
     )
 
 
+def is_method(name: str, x: Any) -> bool:
+    """Whether this may be called without being named: by an operator, by the library, as a property."""
+    return isinstance(x, METHODS) or (name.startswith("__") and name.endswith("__") and callable(x))
+
+
 def is_ours(kind: type) -> bool:
     return of_library({"__name__": kind.__module__})
 
@@ -160,11 +179,11 @@ def contents(cell: Any) -> Any:
     try:
         return cell.cell_contents
     except ValueError:  # nothing yet
-        return None
+        return NOTHING
 
 
 def slot(x: Any, name: str) -> Any:
-    return getattr(x, name, None)
+    return getattr(x, name, NOTHING)
 
 
 def dict_of(x: Any) -> Any:

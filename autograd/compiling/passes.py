@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, final
 
 from ..derivative import ALIAS
 from ..graph import NO_PARAMS, Node, cotangents
-from ..guards.seals import unchanged
+from ..guards.seals import unchanged, verify
 from ..guards.selection import has_nan
 from ..guards.underflow import underflowed
 from ..plain import FAILURES, Saved
@@ -32,7 +32,7 @@ class Passes:
     """The passes of one output."""
 
     def __init__(self, code: Code, i: int, pulled: Pulled, inputs: int) -> None:
-        self.code, self.place, self.backward = code, pulled.place, code.backward[i]
+        self.code, self.place, self.backward, self.reads = code, pulled.place, code.backward[i], code.reads[i]
         self.program, self.doubtful, self.inputs = pulled.alone, pulled.doubtful, inputs
 
     def forward(self, *inputs: Any, saved: Saved) -> Any:
@@ -44,12 +44,16 @@ class Passes:
         return outputs[self.place]
 
     def pull(self, args: Sequence[Any], g: Any, y: Any, params: Mapping[str, Any]) -> Sequence[Any]:
-        for x, then in zip(self.code.constants, params["saved"].get("constants", ()), strict=False):
-            if not unchanged(x, then):
+        saved, higher = params["saved"], isinstance(y, Node)
+        for name, then in (saved.get("constants") or {}).items():
+            x = self.code.constants[name]
+            if (higher or name in self.reads) and not unchanged(x, then):
                 raise RuntimeError(
                     f"an array of shape {x.shape} that a compiled function uses was written into after it ran, so its gradient would be "
                     "wrong. Call backward() first, or use a copy (array.copy())"
                 )
+        if higher and saved.get("seals"):
+            verify(y, saved["seals"])
         if isinstance(y, Node):
             return self.with_care(args, g, True) if self.doubtful else replay(self.program, [*args, g])[1:]
         inputs = [x._raw if isinstance(x, Node) else x for x in args]

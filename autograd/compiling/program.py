@@ -82,11 +82,14 @@ def kind_of(data: Any) -> Kind:
 
 def replay(program: Program, inputs: Sequence[Any]) -> list[Any]:
     """The outputs for other inputs, step by step; on nodes, nodes that can be differentiated again."""
+    values = values_of(program, inputs)
+    return [values[x.number] if isinstance(x, Place) else x for x in program.outputs]
+
+
+def values_of(program: Program, inputs: Sequence[Any]) -> list[Any]:
+    """All that is computed on the way, behind the inputs."""
     values = list(inputs)
-
-    def value(x: Part) -> Any:
-        return values[x.number] if isinstance(x, Place) else x
-
     for step in program.steps:
-        values.append(applied(step.op, tuple(map(value, step.args)), renewed(step.params)))
-    return list(map(value, program.outputs))
+        args = tuple([values[x.number] if isinstance(x, Place) else x for x in step.args])
+        values.append(applied(step.op, args, renewed(step.params)))
+    return values

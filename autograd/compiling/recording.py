@@ -14,18 +14,17 @@ from typing import Any, NamedTuple, final
 import numpy as np
 
 from ..context import Watcher, recording, watching
-from ..derivative import ALIAS
 from ..graph import NO_PARAMS, Node, ancestry, cotangents
 from ..guards.selection import Selection
 from ..ops.elementwise import ceil, floor
 from ..primitive import Op, born
 from ..recording import is_data
-from ..source import of_library
 from ..tensor import Tensor
 from ..value import Value
-from .arguments import Refused
+from .arguments import Stopped
 from .frames import Frames
 
+COPY = Op("copy", np.array, (lambda g, y, x: g,), lambda args, g, y, params: (g,), elementwise=True)
 DATA = Op("data", lambda: None, (), lambda *_: ())
 
 
@@ -97,7 +96,19 @@ class Recorder(Watched):
 
     def refuse(self, reason: str) -> None:
         self.refused = self.refused or reason
-        raise Refused(f"compile: {self.refused}")
+        self.frames.refuse(self.refused)  # where whoever catches this goes, is not told of besides
+        raise Stopped(self.refused)
+
+    def settle_down(self, nodes: Sequence[Node]) -> None:
+        """The function has returned: from here on the library alone looks at nodes, or custom rules, which are watched."""
+        self.frames.returned()
+        self.kinds = {}
+        all_nodes = ancestry(*nodes)
+        for node in all_nodes:
+            if isinstance(node, Recorded):
+                object.__setattr__(node, "__class__", Value if isinstance(node, Value) else Tensor)
+        if all(node.op is None or node.op.listed for node in all_nodes):
+            self.frames.stop()
 
     def made(self, data: Any, op: Op, args: tuple[Any, ...], params: Mapping[str, Any]) -> Op:
         if not recording() and any(isinstance(arg, Node) for arg in args):
@@ -179,7 +190,8 @@ def asks(what: str) -> property:
 
 
 def refuse_user(node: Node, what: str) -> None:
-    if not of_library(sys._getframe(2).f_globals) and isinstance(by := watching(), Recorder):
+    caller = str(sys._getframe(2).f_globals.get("__name__"))
+    if not caller.startswith("chainrule") and isinstance(by := watching(), Recorder):
         by.refuse(
             f"{what} of {described_variable(node)} was asked for while the function was being compiled, and would be frozen "
             "as it is now. Pass what depends on it as an argument, or leave out compile"
@@ -234,7 +246,7 @@ class RecordedValue(Recorded, Value):
     __slots__ = ()
 
     def __round__(self, digits: int | None = None) -> Any:
-        refuse_whole(self, digits)
+        refuse_whole(self)
         return super().__round__(digits)
 
     def __floor__(self) -> Any:  # type: ignore[override]
@@ -246,10 +258,10 @@ class RecordedValue(Recorded, Value):
         return ceil(self)
 
 
-def refuse_whole(x: Any, digits: int | None = None) -> None:
-    """Of a float, Python rounds to an integer, of any size, which is no float."""
-    if digits is None and isinstance(by := watching(), Recorder) and is_data(x):
-        by.refuse("it rounds a float to an integer. Use cr.floor and its kin, or round(x, 0)")
+def refuse_whole(x: Any) -> None:
+    """Python rounds a float to an integer of any size, and to decimals by other rules than NumPy."""
+    if isinstance(by := watching(), Recorder) and is_data(x):
+        by.refuse("it rounds a float as Python does. Use cr.floor and its kin, or np.round of an array")
 
 
 class RecordedTensor(Recorded, Tensor):
@@ -259,7 +271,7 @@ class RecordedTensor(Recorded, Tensor):
         """Of a plain array; a Tensor has none."""
         if not is_data(self):
             raise AttributeError("a Tensor has no copy()")
-        return born(self._raw, ALIAS, (self,), NO_PARAMS)
+        return born(self._raw.copy(), COPY, (self,), NO_PARAMS)
 
     # fmt: off
     __iadd__, __isub__, __imul__, __itruediv__, __ifloordiv__, __imod__, __ipow__, __imatmul__ = map(

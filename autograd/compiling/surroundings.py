@@ -7,11 +7,12 @@ What can change without showing in one of these ways is `hidden`: then the funct
 from __future__ import annotations
 
 import sys
-from collections import deque
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
+from operator import is_
 from types import (
     BuiltinFunctionType,
     CodeType,
@@ -37,6 +38,7 @@ from .kinds import (
     METHODS,
     MOST,
     NO_STATE,
+    NOTHING,
     alike,
     as_bytes,
     behind,
@@ -45,6 +47,7 @@ from .kinds import (
     dict_of,
     has_bytes,
     held_weakly,
+    is_method,
     is_ours,
     is_pythons,
     knows_names,
@@ -80,6 +83,7 @@ class Surroundings:
         self.reads: dict[tuple[int, Any], tuple[Read, Any]] = {}
         self.views: list[tuple[Any, list[Any], str]] = []
         self.containers: list[tuple[Any, Any]] = []  # with what they held
+        self.classes: list[tuple[type, set[str]]] = []  # with the names that they had
         self.owners: dict[tuple[int, Any], Any] = {}  # where what is read is kept
         self.absent: set[tuple[int, Any]] = set()
         self.arrays: list[tuple[Any, Seal, tuple[int, ...], str]] = []
@@ -177,14 +181,15 @@ class Surroundings:
         if not of_library(f.__globals__):
             for part, what in ("__code__", ""), ("__defaults__", "'s defaults"), ("__kwdefaults__", "'s defaults"):
                 self.read(Read(partial(getattr, f), part, label + what), stack, f)
-            if vars(f):
+            if vars(f) or self.everything:
                 self.view(vars(f), label, stack)
-            elif self.everything:
-                self.read(Read(len, vars(f), label), stack)
 
     def look_into_module(self, x: ModuleType, stack: list[tuple[Any, str]]) -> None:
         held = vars(x)
-        if of_library(held):
+        if of_library(held):  # which does not change, unless somebody puts another in the place of a part
+            for name in self.names & held.keys() if not self.everything else ():
+                self.reads[id(held), name] = Read(held.get, name, f"{x.__name__}.{name}"), held[name]
+                self.owners[id(held), name] = held
             return
         own = x.__name__.partition(".")[0] not in sys.stdlib_module_names
         if self.everything and own:
@@ -196,10 +201,12 @@ class Surroundings:
         if not is_pythons(kind) or is_ours(kind):
             return
         held = vars(kind)
+        if self.everything:
+            self.classes.append((kind, set(held)))
         getattr(kind, "__annotations__", None)  # some are made when they are asked for, as if something had changed
         names = {name for base in (*kind.__mro__, type(kind)) if is_pythons(base) for name in vars(base)}
         for name in names - NO_STATE:
-            if self.asked(name) or (name in held and isinstance(held[name], METHODS)):
+            if self.asked(name) or (name in held and is_method(name, held[name])):
                 self.read(Read(held.get, name, f"{kind.__qualname__}.{name}"), stack, kind)
         self.read(Read(len, held, f"the class {kind.__qualname__}"), stack)
         self.read(Read(partial(getattr, kind), "__bases__", f"the class {kind.__qualname__}"), stack, kind)
@@ -212,7 +219,9 @@ class Surroundings:
             stack += [(part, label) for part in x if type(part) not in FIXED]
         elif isinstance(x, CONTAINERS):
             self.view(x, label, stack)
-        if kind in CONTAINERS:
+        if isinstance(x, defaultdict):
+            stack.append((x.default_factory, label))
+        if kind in CONTAINERS or kind is defaultdict:
             return
         ref = held_weakly(x) if id(x) in self.guests else None
         self.read(Read(type, x, label) if ref is None else Read(partial(behind, type), ref, label), stack, ref)
@@ -260,8 +269,14 @@ class Surroundings:
 
     def put_back(self) -> None:
         """Make everything what it was when it was found, as far as that can be done."""
+        for kind, names in self.classes:
+            for name in vars(kind).keys() - names - NO_STATE:
+                with suppress(Exception):
+                    delattr(kind, name)
         for held, before in self.containers:
-            with suppress(Exception):
+            now = list(held.items()) if isinstance(held, dict) else list(held)
+            then = list(before.items()) if isinstance(held, dict) else list(before)
+            if len(now) != len(then) or not all(map(alike_pairs, now, then)):
                 refill(held, before)
         for key, (read, then) in self.reads.items():
             if not alike(read.of(read.key), then):
@@ -272,7 +287,50 @@ class Surroundings:
                 with suppress(ValueError):  # who cannot be written into was not
                     array[...] = np.frombuffer(octets, array.dtype).reshape(array.shape)
         for generator, state, _ in self.generators.values():
-            put_back(generator, state)
+            if repr(state_of(generator)) != repr(state):
+                put_back(generator, state)
+
+
+def alike_pairs(a: Any, b: Any) -> bool:
+    return all(map(is_, a, b)) if type(a) is tuple is type(b) and len(a) == len(b) == 2 else a is b
+
+
+def refill(held: Any, before: Any) -> None:
+    """Have a container hold what it held, whatever its class makes of that."""
+    kind: Any = next(kind for kind in (OrderedDict, dict, list, set, deque) if isinstance(held, kind))
+    if kind is list:
+        list.__setitem__(held, slice(None), before)
+        return
+    kind.clear(held)
+    if kind is deque:
+        deque.extend(held, before)
+    else:
+        kind.update(held, before)
+
+
+def assign(owner: Any, read: Read, then: Any, absent: bool) -> None:
+    """Put a value where it was read."""
+    with suppress(Exception):
+        if read.of is contents:
+            if then is NOTHING:
+                del read.key.cell_contents
+            else:
+                read.key.cell_contents = then
+        elif read.of is as_bytes:
+            if isinstance(read.key, bytearray):
+                read.key[:] = then
+            else:
+                memoryview(read.key).cast("B")[:] = then
+        elif read.of is type or read.of is dict_of:
+            setattr(read.key, "__class__" if read.of is type else "__dict__", then)
+        elif isinstance(owner, dict) and absent:
+            owner.pop(read.key, None)
+        elif isinstance(owner, dict):
+            owner[read.key] = then
+        elif owner is not None and read.of is not len and then is NOTHING:
+            delattr(owner, read.key)
+        elif owner is not None and read.of is not len:
+            setattr(owner, read.key, then)
 
 
 def name_of_change(parts: Collection[Any], before: Sequence[Any]) -> str:
@@ -285,30 +343,3 @@ def name_of_change(parts: Collection[Any], before: Sequence[Any]) -> str:
     ):
         return ""
     return next((f".{key}" for (key, x), then in zip(held.items(), before, strict=True) if not alike(x, then)), "")
-
-
-def refill(held: Any, before: Any) -> None:
-    """Have a container hold what it held."""
-    if isinstance(held, list):
-        held[:] = before
-    elif isinstance(held, deque):
-        held.clear()
-        held.extend(before)
-    else:
-        held.clear()
-        held.update(before)
-
-
-def assign(owner: Any, read: Read, then: Any, absent: bool) -> None:
-    """Put a value where it was read."""
-    with suppress(Exception):
-        if read.of is contents:
-            read.key.cell_contents = then
-        elif read.of is type or read.of is dict_of:
-            setattr(read.key, "__class__" if read.of is type else "__dict__", then)
-        elif isinstance(owner, dict) and absent:
-            owner.pop(read.key, None)
-        elif isinstance(owner, dict):
-            owner[read.key] = then
-        elif owner is not None and read.of is not len:
-            setattr(owner, read.key, then)

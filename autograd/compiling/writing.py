@@ -5,7 +5,7 @@ What is computed twice is written once, what nobody needs is not written at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, final
 
@@ -55,10 +55,11 @@ class Code:
 
     source: str
     forward: Callable[..., Any]  # (*inputs) -> results; with a backward: a list of them, and what that asks for
-    constants: Sequence[Any]  # arrays of others that are read whenever it runs
+    constants: Mapping[str, Any]  # arrays of others that are read whenever it runs, by their names
     backward: Sequence[
         Callable[..., Any]
     ]  # one for each cotangent: (g, *inputs, *what it asks for) -> those of the inputs
+    reads: Sequence[set[str]]  # the names of what each of those reads: inputs and constants
 
 
 def emit(program: Program, names: Sequence[str], inputs: int, casts: Sequence[str], pulled: Sequence[int]) -> Code:
@@ -84,12 +85,14 @@ def emit(program: Program, names: Sequence[str], inputs: int, casts: Sequence[st
     ahead = needed(w.lines, found[:results])
     known = {line.name for line in ahead}
     asked = set(found[results:])
-    backs = []
+    backs, reads = [], []
     end = results
     for count in pulled:
         own = slice(end, end := end + count)
         lines = [line for line in needed(w.lines, found[own]) if line.name not in known]
-        asked.update(name for line in lines for name in line.uses)
+        used = {name for line in lines for name in line.uses}
+        asked |= used
+        reads.append(used.union(found[own]))
         backs.append((in_place(lines, found[own]), tuple_of(texts[own])))
     saved = [line.name for line in ahead if line.name in asked]
     # What is computed where nothing was chosen is thrown away: no warnings of that.
@@ -105,8 +108,8 @@ def emit(program: Program, names: Sequence[str], inputs: int, casts: Sequence[st
     namespace = {key: x for key, x in w.namespace.items() if key not in taken}
     exec(compile(source, "<compiled by chainrule>", "exec"), namespace)
     forward, *backward = map(namespace.pop, functions)  # no function shall hold itself
-    constants = [w.namespace[name] for name in w.named.values() if isinstance(w.namespace.get(name), np.ndarray)]
-    return Code(source, forward, constants, backward)
+    constants = {name: x for name in w.named.values() if isinstance(x := w.namespace.get(name), np.ndarray)}
+    return Code(source, forward, constants, backward, reads)
 
 
 def in_place(lines: Sequence[Line], kept: Iterable[str]) -> list[Line]:

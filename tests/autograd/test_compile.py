@@ -9,10 +9,12 @@ import decimal
 import functools
 import gc
 import itertools
+import math
 import os
 import pickle
 import random
 import re
+import signal
 import sys
 import threading
 import time
@@ -951,6 +953,128 @@ def test_many_shapes_in_turn_are_not_recorded_again_and_again() -> None:
         assert [compiled(np.ones(n)) for n in sizes] == sizes
     assert compiled.recordings == 32
     assert compiled.compiled_calls >= 32
+
+
+# A recording leaves nothing behind
+
+
+class Doubling(dict[str, float]):
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        raise AssertionError("it is the user's")
+
+
+class Slotted:
+    __slots__ = ("a",)
+
+
+def plain_function() -> None:
+    """It has no attributes."""
+
+
+BUFFER, SLOTTED, HELD = bytearray(), Slotted(), Doubling(a=1.0)
+LEFT: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
+    "a list": (lambda: MADE.append(1), lambda: list(MADE)),
+    "a bytearray": (lambda: BUFFER.append(1), lambda: len(BUFFER)),
+    "a slot": (lambda: setattr(SLOTTED, "a", 1), lambda: hasattr(SLOTTED, "a")),
+    "a class": (lambda: setattr(Slotted, "made", 1), lambda: hasattr(Slotted, "made")),
+    "a function": (lambda: setattr(plain_function, "n", 1), lambda: dict(vars(plain_function))),
+    "a dict of a class": (lambda: dict.__setitem__(HELD, "b", 2.0), lambda: dict(HELD)),
+    "an array": (lambda: ARRAY.__setitem__(0, 5.0), ARRAY_OF := lambda: ARRAY.tolist()),
+    "text": (lambda: print("it is seen"), lambda: None),
+}
+MADE: list[int] = []
+ARRAY = np.ones(2)
+
+
+@pytest.mark.filterwarnings("ignore:.*runs as it is")
+@pytest.mark.parametrize("name", LEFT)
+@pytest.mark.parametrize("caught", [Exception, BaseException])
+def test_a_refused_recording_leaves_nothing_behind(name: str, caught: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    effect, look = LEFT[name]
+
+    def f(x: Any) -> Any:
+        try:
+            return math.sin(x)
+        except caught:
+            effect()
+            return 0.0
+
+    before = look()
+    compiled = cr.compile(f)
+    assert [compiled(float(i)) for i in range(5)] == [math.sin(i) for i in range(5)]
+    assert look() == before
+    assert capsys.readouterr().out == ""
+    assert not compiled.recordings
+
+
+def compile_and_wait(f: Callable[[Any], Any]) -> None:
+    cr.compile(f)(1.0)
+    time.sleep(1.0)  # where that was over before
+
+
+def test_ctrl_c_while_it_is_recorded_comes_out() -> None:
+    box = SimpleNamespace(busy=False)
+
+    def f(x: Any) -> Any:
+        box.busy = True
+        for _ in range(2000):
+            x = x + 1e-4 * cr.sin(x)
+        box.busy = False
+        return x
+
+    def ring(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, ring)
+    try:
+        for delay in 0.05, 0.1, 0.2, 0.3:
+            signal.setitimer(signal.ITIMER_REAL, delay)
+            with pytest.raises(KeyboardInterrupt):
+                compile_and_wait(f)
+            assert sys.getprofile() is sys.gettrace() is None
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+
+
+# Rounding is no difference, and what is not read may change
+
+
+CANCELLING: dict[str, tuple[Callable[..., Any], Callable[[Any], Any]]] = {
+    "a saturated classifier": (
+        lambda x: nn.cross_entropy(cr.Tensor(x) * 1.0, Y),
+        lambda r: r.normal(size=(8, 3)) + 40.0 * np.eye(3)[Y],
+    ),
+    "centred": (lambda x: (x - cr.mean(x, 0)).mean(0), lambda r: r.normal(size=(50, 3)) * 1e3),
+    "constant columns": (lambda x: x - x.mean(0), lambda r: np.tile([0.1, 0.7, 0.3], (7, 1)) * r.random()),
+    "naive variance": (lambda x: (x * x).mean(0) - x.mean(0) ** 2, lambda r: 1e6 + r.random((30, 2))),
+    "two orders": (lambda x: (x.sum(0) - x[::-1].sum(0)).sum(), lambda r: r.normal(size=(40, 3))),
+}
+
+
+@pytest.mark.parametrize("name", CANCELLING)
+def test_rounding_is_no_difference(name: str) -> None:
+    f, draw = CANCELLING[name]
+    if name == "a saturated classifier":
+        f = lambda x: nn.cross_entropy(x, Y)
+    compiled = cr.compile(f, strict=True)
+    rng = RNG(0)
+    for _ in range(9):
+        x = draw(rng)
+        compiled(cr.Tensor(x) if name == "a saturated classifier" else x)
+    assert compiled.compiled_calls == 5
+
+
+def test_what_the_pass_back_does_not_read_may_change() -> None:
+    w, t = cr.Tensor([1.0, 2.0, 3.0]), np.zeros(3)
+    compiled = cr.compile(lambda w, t: cr.sum((w - t) ** 2))
+    for k in range(6):
+        t[:] = k
+        y = compiled(w, t)
+        t[:] = 99.0
+        assert_array_equal(cr.gradients(y, w), 2.0 * (w.data - k))
+    with pytest.raises(RuntimeError, match="written into"):
+        cr.gradients(y, w, create_graph=True)
 
 
 # What cannot be compiled is refused
