@@ -79,4 +79,4 @@ class Passes:
         given = [x for x in inputs if isinstance(x, Node)]
         since = given[0].birth
         found = cotangents(y, g, set(given), create_graph=create_graph, since=since, careful=True)
-        return [found.get(x) if isinstance(x, Node) else None for x in inputs]
+        return [x.fit(d) if isinstance(x, Node) and (d := found.get(x)) is not None else None for x in inputs]

@@ -201,6 +201,7 @@ class Recording:
         self.program, self.seeds = trace.program, [raw(seed) for seed in trace.seeds]
         self.has_arrays = any(np.ndim(raw(x)) for x in trace.inputs)
         self.convert: dict[int, Callable[[Any], Any]] = {}
+        self.adapt(expected, [raw(x) for x in trace.outputs])
         self.verify(given, expected, frames)
 
     def holds(self, given: Arguments) -> bool:
@@ -307,7 +308,6 @@ class Recording:
         for x, state in zip(self.own, after, strict=True):
             put_back(x, state)
         for x in found:
-            self.adapt(expected, x)
             what = self.compared(expected, x, given) or self.moved_otherwise(moved)
             if what is not None:
                 raise Refused(f"recorded, it gives {what}")
@@ -328,10 +328,10 @@ class Recording:
                 return f"another state to {describe(x)} than the function: more happens to that than in its layer"
         return None
 
-    def adapt(self, expected: Any, found: Any) -> None:
+    def adapt(self, expected: Any, outputs: Sequence[Any]) -> None:
         """Have NumPy's numbers where the function gives those."""
-        pairs = zip(leaves(self.form), parts_of(self.form, expected), parts_of(self.form, found), strict=True)
-        for leaf, e, x in pairs:
+        for leaf, e in zip(leaves(self.form), parts_of(self.form, expected), strict=True):
+            x = outputs[leaf.of] if leaf.source == "output" else e
             if leaf.source == "output" and type(e) is not type(x) and (convert := as_numbers_of(e, x)) is not None:
                 self.convert[leaf.of] = convert
 
