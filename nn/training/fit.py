@@ -99,7 +99,7 @@ def fit(
       if they, or the objects whose methods they are, have `state_dict` and `load_state_dict`. What a function keeps
       elsewhere, as in its closure, cannot be seen.
     - `compile` runs model and loss from code that is made for them (`cr.compile`): small networks train up to a third
-      faster. What that refuses, such as Dropout and BatchNorm1d, is a `TypeError`.
+      faster. What cannot be compiled, such as a branch on a number, runs as it is, and a warning says why.
 
     Ctrl-C in the main thread ends training, or validation, after the batch under way: the model is whole, the History has
     the finished epochs and `.stopped == "interrupted"`. A second one raises `KeyboardInterrupt` at once. (A program with a
