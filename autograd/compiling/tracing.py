@@ -16,7 +16,7 @@ from ..context import blocks, next_birth, recording
 from ..derivative import gradients
 from ..graph import ALWAYS, Node, ancestry, cotangents
 from ..guards.blocks import Holding
-from ..guards.seals import handed, renew, seal, seals_of, unchanged
+from ..guards.seals import Sealed, handed, renew, seal, seals_of, unchanged
 from ..guards.selection import Selection, has_nan
 from ..guards.underflow import underflowed, underflowing
 from ..parameters import is_model
@@ -196,10 +196,10 @@ class Recording:
         for i_th, p in enumerate(trace.passes):
             passes = Passes(self.code, i_th, p, len(trace.inputs))
             op = Op(name, passes.forward, (), passes.pull, elementwise=p.elementwise, fits=ALWAYS)
-            op.reads = {i for i, x in enumerate(names[: len(trace.inputs)]) if x in self.code.reads[i_th]}
-            self.nodes.append((p.place, p.earlier, type_of(trace.outputs[p.place]), op))
+            op.reads = reads = {i for i, x in enumerate(names[: len(trace.inputs)]) if x in self.code.reads[i_th]}
+            self.nodes.append((p.place, p.earlier, type_of(trace.outputs[p.place]), op, reads))
         self.program, self.seeds = trace.program, [raw(seed) for seed in trace.seeds]
-        self.has_arrays = any(np.ndim(raw(x)) for x in trace.inputs)
+        self.has_arrays = bool(self.nodes) and any(np.ndim(raw(x)) for x in trace.inputs)
         self.convert: dict[int, Callable[[Any], Any]] = {}
         self.adapt(expected, [raw(x) for x in trace.outputs])
         self.verify(given, expected, frames)
@@ -229,6 +229,7 @@ class Recording:
         if self.reads:
             args += tuple([read.read() for read in self.reads])
         inputs = [x._raw if isinstance(x, Node) else x for x in args]
+        seals = seals_of(UNRECORDED, args) if self.has_arrays else None  # of all: higher orders read them all
         try:
             found = self.forward(*inputs)
         except FloatingPointError as error:
@@ -237,7 +238,7 @@ class Recording:
             found = underflowing(self.forward, *inputs)
         if self.nodes:
             outputs, saved = found
-            self.make_nodes(args, outputs, saved)
+            self.make_nodes(args, outputs, saved, seals)
         else:
             outputs = list(found)
         if self.doubtful and any(has_nan(x) for x in outputs):
@@ -250,24 +251,25 @@ class Recording:
             into(*outputs[places])
         return outputs[0] if self.single else built(self.form, outputs, args)
 
-    def make_nodes(self, args: tuple[Any, ...], outputs: list[Any], saved: Sequence[Any]) -> None:
+    def make_nodes(
+        self, args: tuple[Any, ...], outputs: list[Any], saved: Sequence[Any], seals: Sequence[Sealed] | None
+    ) -> None:
         if len(outputs) > 1:
             for i, x in enumerate(outputs):  # what the backward pass needs is not given away
                 if isinstance(x, np.ndarray) and any(np.may_share_memory(x, y) for y in saved):
                     outputs[i] = np.array(x)
         constants = self.code.constants and {name: seal(x) for name, x in self.code.constants.items()}
-        seals = seals_of(UNRECORDED, args) if self.has_arrays else None  # of all: higher orders read them all
         params = {"saved": Saved(arrays=saved, constants=constants, seals=seals)}
-        for place, earlier, kind, op in self.nodes:
+        for place, earlier, kind, op, reads in self.nodes:
             # As `born` makes it, which would have to find out what a NumPy number becomes.
             node = new(kind)
             node._raw, node.params = outputs[place], params
             if blocks and not recording():
-                node.op, node.args = UNRECORDED, ()
+                node.op, node.args, node.seals = UNRECORDED, (), None
             else:
                 node.op, node.args = op, (*args, *[outputs[k] for k in earlier]) if earlier else args
+                node.seals = seals and [found for found in seals if found[0] in reads]
             node._grad = node.name = node.call = None
-            node.seals = seals_of(op, node.args) if self.has_arrays else None
             if handed:
                 renew(node.args)
             node.birth = next_birth()
