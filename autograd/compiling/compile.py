@@ -25,11 +25,12 @@ from ..plain import describe
 from ..source import of_library
 from .arguments import OF_DATA, Arguments, Refused
 from .caught import can_be_caught, large_arrays
+from .comparing import checked, is_dear, quiet
 from .frames import Frames
 from .kinds import Wrapper, itself
+from .recorded import Recording, require_seen
 from .recording import Onlooker
 from .surroundings import Read
-from .tracing import Recording, quiet, require_seen
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
@@ -168,8 +169,8 @@ class Compiled(Wrapper, Generic[Given, Result]):
             self.latest = found
         found.runs += 1
         if found.runs & (found.runs - 1) == 0 and found.runs > 1:
-            result = found.checked(given, lambda: self.f(*args, **kwargs))
-            if found.is_dear():
+            result = checked(found, given, lambda: self.f(*args, **kwargs))
+            if is_dear(found):
                 self.made.pop(tuple(given.key), None)
                 self.latest, self.tries[tuple(given.key)] = None, TOO_OFTEN
                 self.give_up(
