@@ -206,6 +206,9 @@ class Compiled(Wrapper, Generic[Given, Result]):
     def learn(self, given: Arguments, args: Any, kwargs: Any, caught: list[Read]) -> Result:
         """Call the function as it is; the 1st, 2nd, 4th, 8th … time with such arguments, see whether it can be recorded."""
         key = tuple(given.key)
+        if sys.gettrace() is not None:
+            self.reason = "a debugger, or what measures coverage, follows each line"
+            return self.f(*args, **kwargs)
         if sum(map(len, self.made.values())) >= RECORDINGS or (key not in self.tries and len(self.tries) >= KINDS):
             self.give_up(
                 f"it was recorded {self.recordings} times, for other shapes, options, objects or surroundings each time"

@@ -92,10 +92,7 @@ class Frames:
         self.ways.append(array("q"))
         self.has_returned = False
         self.old: Any = sys.getprofile()
-        if sys.gettrace() is not None:
-            self.refuse("a debugger, or what measures coverage, wants to see each line")
-        else:
-            sys.settrace(self.entered)
+        sys.settrace(self.entered)  # nobody else traces: see `Compiled.learn`
         if self.old is not None and not callable(self.old):  # as cProfile, who can be told to pause
             self.old.disable()
         sys.setprofile(self.seen)

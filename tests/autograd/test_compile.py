@@ -862,6 +862,30 @@ def profiler() -> tuple[Callable[[], None], Callable[[], None]]:
     return own.enable, own.disable
 
 
+def test_a_debugger_sees_each_line() -> None:
+    lines: list[int] = []
+
+    def trace(frame: Any, event: str, arg: Any) -> Any:
+        if event == "line" and frame.f_code is f.__code__:
+            lines.append(frame.f_lineno)
+        return trace
+
+    def f(x: Any) -> Any:
+        return x * 2.0
+
+    compiled = cr.compile(f, strict=True)
+    sys.settrace(trace)
+    try:
+        assert [compiled(1.0) for _ in range(5)] == [2.0] * 5
+        assert sys.gettrace() is trace
+    finally:
+        sys.settrace(None)
+    assert len(lines) == 5
+    assert "follows each line" in repr(compiled)
+    assert [compiled(1.0) for _ in range(3)] == [2.0] * 3
+    assert compiled.compiled_calls == 1
+
+
 def test_no_hook_is_left_behind_by_an_error() -> None:
     def failing(x: Any) -> Any:
         raise KeyError("mine")
