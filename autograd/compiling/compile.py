@@ -15,6 +15,7 @@ import weakref
 from collections.abc import Callable
 from copy import deepcopy
 from functools import partial, update_wrapper
+from threading import Lock
 from types import FunctionType, MethodType
 from typing import Any, Generic, ParamSpec, TypeVar, cast, final, overload
 
@@ -37,6 +38,7 @@ Result = TypeVar("Result")
 
 RECORDINGS = 32  # that are made of one function at most
 FAILED = object()
+LEARNING = Lock()  # one thread watches at a time
 TOO_OFTEN = 1 << 40  # tries after which nothing is recorded any more
 KINDS = 256  # of arguments that are told apart at most
 
@@ -218,6 +220,16 @@ class Compiled(Wrapper, Generic[Given, Result]):
         tries = self.tries[key] = self.tries.get(key, 0) + 1
         if tries & (tries - 1) or tries > TOO_OFTEN:
             return self.f(*args, **kwargs)
+        if not LEARNING.acquire(blocking=False):  # another thread does; next time, then
+            self.tries[key] -= 1
+            return self.f(*args, **kwargs)
+        try:
+            return self.watched(given, args, kwargs, caught, tries)
+        finally:
+            LEARNING.release()
+
+    def watched(self, given: Arguments, args: Any, kwargs: Any, caught: list[Read], tries: int) -> Result:
+        """Call the function as it is, and record it if nothing speaks against that."""
         arguments = [Read(itself, x, f"argument {i}") for i, x in enumerate((*args, *kwargs.values()), 1)]
         frames = Frames(arguments, Read(itself, self.f, self.title))
         with Holding(Onlooker(frames)):

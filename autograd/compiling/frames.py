@@ -11,6 +11,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from dis import get_instructions
+from threading import get_ident
 from types import BuiltinFunctionType, CodeType, FrameType, ModuleType
 from typing import Any, final
 
@@ -43,6 +44,7 @@ NUMPYS_STATE = {
 OUTSIDE = {"io", "_io", "posix", "nt", "time", "_thread"}  # modules that are not NumPy's own business
 TELLING = {"warnings", "linecache", "tracemalloc"}  # modules that tell of a warning, whoever caused it
 OURS, NUMPYS, PYTHONS, USER = "ours", "numpy's", "Python's", "the user's"  # whose code this is
+MONITORING: Any = getattr(sys, "monitoring", None)  # from Python 3.12 on
 OTHER_WAY = "it goes another way on what stands for its arguments while it is recorded. Does it ask for types?"
 LONGEST = 1 << 20  # instructions that are followed
 STANDS_FOR = "<stands for>"  # under this name, a copy of a namespace has what it is a copy of
@@ -69,7 +71,9 @@ class Frames:
         self.at_any_time = {getattr(f, "__code__", None) for f in handlers}  # code that nobody calls
         self.ways: list[array[int]] = []  # which way the code went, each time that it was watched
         self.asks_identity = False  # whether it asks if one thing is another
+        self.summing = 0  # how many calls of sum() it is in
         self.quiet = False  # whether it tells NumPy to warn of nothing
+        self.tool: int | None = None
         self.before = self.look()
 
     def look(self) -> Surroundings:
@@ -92,12 +96,29 @@ class Frames:
         self.ways.append(array("q"))
         self.has_returned = False
         self.old: Any = sys.getprofile()
-        sys.settrace(self.entered)  # nobody else traces: see `Compiled.learn`
+        self.thread, self.tool = get_ident(), None
+        if MONITORING is None:
+            sys.settrace(self.entered)  # nobody else traces: see `Compiled.learn`
+        else:
+            self.monitor()
         if self.old is not None and not callable(self.old):  # as cProfile, who can be told to pause
             self.old.disable()
         sys.setprofile(self.seen)
 
+    def monitor(self) -> None:
+        self.tool = next((i for i in (4, 3, 5) if MONITORING.get_tool(i) is None), None)
+        if self.tool is None:
+            self.refuse("nobody can follow its instructions: too many others do (sys.monitoring)")
+        else:
+            MONITORING.use_tool_id(self.tool, "chainrule")
+            MONITORING.register_callback(self.tool, MONITORING.events.INSTRUCTION, self.instruction)
+            MONITORING.set_events(self.tool, MONITORING.events.INSTRUCTION)
+
     def stop(self) -> None:
+        if self.tool is not None and MONITORING.get_tool(self.tool) == "chainrule":
+            MONITORING.set_events(self.tool, 0)
+            MONITORING.register_callback(self.tool, MONITORING.events.INSTRUCTION, None)
+            MONITORING.free_tool_id(self.tool)
         if sys.gettrace() == self.entered:
             sys.settrace(None)
         if sys.getprofile() == self.seen:
@@ -114,23 +135,40 @@ class Frames:
         return self.step
 
     def step(self, frame: FrameType, event: str, arg: Any) -> Any:
-        if event == "opcode" and not self.has_returned:
-            code, first, way = frame.f_code, self.ways[0], self.ways[-1]
-            here = hash((code.co_name, code.co_firstlineno, frame.f_lasti))
-            if way is not first and (len(way) >= len(first) or first[len(way)] != here):
-                error = sys.exc_info()[1]
-                if error is None or isinstance(error, Exception | Stopped):  # Ctrl-C goes on
-                    self.refuse(OTHER_WAY)
-            if len(way) >= LONGEST:
-                self.refuse("it runs for too long to be followed")
-                sys.settrace(None)
-                return None
-            way.append(here)
+        if event == "opcode":
+            self.follow(frame.f_code, frame.f_lasti)
         return self.step
+
+    def instruction(self, code: CodeType, offset: int) -> Any:
+        """The same, from Python 3.12 on, where a frame that has begun cannot be asked to tell of its instructions."""
+        if get_ident() == self.thread:
+            frame = sys._getframe(1)
+            if self.owner(frame) is USER:
+                self.follow(code, offset)
+            elif kind_of_namespace(frame.f_globals) in (OURS, NUMPYS):
+                return MONITORING.DISABLE
+        return None
+
+    def follow(self, code: CodeType, offset: int) -> None:
+        """Note which way the code goes; end the recording where that is not the way of the first run."""
+        if self.has_returned:
+            return
+        first, way = self.ways[0], self.ways[-1]
+        here = hash((code.co_name, code.co_firstlineno, offset))
+        if way is not first and (len(way) >= len(first) or first[len(way)] != here):
+            error = sys.exc_info()[1]
+            if error is None or isinstance(error, Exception | Stopped):  # Ctrl-C goes on
+                self.refuse(OTHER_WAY)
+        if len(way) >= LONGEST:
+            self.has_returned = True
+            self.refuse("it runs for too long to be followed")
+        way.append(here)
 
     def seen(self, frame: FrameType, event: str, arg: Any) -> None:
         if callable(self.old):
             self.old(frame, event, arg)
+        if arg is sum:  # which adds floats more exactly than one by one, from Python 3.12 on
+            self.summing += {"c_call": 1, "c_return": -1, "c_exception": -1}[event]
         if event not in ("call", "c_call") or (owner := self.owner(frame)) is OURS:
             return
         if event == "call" and owner is USER:

@@ -22,7 +22,7 @@ from ..recording import is_data
 from ..tensor import Tensor
 from ..value import Value
 from .arguments import Stopped
-from .frames import Frames
+from .frames import MONITORING, Frames
 
 COPY = Op("copy", np.array, (lambda g, y, x: g,), lambda args, g, y, params: (g,), elementwise=True)
 DATA = Op("data", lambda: None, (), lambda *_: ())
@@ -116,6 +116,9 @@ class Recorder(Watched):
                 f"no_grad() would freeze the result of {op.name} as it is now. Compute that outside the "
                 "compiled function, and pass it as an argument"
             )
+        sums = self.frames.summing and MONITORING is not None and op.name == "add" and type(data) is float
+        if sums and all(map(is_data, args)):
+            self.refuse("it adds floats by sum(), which is more exact than one by one. Use cr.sum")
         self.require_unwritten(args)
         return op
 

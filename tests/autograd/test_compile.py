@@ -849,7 +849,7 @@ def test_a_profiler_works_on_and_does_not_blind() -> None:
             before = sys.getprofile()
         finally:
             stop()
-        assert before is not None
+        assert before is not None or sys.version_info >= (3, 12)  # cProfile is no hook any more
         SCALE["of all"] += 1.0
         assert compiled(1.0) == 2.0 * SCALE["of all"]
         assert compiled.recordings == 2
