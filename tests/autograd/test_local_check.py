@@ -115,7 +115,10 @@ def test_a_slope_where_there_is_none_is_found(name: str) -> None:
     assert not cr.check(y), name
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
+@pytest.mark.parametrize(
+    "dtype",
+    [np.float64, pytest.param(np.float32, marks=pytest.mark.slow), pytest.param(np.float16, marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize("name", SAMPLES)
 def test_correct_rows_are_not_called_wrong(name: str, dtype: Any) -> None:
     stride = {np.float64: 3, np.float32: 6, np.float16: 9}[dtype]

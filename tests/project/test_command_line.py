@@ -209,7 +209,7 @@ def in_a_shell(line: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a shell and /dev/full")
 @pytest.mark.parametrize("what", BROKEN)
-@pytest.mark.parametrize("command", ["draw", "check", "explain"])
+@pytest.mark.parametrize("command", ["draw", "check", pytest.param("explain", marks=pytest.mark.slow)])
 def test_streams_that_are_not_there_are_one_message(command: str, what: str) -> None:
     line, status, said = BROKEN[what]
     done = in_a_shell(line.format(f"python -m chainrule {command} 'x*w' x=2 w=3"))
