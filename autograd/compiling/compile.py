@@ -9,6 +9,7 @@ from __future__ import annotations
 
 __all__ = ["compile"]
 
+import os
 import sys
 import warnings
 import weakref
@@ -38,7 +39,9 @@ Result = TypeVar("Result")
 
 RECORDINGS = 32  # that are made of one function at most
 FAILED = object()
-LEARNING = Lock()  # one thread watches at a time
+LEARNING = [Lock()]  # one thread watches at a time
+if hasattr(os, "register_at_fork"):  # a child lacks the thread that may hold it
+    os.register_at_fork(after_in_child=lambda: LEARNING.__setitem__(0, Lock()))
 TOO_OFTEN = 1 << 40  # tries after which nothing is recorded any more
 KINDS = 256  # of arguments that are told apart at most
 
@@ -220,13 +223,14 @@ class Compiled(Wrapper, Generic[Given, Result]):
         tries = self.tries[key] = self.tries.get(key, 0) + 1
         if tries & (tries - 1) or tries > TOO_OFTEN:
             return self.f(*args, **kwargs)
-        if not LEARNING.acquire(blocking=False):  # another thread does; next time, then
+        (learning,) = LEARNING
+        if not learning.acquire(blocking=False):  # another thread does; next time, then
             self.tries[key] -= 1
             return self.f(*args, **kwargs)
         try:
             return self.watched(given, args, kwargs, caught, tries)
         finally:
-            LEARNING.release()
+            learning.release()
 
     def watched(self, given: Arguments, args: Any, kwargs: Any, caught: list[Read], tries: int) -> Result:
         """Call the function as it is, and record it if nothing speaks against that."""

@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 import tracemalloc
+import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -1444,6 +1445,30 @@ def test_threads() -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_compiles_though_another_thread_was_recording() -> None:
+    inside, go_on = threading.Event(), threading.Event()
+
+    def slow(x: Any) -> Any:
+        inside.set()
+        go_on.wait(20)
+        return x * 2.0
+
+    thread = threading.Thread(target=lambda: cr.compile(slow)(1.0))
+    with warnings.catch_warnings(action="ignore"):  # it waits, and Python does not like a fork beside threads
+        thread.start()
+        inside.wait(20)
+        child = os.fork()
+        if not child:
+            compiled = cr.compile(lambda x: x * 3.0)
+            right = [compiled(1.0) for _ in range(3)] == [3.0] * 3 and compiled.compiled_calls == 1
+            os._exit(0 if right else 1)
+        _, status = os.waitpid(child, 0)
+        go_on.set()
+        thread.join()
+    assert status == 0
 
 
 def test_memory_is_flat_and_nothing_waits_for_the_collector() -> None:
