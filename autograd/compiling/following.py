@@ -7,6 +7,7 @@ import signal
 import sys
 from abc import abstractmethod
 from array import array
+from dis import opmap
 from threading import get_ident
 from types import CodeType, FrameType
 from typing import Any
@@ -18,6 +19,7 @@ TELLING = {"warnings", "linecache", "tracemalloc"}  # modules that tell of a war
 OURS, NUMPYS, PYTHONS, USER = "ours", "numpy's", "Python's", "the user's"  # whose code this is
 MONITORING: Any = getattr(sys, "monitoring", None)  # from Python 3.12 on
 OTHER_WAY = "it goes another way on what stands for its arguments while it is recorded. Does it ask for types?"
+PUSH_EXC_INFO = opmap["PUSH_EXC_INFO"]
 LONGEST = 1 << 20  # instructions that are followed
 
 
@@ -31,6 +33,7 @@ class Following:
         self.at_any_time = {getattr(f, "__code__", None) for f in handlers}  # code that nobody calls
         self.ways: list[array[int]] = []  # which way the code went, each time that it was followed
         self.tool: int | None = None
+        self.stopped = False  # whether it was: that happens once
 
     @abstractmethod
     def seen(self, frame: FrameType, event: str, arg: Any) -> None:
@@ -38,12 +41,13 @@ class Following:
 
     def refuse(self, reason: str) -> None:
         self.reason = self.reason or reason
-        if len(self.ways) > 1:  # it is being recorded, and may change what cannot be put back
+        if len(self.ways) > 1 and not self.stopped:  # it is being recorded, and may change what cannot be put back
+            self.stopped = True
             raise Stopped(self.reason)
 
     def start(self) -> None:
         self.ways.append(array("q"))
-        self.has_returned = False
+        self.has_returned = self.stopped = False
         self.old: Any = sys.getprofile()
         self.thread, self.tool = get_ident(), None
         if MONITORING is None:
@@ -105,9 +109,10 @@ class Following:
         first, way = self.ways[0], self.ways[-1]
         here = hash((code.co_name, code.co_firstlineno, offset))
         if way is not first and (len(way) >= len(first) or first[len(way)] != here):
-            error = sys.exc_info()[1]
-            if error is None or isinstance(error, Exception | Stopped):  # Ctrl-C goes on
+            # Not while an error is handled, nor where a handler begins: what has been entered is to be left.
+            if sys.exc_info()[1] is None and code.co_code[offset] != PUSH_EXC_INFO:
                 self.refuse(OTHER_WAY)
+            self.reason = self.reason or OTHER_WAY
         if len(way) >= LONGEST:
             self.has_returned = True
             self.refuse("it runs for too long to be followed")
