@@ -258,6 +258,8 @@ class Compiled(Wrapper, Generic[Given, Result]):
         """A recording, if nothing speaks against it; none if the function has made something that may be made but once."""
         if frames.reason is not None:
             raise Refused(frames.reason)
+        if frames.before.cut_short is not None:
+            raise Refused(f"{frames.before.cut_short}. Pass what it gives as an argument")
         if (label := frames.changed()) is not None:
             if tries == 1:
                 return None

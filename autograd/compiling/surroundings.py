@@ -91,6 +91,7 @@ class Surroundings:
         self.generators: dict[int, tuple[Any, Any, str]] = {}  # with state
         self.codes: set[CodeType] = set()  # of functions whose variables are seen
         self.hidden: str | None = None  # why something cannot be compared
+        self.cut_short: str | None = None  # why not all was looked at: a change there would not be seen
 
     def add(self, places: Iterable[Read]) -> None:
         """Look at what is found there, and at all that lies in it."""
@@ -104,7 +105,8 @@ class Surroundings:
                     continue
                 self.seen[id(x)] = x
             if len(self.seen) > MOST:
-                self.hide(f"around {label} is too much to compare at each call")
+                self.cut_short = f"around {label} is too much to compare at each call"
+                self.hide(self.cut_short)
                 return
             self.look_into(x, label, stack)
 

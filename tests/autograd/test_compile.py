@@ -703,6 +703,20 @@ def test_effects_are_left_behind_as_without(name: str) -> None:
         assert re.search(reason, repr(compiled))
 
 
+def test_an_effect_beside_more_than_can_be_looked_at_is_not_lost() -> None:
+    tally = SimpleNamespace(n=0)
+    zoo = SimpleNamespace(rows=[[i] for i in range(20_000)], size=2.0)
+
+    def f(x: Any) -> Any:
+        tally.n += 1
+        return x * zoo.size
+
+    compiled = cr.compile(f)
+    with pytest.warns(UserWarning, match="runs as it is"):
+        assert [compiled(1.0) for _ in range(9)] == [2.0] * 9
+    assert tally.n == 9
+
+
 def test_one_warning_says_why() -> None:
     compiled = cr.compile(lambda x: x if x > 0 else -x)
     with pytest.warns(UserWarning, match=r"compile\(<lambda>\) runs as it is, not compiled: .*cr\.where") as said:
