@@ -195,7 +195,7 @@ def asks(what: str) -> property:
 
 def refuse_user(node: Node, what: str) -> None:
     caller = str(sys._getframe(2).f_globals.get("__name__"))
-    if not caller.startswith("chainrule") and isinstance(by := watching(), Recorder):
+    if not (caller == "chainrule" or caller.startswith("chainrule.")) and isinstance(by := watching(), Recorder):
         by.refuse(
             f"{what} of {described_variable(node)} was asked for while the function was being compiled, and would be frozen "
             "as it is now. Pass what depends on it as an argument, or leave out compile"

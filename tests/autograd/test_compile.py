@@ -766,6 +766,13 @@ def test_who_a_variable_is_is_nothing_to_record(name: str) -> None:
         compiled(cr.Value(2.0))
 
 
+def test_a_package_of_the_users_whose_name_begins_like_the_library_s_is_the_user_s() -> None:
+    space: dict[str, Any] = {"__name__": "chainrule_of_mine"}
+    exec("def f(x): return x * (3.0 if x.name == 'b' else 1.0)", space)
+    with pytest.raises(TypeError, match="name of a Value was asked for"):
+        cr.compile(space["f"], strict=True)(cr.Value(2.0))
+
+
 def test_the_gradient_of_a_variable_around_is_seen() -> None:
     w = cr.Value(2.0)
     with pytest.raises(TypeError, match=r"\.grad"):
