@@ -33,6 +33,7 @@ from .kinds import Wrapper, itself
 from .recorded import Recording, require_seen
 from .recording import Onlooker
 from .surroundings import Read
+from .tracing import WatchedCall
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
@@ -239,7 +240,7 @@ class Compiled(Wrapper, Generic[Given, Result]):
         with Holding(Onlooker(frames)):
             result = self.f(*args, **kwargs)
         try:
-            made = self.recorded(given, args, kwargs, frames, result, caught, tries)
+            made = self.recorded(WatchedCall(self.f, given, args, kwargs, frames, result, caught), tries)
         except Exception as error:
             if isinstance(error, OF_DATA) and is_of_library(error):  # it says something of these numbers
                 self.reason = str(error)
@@ -252,10 +253,9 @@ class Compiled(Wrapper, Generic[Given, Result]):
             self.give_up(reason)
         return result
 
-    def recorded(
-        self, given: Arguments, args: Any, kwargs: Any, frames: Frames, result: Any, caught: list[Read], tries: int
-    ) -> Recording | None:
+    def recorded(self, call: WatchedCall, tries: int) -> Recording | None:
         """A recording, if nothing speaks against it; none if the function has made something that may be made but once."""
+        frames = call.frames
         if frames.reason is not None:
             raise Refused(frames.reason)
         if frames.before.cut_short is not None:
@@ -268,7 +268,7 @@ class Compiled(Wrapper, Generic[Given, Result]):
         frames.before = frames.look()
         try:
             with quiet():  # what there is to say of the numbers was said
-                made = self.record(given, args, kwargs, frames, result, caught)
+                made = self.record(call)
         except BaseException:
             frames.put_back()
             raise
@@ -299,28 +299,27 @@ class Compiled(Wrapper, Generic[Given, Result]):
     def value_of(self, name: str) -> Any:
         return next(read.of(read.key) for read in self.caught if read.label == name)
 
-    def record(
-        self, given: Arguments, args: Any, kwargs: Any, frames: Frames, result: Any, caught: list[Read]
-    ) -> Recording:
+    def record(self, call: WatchedCall) -> Recording:
         """A recording, in which what has changed around the function since the last is an input, if that can be."""
-        stale = self.made.get(tuple(given.key), ())
+        stale = self.made.get(tuple(call.given.key), ())
         differing = stale[-1].guard.differing() if stale else []
         self.changed.update(read.label for read in differing)
-        changed = [read for read in differing if can_be_caught(self.f, read, frames)]
-        new = [read for read in (*changed, *large_arrays(self.f, frames)) if read.label not in self.fixed]
+        changed = [read for read in differing if can_be_caught(self.f, read, call.frames)]
+        new = [read for read in (*changed, *large_arrays(self.f, call.frames)) if read.label not in self.fixed]
         if new:
-            more = Arguments(args, kwargs)
-            more.take([read.of(read.key) for read in (*caught, *new)])
+            caught = [*call.caught, *new]
+            more = Arguments(call.args, call.kwargs)
+            more.take([read.of(read.key) for read in caught])
             try:
-                made = Recording(self.title, self.f, more, args, kwargs, frames, result, [*caught, *new])
+                made = Recording(self.title, call._replace(given=more, caught=caught))
             except Exception:
                 self.fixed.update(read.label for read in new)  # as where it decides which way to go
-                frames.put_back()
+                call.frames.put_back()
             else:
-                self.caught = [*caught, *new]
+                self.caught = caught
                 self.made.clear()  # they know other inputs
                 return made
-        return Recording(self.title, self.f, given, args, kwargs, frames, result, caught)
+        return Recording(self.title, call)
 
     def what_changed(self) -> str:
         return f", as {', '.join(sorted(self.changed))} changed" if self.changed else ""

@@ -18,14 +18,13 @@ from ..primitive import UNRECORDED, Op, new
 from .arguments import Arguments, Refused, Stopped, is_part, labels
 from .caught import can_be_caught
 from .comparing import verify
-from .frames import Frames
 from .guard import Guard
 from .kinds import held_weakly, itself, put_back, state_of
 from .lines import identifier
 from .passes import Passes
 from .results import Leaf, as_numbers_of, built, leaves, parts_of, raw, type_of
 from .surroundings import Read, Surroundings
-from .tracing import Trace
+from .tracing import Trace, WatchedCall
 from .writing import emit
 
 CASTS = {float: "float({})", bool: "bool({})", int: "int({})"}  # of what is a float while it is recorded
@@ -35,24 +34,15 @@ CASTS = {float: "float({})", bool: "bool({})", int: "int({})"}  # of what is a f
 class Recording:
     """A function compiled for one kind of arguments."""
 
-    def __init__(
-        self,
-        name: str,
-        f: Callable[..., Any],
-        given: Arguments,
-        args: Any,
-        kwargs: Any,
-        frames: Frames,
-        expected: Any,
-        caught: Sequence[Read],
-    ) -> None:
+    def __init__(self, name: str, call: WatchedCall) -> None:
+        given, frames = call.given, call.frames
         self.name, self.key = name, given.key
         # As long as these live, no other has their identity; and when one is gone, so is this.
         self.kept = [x for x in given.kept if held_weakly(x) is None]
         self.guests = [x for x in map(held_weakly, given.kept) if x is not None]
         after = [(x, state_of(x)) for x, _ in frames.own.values()]
         try:
-            trace = Trace(f, given, args, kwargs, frames, expected, caught)
+            trace = Trace(call)
         except Stopped as stopped:
             raise Refused(str(stopped)) from None
         finally:
@@ -60,7 +50,7 @@ class Recording:
                 put_back(x, state)
         if frames.reason is not None:
             raise Refused(frames.reason)
-        around = surroundings(f, given, frames, trace, caught)
+        around = surroundings(call, trace)
         self.guard = Guard(around)
         self.around = frames.asks_identity and {id(x) for x in around.seen.values()}
         self.met = self.met_around(given)
@@ -73,31 +63,21 @@ class Recording:
         end = trace.results
         for into, xs in trace.writes:
             self.writes.append((into, slice(end, end := end + len(xs))))
-        self.write_code(f, trace, args, kwargs, around, expected, caught, quiet=frames.quiet)
-        verify(self, given, expected, frames)
+        self.write_code(call, trace, around)
+        verify(self, given, call.expected, frames)
 
-    def write_code(
-        self,
-        f: Any,
-        trace: Trace,
-        args: Any,
-        kwargs: Any,
-        around: Surroundings,
-        expected: Any,
-        caught: Sequence[Read],
-        quiet: bool,
-    ) -> None:
-        names = names_for(f, trace, args, kwargs, around, caught)
+    def write_code(self, call: WatchedCall, trace: Trace, around: Surroundings) -> None:
+        names = names_for(call, trace, around)
         kinds = {
             leaf.of: type(raw(e))
-            for leaf, e in zip(leaves(trace.form), parts_of(trace.form, expected), strict=True)
+            for leaf, e in zip(leaves(trace.form), parts_of(trace.form, call.expected), strict=True)
             if leaf.source == "output"
         }
         casts = [
             CASTS.get(kinds.get(i, float), "{}") if type(raw(x)) is float else "{}" for i, x in enumerate(trace.outputs)
         ]
         self.code = emit(trace.program, names, len(trace.inputs), casts, [len(p.pulled) for p in trace.passes])
-        self.forward = quietly(self.code.forward) if quiet else self.code.forward
+        self.forward = quietly(self.code.forward) if call.frames.quiet else self.code.forward
         self.doubtful = trace.doubtful
         self.nodes = []
         for i_th, p in enumerate(trace.passes):
@@ -108,7 +88,7 @@ class Recording:
         self.program, self.seeds = trace.program, [raw(seed) for seed in trace.seeds]
         self.has_arrays = bool(self.nodes) and any(np.ndim(raw(x)) for x in trace.inputs)
         self.convert: dict[int, Callable[[Any], Any]] = {}
-        self.adapt(expected, [raw(x) for x in trace.outputs])
+        self.adapt(call.expected, [raw(x) for x in trace.outputs])
 
     def adapt(self, expected: Any, outputs: Sequence[Any]) -> None:
         """Have NumPy's numbers where the function gives those."""
@@ -189,11 +169,11 @@ class Recording:
             outputs[place] = node
 
 
-def surroundings(f: Any, given: Arguments, frames: Frames, trace: Trace, caught: Sequence[Read]) -> Surroundings:
+def surroundings(call: WatchedCall, trace: Trace) -> Surroundings:
     """All that a recording depends on; or an error that says why that cannot be seen."""
-    if not all(can_be_caught(f, read, frames) for read in caught):
+    if not all(can_be_caught(call.f, read, call.frames) for read in call.caught):
         raise Refused("what its inputs are is read elsewhere too")
-    around = frames.surroundings([Read(itself, x, "an argument") for x in given.kept], caught)
+    around = call.frames.surroundings([Read(itself, x, "an argument") for x in call.given.kept], call.caught)
     require_seen(around)
     for x in trace.parameters:
         if id(x) not in around.variables:
@@ -213,14 +193,14 @@ def quietly(f: Callable[..., Any]) -> Callable[..., Any]:
     return np.errstate(all="ignore")(f)
 
 
-def names_for(
-    f: Callable[..., Any], trace: Trace, args: Any, kwargs: Any, around: Surroundings, caught: Sequence[Read]
-) -> list[str]:
+def names_for(call: WatchedCall, trace: Trace, around: Surroundings) -> list[str]:
     """Names for the inputs of a program and its cotangent: those of arguments, variables and parameters."""
-    code = getattr(f, "__code__", None)
+    code = getattr(call.f, "__code__", None)
     places = code.co_varnames[: code.co_argcount] if code is not None else ()
-    given = [label for name, x in (*zip(places, args, strict=False), *kwargs.items()) for label in labels(name, x)]
-    given += [read.label for read in caught if is_part(read.of(read.key))]
+    given = [
+        label for name, x in (*zip(places, call.args, strict=False), *call.kwargs.items()) for label in labels(name, x)
+    ]
+    given += [read.label for read in call.caught if is_part(read.of(read.key))]
     paths: dict[int, str] = {}
     for model in [x for x in around.seen.values() if is_model(type(x))]:  # outer ones first
         for path, x in model.named_parameters():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from operator import is_
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 
@@ -23,20 +23,24 @@ from .results import Forming, nodes_in, raw
 from .surroundings import Read
 
 
+class WatchedCall(NamedTuple):
+    """A call of a function while it was watched: with what, what speaks of it, and what it returned."""
+
+    f: Callable[..., Any]
+    given: Arguments
+    args: Any
+    kwargs: Any
+    frames: Frames
+    expected: Any
+    caught: Sequence[Read]  # what is found around the function and is to be an input too
+
+
 @final
 class Trace:
     """A function run once on fresh variables: what it returned, and its program, forward and back."""
 
-    def __init__(
-        self,
-        f: Callable[..., Any],
-        given: Arguments,
-        args: Any,
-        kwargs: Any,
-        frames: Frames,
-        expected: Any,
-        caught: Sequence[Read],
-    ) -> None:
+    def __init__(self, call: WatchedCall) -> None:
+        f, given, args, kwargs, frames, expected, caught = call
         require_real(given.parts)
         start = next_birth()
         recorder = Recorder(frames)
