@@ -91,6 +91,7 @@ class Recorder(Watched):
         self.inputs: list[Input] = []
         self.writes: list[tuple[Callable[..., None], Sequence[Any]]] = []
         self.moved: list[Any] = []  # the arrays that are written into
+        self.walking = False  # whether derivatives are being computed
         self.doubtful = False  # whether derivatives were asked for that may be NaN of what was not chosen
         self.refused: str | None = None
         self.written: list[Any] = []  # the arrays that the function has written into, where a new one was made here
@@ -145,7 +146,11 @@ class Recorder(Watched):
                 "create_graph=True, or by cr.grad"
             )
         self.doubtful = self.doubtful or Selection.doubts(ancestry(root))
-        return cotangents(root, seed, wanted, create_graph=create_graph, since=since, careful=True)
+        outer, self.walking = self.walking, True
+        try:
+            return cotangents(root, seed, wanted, create_graph=create_graph, since=since, careful=True)
+        finally:
+            self.walking = outer
 
     def read(self, node: Node) -> None:
         self.refuse(
@@ -161,6 +166,8 @@ class Recorder(Watched):
         )
 
     def weaken(self, x: Any) -> None:
+        if self.walking:  # a cotangent is brought to the precision of what it is of
+            return
         if any(node._raw.dtype in (np.float16, np.float32) for node in self.data if hasattr(node._raw, "dtype")):
             self.refuse(f"{x!r} makes a plain array more precise, and a Tensor not. Give a Python number (float(x))")
 

@@ -549,6 +549,7 @@ RETURNED: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "NumPy's number as one": (lambda x: cr.exp(x), (np.float64(2.0),)),
     "of two precisions": (lambda x, t: x - t * x, (np.ones(3, np.float32), np.float64(0.2))),
     "a Value beside float32": (lambda v, x: v * x, (cr.Value(2.0), np.ones(2, np.float32))),
+    "a gradient in float32": (cr.value_and_grad(lambda x: cr.mean(x * x)), (np.ones(5, np.float32),)),
     "a view": (lambda x: x.T, (np.ones((2, 3)),)),
     "a slice": (lambda x, s: x[s] * 2.0, (np.arange(3.0), slice(1, 3))),
 }
