@@ -17,6 +17,7 @@ from .arguments import Arguments, Refused, filled, is_part, opened
 from .caught import with_others
 from .frames import Frames
 from .passes import Pulled
+from .plainly import Plainly
 from .program import program_of
 from .recording import Recorder, variable
 from .results import Forming, nodes_in, raw
@@ -67,7 +68,8 @@ class Trace:
             anew = [read.node for read in self.reads]
             self.parameters = parameters_of(self.outputs, {*fresh, *anew}, start)
             self.inputs = [*fresh, *self.parameters, *anew]
-            self.pull_back(found, {x for x in self.inputs if x not in recorder.data})
+            variables = set() if isinstance(f, Plainly) else {x for x in self.inputs if x not in recorder.data}
+            self.pull_back(found, variables)
         pulled = [x for p in self.passes for x in p.pulled]
         self.program = program_of([*self.inputs, *self.seeds], [*self.outputs, *pulled])
 
