@@ -304,6 +304,7 @@ def titled(kind: str, derivative: Function, f: Callable[..., Any]) -> Function:
     """Say in the name of a derivative whose it is."""
     name = getattr(f, "__name__", type(f).__name__)
     derivative.__name__ = derivative.__qualname__ = f"{kind}({name})"
+    derivative.__wrapped__ = f  # type: ignore[attr-defined]
     derivative.__doc__ = f"{kind} of {name}, as a function of the same arguments."
     return derivative
 

@@ -14,7 +14,7 @@ from ..derivative import gradients
 from ..graph import Node
 from ..guards.seals import seal, unchanged
 from ..plain import describe
-from .arguments import Arguments, Refused
+from .arguments import OF_DATA, Arguments, Refused
 from .kinds import put_back, state_of
 from .program import values_of
 from .results import leaves, parts_of, raw, same, shared, size
@@ -52,7 +52,7 @@ def verify(made: Recording, given: Arguments, expected: Any, frames: Frames) -> 
     after = [state_of(x) for x in made.own]
     for x, state in frames.own.values():
         put_back(x, state)
-    found, moved = attempt(made, given)
+    found, moved = attempt(made, given, jitted=made.jit is not None)
     for x, state in zip(made.own, after, strict=True):
         put_back(x, state)
     for x in found:
@@ -61,12 +61,15 @@ def verify(made: Recording, given: Arguments, expected: Any, frames: Frames) -> 
             raise Refused(f"recorded, it gives {what}")
 
 
-def attempt(made: Recording, given: Arguments) -> tuple[list[Any], list[Any]]:
-    """What the code gives, if it does, and what state that leaves."""
+def attempt(made: Recording, given: Arguments, jitted: bool = False) -> tuple[list[Any], list[Any]]:
+    """What the code gives, if it does, and what state that leaves. Where it was `jitted`, it may be that it never will."""
     try:
         with quiet():  # the function itself says what there is to say
             return [made.run(given.parts)], [state_of(x) for x in made.own]
-    except Exception:  # as in use: the function itself is called
+    except Exception as error:  # as in use: the function itself is called
+        if jitted and not isinstance(error, OF_DATA):
+            why = " ".join(str(error).split("\n\n")[0].split())
+            raise Refused(f"jit cannot do its code ({type(error).__name__}: {why}). Leave out jit") from None
         return [], []
 
 

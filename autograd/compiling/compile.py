@@ -13,12 +13,13 @@ import os
 import sys
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from functools import partial, update_wrapper
+from itertools import chain
 from threading import Lock
 from types import FunctionType, MethodType
-from typing import Any, Generic, ParamSpec, TypeVar, cast, final, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeAlias, TypeVar, final, overload
 
 from ..context import blocks, watching
 from ..graph import Node
@@ -28,6 +29,7 @@ from ..source import of_library
 from .arguments import OF_DATA, Arguments, Refused
 from .caught import can_be_caught, large_arrays
 from .comparing import checked, is_dear, quiet
+from .entering import MISSING, entry_of
 from .frames import Frames
 from .kinds import Wrapper, itself
 from .recorded import Recording, require_seen
@@ -47,17 +49,20 @@ TOO_OFTEN = 1 << 40  # tries after which nothing is recorded any more
 KINDS = 256  # of arguments that are told apart at most
 
 
+Jit: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
 @overload
-def compile(f: Callable[Given, Result], *, strict: bool = False) -> Compiled[Given, Result]: ...
+def compile(f: Callable[Given, Result], *, strict: bool = False, jit: Jit | None = None) -> Compiled[Given, Result]: ...
 
 
 @overload
 def compile(
-    f: None = None, *, strict: bool = False
+    f: None = None, *, strict: bool = False, jit: Jit | None = None
 ) -> Callable[[Callable[Given, Result]], Compiled[Given, Result]]: ...
 
 
-def compile(f: Any = None, *, strict: bool = False) -> Any:
+def compile(f: Any = None, *, strict: bool = False, jit: Jit | None = None) -> Any:
     """The same function, faster: run from code that was made for it, by recording what it does.
 
     `f` takes numbers, arrays, Values, Tensors, models (`nn.Module`), and tuples, lists, dicts and dataclasses of them; whatever
@@ -71,6 +76,9 @@ def compile(f: Any = None, *, strict: bool = False) -> Any:
     `TypeError`. At the 2nd, 4th, 8th … call the function runs too, and a difference is a `RuntimeError`. `calls`,
     `compiled_calls` and `recordings` count.
 
+    `jit` is given each function of the code, and what it returns is called in its place: with `numba.njit`, long computations on
+    numbers run many times as fast, after a first call that takes seconds. What it cannot do runs as it is, with the warning.
+
     Also a decorator: `@cr.compile`, `@cr.compile(strict=True)`.
 
     >>> import chainrule as cr
@@ -78,31 +86,36 @@ def compile(f: Any = None, *, strict: bool = False) -> Any:
     >>> slope(0.0)
     0.0
     >>> print(slope.source.strip())
-    def forward(x0):
-        v1 = math.sin(x0)
-        v2 = math.cos(x0)
-        v3 = x0 * v2
-        v4 = v1 + v3
-        return (float(v4),)
+    def forward(x):
+        return math.sin(x) + x * math.cos(x)
     """
     if f is None:
-        return lambda f: Compiled(f, strict)
-    return Compiled(f, strict)
+        return lambda f: Compiled(f, strict, jit)
+    return Compiled(f, strict, jit)
 
 
 @final
 class Compiled(Wrapper, Generic[Given, Result]):
     """What `compile` returns: call it like the function it was made of."""
 
-    f: Callable[Given, Result]
+    __slots__ = ("__call__",)  # the entry of the latest recording: Python calls that itself
 
-    def __init__(self, f: Callable[Given, Result], strict: bool = False) -> None:
+    f: Callable[Given, Result]
+    if TYPE_CHECKING:
+
+        def __call__(self, *args: Given.args, **kwargs: Given.kwargs) -> Result: ...
+
+    def __init__(self, f: Callable[Given, Result], strict: bool = False, jit: Jit | None = None) -> None:
         if not callable(f):
             raise TypeError(f"compile: expected a function, got {describe(f)}")
+        if jit is not None and not callable(jit):
+            raise TypeError(f"compile: jit must be a function of a function, such as numba.njit, got {describe(jit)}")
         update_wrapper(self, f, updated=())  # what the function holds stays its own
-        self.f, self.strict = f, strict
+        self.f, self.strict, self.jit = f, strict, jit
         self.title = f"compile({getattr(f, '__name__', type(f).__name__)})"
-        self.counts = [0, 0]  # calls, and those that ran compiled code
+        self.counts = [0, 0]  # calls, and those that ran compiled code, beside the turns that recordings gave
+        self.entries: dict[Recording | None, Any] = {None: entry_of_any(weakref.ref(self), f)}
+        self.begin_with(None)
         self.made: dict[tuple[Any, ...], list[Recording]] = {}
         self.tries: dict[tuple[Any, ...], int] = {}  # how often arguments of a kind came for which nothing was recorded
         self.latest: Recording | None = None
@@ -128,12 +141,12 @@ class Compiled(Wrapper, Generic[Given, Result]):
     @property
     def calls(self) -> int:
         """How often it was called."""
-        return self.counts[0]
+        return self.counts[0] + sum(made.taken for made in self.recorded_now())
 
     @property
     def compiled_calls(self) -> int:
         """How many of the calls ran compiled code."""
-        return self.counts[1]
+        return self.counts[1] + sum(made.taken for made in self.recorded_now())
 
     @property
     def source(self) -> str:
@@ -148,65 +161,94 @@ class Compiled(Wrapper, Generic[Given, Result]):
         why = f"; not compiled: {self.reason}" if self.reason else ""
         return f"<{self.title}, {recordings}, {self.compiled_calls} of {self.calls} calls compiled{why}>"
 
-    def __call__(self, *args: Given.args, **kwargs: Given.kwargs) -> Result:
+    def call(self, args: Any, kwargs: Any, failed: int) -> Any:
+        """A call that the latest entry could not answer; `failed` says that it was for it, but its code cannot do it."""
         if blocks and watching() is not None:  # who watches wants to see each operation
             return self.f(*args, **kwargs)
-        self.counts[0] += 1
-        caught = self.caught
+        if failed:
+            self.counts[1] -= 1
+            return self.f(*args, **kwargs)  # which can do it, or says what is wrong
         try:
             given = Arguments(args, kwargs)
-            if caught:
-                given.take([read.of(read.key) for read in caught])
+            if self.caught:
+                given.take([read.of(read.key) for read in self.caught])
         except (Refused, RecursionError) as error:
             given, reason = None, str(error)
         if given is None:
+            self.counts[0] += 1
             self.give_up(reason)
             return self.f(*args, **kwargs)
-        found = self.latest
-        if (
-            found is None
-            or found.key != given.key
-            or not found.guard.holds()
-            or (found.around and found.met != found.met_around(given))
-        ):
-            found = self.known(given)
-            if found is None:
-                return self.learn(given, args, kwargs, caught)
-            self.latest = found
-        found.runs += 1
-        if found.runs & (found.runs - 1) == 0 and found.runs > 1:
-            result = checked(found, given, lambda: self.f(*args, **kwargs))
-            if is_dear(found):
-                self.made.pop(tuple(given.key), None)
-                self.latest, self.tries[tuple(given.key)] = None, TOO_OFTEN
-                self.give_up(
-                    "comparing all that it depends on takes longer than the function. Pass what is large as an argument"
-                )
-            return cast("Result", result)
-        try:
-            result = found.run(given.parts)
-        except Exception:
-            result = FAILED
-        if result is FAILED:
-            return self.f(*args, **kwargs)  # which can do it, or says what is wrong
-        self.counts[1] += 1
-        return cast("Result", result)
+        found = self.known(given)
+        if found is None:
+            self.counts[0] += 1
+            return self.learn(given, args, kwargs, self.caught)
+        if found is not self.latest:
+            self.use(found)
+        for _ in found.turns:
+            try:
+                return found.run(given.parts)
+            except Exception:
+                self.counts[1] -= 1
+                break
+        else:
+            return self.checked(found, given, args, kwargs)
+        return self.f(*args, **kwargs)
+
+    def checked(self, found: Recording, given: Arguments, args: Any, kwargs: Any) -> Any:
+        """What the function returns, compared with what the code does."""
+        self.counts[0] += 1
+        found.renew()
+        result = checked(found, given, lambda: self.f(*args, **kwargs))
+        if found not in self.entries:  # that its like has come a second time makes one worth its while
+            other = partial(elsewhere, weakref.ref(self), self.f)
+            self.entries[found] = entry_of(found, args, kwargs, self.caught, other)
+            self.use(found)
+        if is_dear(found):
+            self.drop(found.key)
+            self.tries[tuple(found.key)] = TOO_OFTEN
+            self.give_up(
+                "comparing all that it depends on takes longer than the function. Pass what is large as an argument"
+            )
+        return result
+
+    def use(self, made: Recording) -> None:
+        """Let calls begin with the entry of this recording."""
+        self.latest = made
+        self.begin_with(made)
+
+    def begin_with(self, made: Recording | None) -> None:
+        object.__setattr__(self, "__call__", self.entries.get(made) or self.entries[None])
+
+    def drop(self, key: Sequence[Any] | None = None) -> None:
+        """Forget the recordings for arguments of one kind, or all."""
+        gone = [*self.recorded_now()] if key is None else self.made.pop(tuple(key), [])
+        if key is None:
+            self.made.clear()
+        for made in gone:
+            self.counts = [n + made.taken for n in self.counts]
+            self.entries.pop(made, None)
+        if self.latest in gone:
+            self.latest = None
+            self.begin_with(None)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         """As a method: bound to the instance, as functions are."""
         return self if instance is None or isinstance(self.f, staticmethod) else MethodType(self, instance)
 
     def __deepcopy__(self, memo: Any) -> Compiled[Given, Result]:
-        return Compiled(deepcopy(self.f, memo), self.strict)
+        return Compiled(deepcopy(self.f, memo), self.strict, self.jit)
 
     def __reduce__(self) -> Any:
         name = getattr(self.f, "__qualname__", "")
         if getattr(sys.modules.get(getattr(self.f, "__module__", "")), name, None) is self:
             return name  # the function itself is not to be found, but this is
-        return Compiled, (self.f, self.strict)
+        return Compiled, (self.f, self.strict, self.jit)
 
     def known(self, given: Arguments) -> Recording | None:
         """What was recorded before for such arguments, if it still holds."""
+        latest = self.latest
+        if latest is not None and latest.key == given.key and latest.holds(given):
+            return latest
         return next((made for made in self.made.get(tuple(given.key), ()) if made.holds(given)), None)
 
     def learn(self, given: Arguments, args: Any, kwargs: Any, caught: list[Read]) -> Result:
@@ -281,8 +323,8 @@ class Compiled(Wrapper, Generic[Given, Result]):
         self.recordings += 1
         others = self.made.setdefault(tuple(made.key), [])
         others.append(made)
-        self.latest, self.reason = made, None
-        made.runs = 1
+        self.reason = None
+        self.use(made)
         made.guests = [
             weakref.ref(x, partial(forget, weakref.ref(self), made.key)) for ref in made.guests if (x := ref())
         ]
@@ -311,15 +353,18 @@ class Compiled(Wrapper, Generic[Given, Result]):
             more = Arguments(call.args, call.kwargs)
             more.take([read.of(read.key) for read in caught])
             try:
-                made = Recording(self.title, call._replace(given=more, caught=caught))
+                made = Recording(self.title, call._replace(given=more, caught=caught), self.jit)
             except Exception:
                 self.fixed.update(read.label for read in new)  # as where it decides which way to go
                 call.frames.put_back()
             else:
                 self.caught = caught
-                self.made.clear()  # they know other inputs
+                self.drop()  # they know other inputs
                 return made
-        return Recording(self.title, call)
+        return Recording(self.title, call, self.jit)
+
+    def recorded_now(self) -> Iterator[Recording]:
+        return chain.from_iterable(self.made.values())
 
     def what_changed(self) -> str:
         return f", as {', '.join(sorted(self.changed))} changed" if self.changed else ""
@@ -337,9 +382,20 @@ class Compiled(Wrapper, Generic[Given, Result]):
 def forget(compiled: weakref.ref[Any], key: list[Any], gone: object) -> None:
     """An object that a function was compiled for is gone: another may have its identity from now on."""
     if (of := compiled()) is not None:
-        of.made.pop(tuple(key), None)
+        of.drop(key)
         of.tries.pop(tuple(key), None)
-        of.latest = None
+
+
+def elsewhere(compiled: weakref.ref[Any], f: Callable[..., Any], args: Any, kwargs: Any, failed: int) -> Any:
+    """A call that an entry hands on, to the compiled function that it is of, if that is still there."""
+    args = [x for x in args if x is not MISSING]
+    of = compiled()
+    return f(*args, **kwargs) if of is None else of.call(args, kwargs, failed)
+
+
+def entry_of_any(compiled: weakref.ref[Any], f: Callable[..., Any]) -> Callable[..., Any]:
+    """The entry of what has no recording."""
+    return lambda *args, **kwargs: elsewhere(compiled, f, args, kwargs, 0)
 
 
 OWN = frozenset(
@@ -348,6 +404,8 @@ OWN = frozenset(
         "strict",
         "title",
         "counts",
+        "entries",
+        "jit",
         "made",
         "tries",
         "latest",

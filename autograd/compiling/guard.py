@@ -12,6 +12,7 @@ from typing import Any, final
 from ..guards.seals import Seal, unchanged
 from .kinds import alike, contents, dict_of, itself
 from .surroundings import Read, Surroundings
+from .writing import function
 
 
 @final
@@ -19,34 +20,42 @@ class Guard:
     """What was found in the surroundings of a function, and whether that is still what is found there."""
 
     def __init__(self, around: Surroundings) -> None:
-        self.reads = [found for found in around.reads.values() if found[0].of is not itself]
-        self.space: dict[str, Any] = {}
-        tests = [self.test(i, read, then) for i, (read, then) in enumerate(self.reads)]
-        lines = [f"    {' and '.join(tests[i : i + 50])} or changed()\n" for i in range(0, len(tests), 50)]
-        exec(compile(f"def same():\n{''.join(lines)}    return True\n", "<compiled by chainrule>", "exec"), self.space)
-        self.space["changed"] = changed
+        self.reads = [found for found in around.reads.values() if found[0].of is not itself and not is_idle(*found)]
+        self.space: dict[str, Any] = {"__name__": __name__, "_changed": changed}
+        self.tests = [self.test(i, read, then) for i, (read, then) in enumerate(self.reads)]
+        lines = [f"{' and '.join(self.tests[i : i + 50])} or _changed()" for i in range(0, len(self.tests), 50)]
+        text = function("same", (), [*lines, "return True"])
+        exec(compile(text, "<compiled by chainrule>", "exec"), self.space)
         self.same: Callable[[], bool] = self.space.pop("same")
         self.views = [parts for parts, _, _ in around.views]
         self.lengths = [len(then) for _, then, _ in around.views]
         self.inside = [*chain.from_iterable(then for _, then, _ in around.views)]
         self.arrays = [(array, sealed, shape) for array, sealed, shape, _ in around.arrays]
+        self.is_short = not self.views and not self.arrays and len(self.tests) < 30
 
     def test(self, i: int, read: Read, then: Any) -> str:
         """Whether the same is found there, as Python text."""
+        self.space[f"_then{i}"] = then
+        return f"{self.read(f'_{i}', read)} {'==' if read.of is len else 'is'} _then{i}"
+
+    def read(self, name: str, read: Read) -> str:
+        """What is found there, as Python text."""
         owner: Any = getattr(read.of, "__self__", None)
-        key = read.key
-        of: Any = read.of
-        text = f"of{i}(key{i})"
+        key, of = read.key, f"_of{name}"
         if type(owner) in (dict, MappingProxyType) and type(key) is str and key in owner:
-            of, text = owner, f"of{i}[{key!r}]"
-        elif read.of is type or read.of is dict_of:
-            of, text = key, f"of{i}.{'__class__' if read.of is type else '__dict__'}"
-        elif read.of is contents:
-            of, text = key, f"of{i}.cell_contents"
-        elif isinstance(read.of, partial) and read.of.func is getattr:
-            of, text = read.of.args[0], f"of{i}.{key}"
-        self.space |= {f"of{i}": of, f"key{i}": key, f"then{i}": then}
-        return f"{text} {'==' if read.of is len else 'is'} then{i}"
+            self.space[of] = owner
+            return f"{of}[{key!r}]"
+        if read.of is type or read.of is dict_of:
+            self.space[of] = key
+            return f"{of}.{'__class__' if read.of is type else '__dict__'}"
+        if read.of is contents:
+            self.space[of] = key
+            return f"{of}.cell_contents"
+        if isinstance(read.of, partial) and read.of.func is getattr:
+            self.space[of] = read.of.args[0]
+            return f"{of}.{key}"
+        self.space |= {of: read.of, f"_key{name}": key}
+        return f"{of}(_key{name})"
 
     def holds(self) -> bool:
         try:
@@ -73,7 +82,7 @@ class Guard:
                 return False
         except Exception:
             return False
-        self.space |= {f"then{i}": now for i, now in enumerate(found)}
+        self.space |= {f"_then{i}": now for i, now in enumerate(found)}
         self.reads = [(read, now) for now, (read, _) in zip(found, self.reads, strict=True)]
         self.inside = inside
         return True
@@ -83,6 +92,11 @@ class Guard:
         others = {id(found[0]) for found in self.arrays if not is_as_it_was(*found)}
         found = ((read, read.of(read.key), then) for read, then in self.reads)
         return [read for read, now, then in found if id(now) in others or not alike(now, then)]
+
+
+def is_idle(read: Read, then: Any) -> bool:
+    """Whether this changes nothing: who was called without defaults was given all it needs."""
+    return then is None and read.key in ("__defaults__", "__kwdefaults__")
 
 
 def is_as_it_was(array: Any, sealed: Seal, shape: tuple[int, ...]) -> bool:

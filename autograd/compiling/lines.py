@@ -5,9 +5,10 @@ from __future__ import annotations
 import keyword
 import math
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, final
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias, final
 
 import numpy as np
 
@@ -30,6 +31,52 @@ class Line:
         first = f"{self.name} = {self.template.format(*self.uses)}"
         return [first] if self.then is None else [first, self.then.format(self.name, *self.uses)]
 
+    def folded(self, texts: Mapping[str, Text]) -> Line:
+        """The same line, with what other names stand for in their place."""
+        if not any(name in texts for name in self.uses):
+            return self
+        sign = SIGNED.fullmatch(self.template)
+        tight = LEVELS[sign[1]] if sign else LOOSE if CALL.fullmatch(self.template) else TIGHT
+        uses = []
+        for i, name in enumerate(self.uses):
+            text, level = texts.get(name, (name, TIGHT))
+            uses.append(text if level >= (tight + 1 if sign and i else tight) else f"({text})")
+        return replace(self, uses=tuple(uses))
+
+    @property
+    def text(self) -> Text:
+        """Its expression, and how closely that hangs together."""
+        sign = SIGNED.fullmatch(self.template)
+        return self.template.format(*self.uses), LEVELS[sign[1]] if sign else TIGHT if CALL.fullmatch(
+            self.template
+        ) else LOOSE
+
+
+Text: TypeAlias = tuple[str, int]
+LOOSE, SUM, PRODUCT, TIGHT = range(4)  # how closely the parts of an expression hang together
+LEVELS = {"+": SUM, "-": SUM, "*": PRODUCT, "/": PRODUCT}
+SIGNED = re.compile(r"\{\} ([-+*/]) \{\}")
+CALL = re.compile(r"[\w.]+\([^()]*\)")
+WIDTH = 50  # of an expression that still reads well in another
+
+
+def folded(lines: Sequence[Line], kept: Sequence[str], numbers: set[str]) -> tuple[list[Line], list[str]]:
+    """Fewer lines: a number that is needed but once stands where it is needed. And what stands for the names that are kept."""
+    uses = Counter(kept)
+    for line in lines:
+        for i, name in enumerate(line.uses):
+            uses[name] += 2 if line.then else 1 if "{}" in line.template else line.template.count(f"{{{i}}}")
+    texts: dict[str, Text] = {}
+    written = []
+    for line in lines:
+        line = line.folded(texts)
+        text, level = line.text
+        if line.name in numbers and uses[line.name] == 1 and len(text) <= WIDTH:
+            texts[line.name] = text, level
+        else:
+            written.append(line)
+    return written, [texts.get(name, (name, TIGHT))[0] for name in kept]
+
 
 @final
 @dataclass(slots=True)
@@ -39,7 +86,10 @@ class Writer:
     namespace: dict[str, Any] = field(default_factory=lambda: {"np": np, "math": math})
     named: dict[int, str] = field(default_factory=dict)  # the names of constants by their identity
     lines: list[Line] = field(default_factory=list)
+    numbers: set[str] = field(default_factory=set)  # the names of what is computed of numbers alone
+    floats: set[str] = field(default_factory=set)  # and of what is known to be Python's own floats
     written: dict[str, str] = field(default_factory=dict)  # a statement, and the name of its result
+    negated: dict[str, str] = field(default_factory=dict)  # what is minus something else, and that
     values: int = 0
 
     def let(self, template: str, *parts: str, then: str | None = None, sign: str = "", is_new: bool = False) -> str:
@@ -50,7 +100,17 @@ class Writer:
             self.values += 1
             name = self.written[key] = f"v{self.values}"
             self.lines.append(Line(name, template, parts, then, sign, is_new))
+            if template == "-{}":
+                self.negated[name] = parts[0]
         return self.written[key]
+
+    def is_float(self, name: str) -> bool:
+        """Whether this is known to be one of Python's own floats."""
+        return name in self.floats or FLOAT.fullmatch(name) is not None
+
+    def is_new(self, name: str) -> bool:
+        """Whether this is an array that nobody else has."""
+        return any(line.name == name and line.is_new for line in reversed(self.lines))
 
     def constant(self, x: Any, name: str = "c") -> str:
         """How a constant is written: literally if that can be read, else by a name."""
@@ -89,9 +149,12 @@ def identifier(name: str) -> str:
 
 
 RESERVED = frozenset(
-    {"np", "math", "abs", "float", "slice", "ValueError"}
+    {"np", "math", "abs", "bool", "float", "int", "slice", "type", "FloatingPointError", "Exception", "ValueError"}
 )  # and what stands for values and functions here
 OURS = re.compile(r"[gv]\d*|forward|backward\d*|zero_\w*|ones_\w*|rows_\w*")
+
+
+FLOAT = re.compile(r"\(?-?(\d.*[.e].*|math\.(nan|inf))\)?")  # as a literal
 
 
 def literal(x: Any) -> str | None:
@@ -105,8 +168,12 @@ def literal(x: Any) -> str | None:
         return None if None in texts else f"slice({', '.join(map(str, texts))})"
     if type(x) is tuple:
         texts = [literal(part) for part in x]
-        return None if None in texts else f"({', '.join(map(str, texts))}{',' if len(x) == 1 else ''})"
+        return None if None in texts else tuple_of([*map(str, texts)])
     return None
+
+
+def tuple_of(texts: Sequence[str]) -> str:
+    return f"({', '.join(texts)}{',' if len(texts) == 1 else ''})"
 
 
 def escaped(text: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import repeat
+from operator import length_hint
 from typing import Any, final
 
 import numpy as np
@@ -19,13 +21,13 @@ from .arguments import Arguments, Refused, Stopped, is_part, labels
 from .caught import can_be_caught
 from .comparing import verify
 from .guard import Guard
-from .kinds import held_weakly, itself, put_back, state_of
-from .lines import identifier
+from .kinds import Wrapper, held_weakly, itself, put_back, state_of
+from .lines import Writer, identifier
 from .passes import Passes
-from .results import Leaf, as_numbers_of, built, leaves, parts_of, raw, type_of
+from .results import Branch, as_numbers_of, built, leaves, parts_of, raw, type_of, written
 from .surroundings import Read, Surroundings
 from .tracing import Trace, WatchedCall
-from .writing import emit
+from .writing import Wanted, emit
 
 CASTS = {float: "float({})", bool: "bool({})", int: "int({})"}  # of what is a float while it is recorded
 
@@ -34,9 +36,9 @@ CASTS = {float: "float({})", bool: "bool({})", int: "int({})"}  # of what is a f
 class Recording:
     """A function compiled for one kind of arguments."""
 
-    def __init__(self, name: str, call: WatchedCall) -> None:
+    def __init__(self, name: str, call: WatchedCall, jit: Callable[..., Any] | None = None) -> None:
         given, frames = call.given, call.frames
-        self.name, self.key = name, given.key
+        self.name, self.key, self.jit = name, given.key, jit
         # As long as these live, no other has their identity; and when one is gone, so is this.
         self.kept = [x for x in given.kept if held_weakly(x) is None]
         self.guests = [x for x in map(held_weakly, given.kept) if x is not None]
@@ -55,47 +57,91 @@ class Recording:
         self.around = frames.asks_identity and {id(x) for x in around.seen.values()}
         self.met = self.met_around(given)
         self.own = [x for x, _ in frames.own.values()]
-        self.runs, self.seconds = 0, 0.0
+        self.seconds = 0.0
+        self.checked = 0  # the number of the call at which the function was run beside the code
         self.form, self.parameters = trace.form, trace.parameters
         self.reads = [read._replace(node=None) for read in trace.reads]
-        self.single = trace.form == Leaf("output", 0)
         self.writes: list[tuple[Callable[..., None], slice]] = []
         end = trace.results
         for into, xs in trace.writes:
             self.writes.append((into, slice(end, end := end + len(xs))))
-        self.write_code(call, trace, around)
+        self.names = names_for(call, trace, around)
+        self.write_code(call, trace)
         verify(self, given, call.expected, frames)
+        self.renew()
 
-    def write_code(self, call: WatchedCall, trace: Trace, around: Surroundings) -> None:
-        names = names_for(call, trace, around)
-        kinds = {
-            leaf.of: type(raw(e))
+    @property
+    def runs(self) -> int:
+        """For how many calls this was used."""
+        return 2 * self.checked - 1 - length_hint(self.turns)
+
+    @property
+    def turns(self) -> Iterator[int]:
+        """A 1 for each call until the next check."""
+        turns: Iterator[int] = self.guard.space["_turns"]
+        return turns
+
+    @property
+    def taken(self) -> int:
+        """How many of them were taken."""
+        return self.runs - self.checked.bit_length()
+
+    def renew(self) -> None:
+        """The 1st, 2nd, 4th, 8th … call has come, in which the function is run: as many can go without."""
+        self.checked = 2 * self.checked or 1
+        self.guard.space["_turns"] = repeat(1, self.checked - 1)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether there is nothing to do but to run the statements of the code."""
+        return self.formed and not self.own and not self.reads and not self.quiet and bool(self.code.body)
+
+    def write_code(self, call: WatchedCall, trace: Trace) -> None:
+        results = [
+            (leaf.of, e)
             for leaf, e in zip(leaves(trace.form), parts_of(trace.form, call.expected), strict=True)
             if leaf.source == "output"
-        }
-        casts = [
-            CASTS.get(kinds.get(i, float), "{}") if type(raw(x)) is float else "{}" for i, x in enumerate(trace.outputs)
         ]
-        self.code = emit(trace.program, names, len(trace.inputs), casts, [len(p.pulled) for p in trace.passes])
-        self.forward = quietly(self.code.forward) if call.frames.quiet else self.code.forward
+        self.convert = {
+            of: convert
+            for of, e in results
+            if type(e) is not type(x := raw(trace.outputs[of])) and (convert := as_numbers_of(e, x)) is not None
+        }
+        of_nodes = {i for i, x in enumerate((*call.given.parts, *trace.parameters)) if isinstance(x, Node)}
+        given_back = {leaf.of for leaf in leaves(trace.form) if leaf.source == "input"}
+        self.formed = not trace.passes and not trace.writes and not given_back & of_nodes
+        kinds = {of: type(raw(e)) for of, e in results}
+        wanted = Wanted(
+            inputs=len(trace.inputs),
+            plain=trace.plain,
+            casts=[
+                CASTS.get(kinds.get(i, float), "{}") if type(raw(x)) is float else "{}"
+                for i, x in enumerate(trace.outputs)
+            ],
+            pulled=[len(p.pulled) for p in trace.passes],
+            returned=self.returned if self.formed else None,
+            doubtful=self.formed and trace.doubtful,
+            jit=self.jit,
+        )
+        self.code = emit(trace.program, self.names, wanted)
+        self.quiet = call.frames.quiet
+        self.forward = quietly(self.code.forward) if self.quiet else self.code.forward
         self.doubtful = trace.doubtful
         self.nodes = []
         for i_th, p in enumerate(trace.passes):
             passes = Passes(self.code, i_th, p, len(trace.inputs))
             op = Op(self.name, passes.forward, (), passes.pull, elementwise=p.elementwise, fits=ALWAYS)
-            op.reads = reads = {i for i, x in enumerate(names[: len(trace.inputs)]) if x in self.code.reads[i_th]}
+            op.reads = reads = {i for i, x in enumerate(self.names[: len(trace.inputs)]) if x in self.code.reads[i_th]}
             self.nodes.append((p.place, p.earlier, type_of(trace.outputs[p.place]), op, reads))
         self.program, self.seeds = trace.program, [raw(seed) for seed in trace.seeds]
         self.has_arrays = bool(self.nodes) and any(np.ndim(raw(x)) for x in trace.inputs)
-        self.convert: dict[int, Callable[[Any], Any]] = {}
-        self.adapt(call.expected, [raw(x) for x in trace.outputs])
 
-    def adapt(self, expected: Any, outputs: Sequence[Any]) -> None:
-        """Have NumPy's numbers where the function gives those."""
-        for leaf, e in zip(leaves(self.form), parts_of(self.form, expected), strict=True):
-            x = outputs[leaf.of] if leaf.source == "output" else e
-            if leaf.source == "output" and type(e) is not type(x) and (convert := as_numbers_of(e, x)) is not None:
-                self.convert[leaf.of] = convert
+    def returned(self, w: Writer, inputs: Sequence[str], outputs: Sequence[str]) -> str:
+        """The result as Python text."""
+        kinds = {i: w.function(convert, "kind") for i, convert in self.convert.items()}
+        text = written(w, self.form, inputs, [f"{kinds[i]}({x})" if i in kinds else x for i, x in enumerate(outputs)])
+        form = self.form
+        return text[1:-1] if isinstance(form, Branch) and type(form.like) is tuple and len(form.parts) > 1 else text
 
     def holds(self, given: Arguments) -> bool:
         """Whether all that this depends on is as it was; for arguments of the same kind."""
@@ -129,20 +175,20 @@ class Recording:
             if not underflowed(error):
                 raise
             found = underflowing(self.forward, *inputs)
+        if self.formed:
+            return found
+        outputs, saved = found if self.nodes else (found, ())
+        outputs = list(outputs)
         if self.nodes:
-            outputs, saved = found
             self.make_nodes(args, outputs, saved, seals)
-        else:
-            outputs = list(found)
         if self.doubtful and any(has_nan(x) for x in outputs):
             # It may be of what was not chosen: that is left to the function itself.
             raise FloatingPointError("NaN in derivatives that were computed by compiled code")
-        if self.convert:
-            for place, convert in self.convert.items():
-                outputs[place] = convert(outputs[place])
+        for place, convert in self.convert.items():
+            outputs[place] = convert(outputs[place])
         for into, places in self.writes:
             into(*outputs[places])
-        return outputs[0] if self.single else built(self.form, outputs, args)
+        return built(self.form, outputs, args)
 
     def make_nodes(
         self, args: tuple[Any, ...], outputs: list[Any], saved: Sequence[Any], seals: Sequence[Sealed] | None
@@ -193,9 +239,16 @@ def quietly(f: Callable[..., Any]) -> Callable[..., Any]:
     return np.errstate(all="ignore")(f)
 
 
+def innermost(f: Any) -> Any:
+    """The function that others are made of, as by `grad`."""
+    while (inside := f.f if isinstance(f, Wrapper) else getattr(f, "__wrapped__", None)) is not None:
+        f = inside
+    return f
+
+
 def names_for(call: WatchedCall, trace: Trace, around: Surroundings) -> list[str]:
     """Names for the inputs of a program and its cotangent: those of arguments, variables and parameters."""
-    code = getattr(call.f, "__code__", None)
+    code = getattr(innermost(call.f), "__code__", None)
     places = code.co_varnames[: code.co_argcount] if code is not None else ()
     given = [
         label for name, x in (*zip(places, call.args, strict=False), *call.kwargs.items()) for label in labels(name, x)

@@ -12,6 +12,7 @@ from ..graph import Node
 from ..plain import describe
 from ..primitive import kinds
 from .arguments import CONSTANT, Arguments, Refused, closed, opened
+from .lines import Writer, tuple_of
 
 
 class Leaf(NamedTuple):
@@ -39,6 +40,23 @@ def built(form: Form, outputs: Sequence[Any], inputs: Sequence[Any]) -> Any:
     if source == "output":
         return outputs[of]
     return inputs[of] if source == "input" else of if source == "same" else np.array(of)
+
+
+def written(w: Writer, form: Form, inputs: Sequence[str], outputs: Sequence[str]) -> str:
+    """The same as Python text."""
+    if isinstance(form, Branch):
+        like, parts = form.like, [written(w, part, inputs, outputs) for part in form.parts]
+        if type(like) is tuple:
+            return tuple_of(parts)
+        if type(like) is list:
+            return f"[{', '.join(parts)}]"
+        if type(like) is dict and all(type(key) is str for key in like):
+            return f"{{{', '.join(f'{key!r}: {part}' for key, part in zip(like, parts, strict=True))}}}"
+        return f"{w.function(closed, 'closed')}({w.constant(like, 'like')}, [{', '.join(parts)}])"
+    source, of = form
+    if source in ("output", "input"):
+        return (outputs if source == "output" else inputs)[int(of)]
+    return w.constant(of) if source == "same" else f"np.array({w.constant(of)})"
 
 
 def leaves(form: Form) -> Iterator[Leaf]:

@@ -37,7 +37,15 @@ def as_call(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[Kind], 
     forward = op.forward
     if op.forwards is not None:
         forward = op.forwards[0] if all(map(is_number, kinds)) else op.forwards[1]
+    if forward is operator.neg and is_number(result) and parts[0] in w.negated:
+        return w.negated[parts[0]]
     if forward in INFIX:
+        if is_number(result) and forward in (operator.add, operator.sub):
+            forward, parts = without_minus(w, forward, *parts)
+        if is_number(result) and any(map(w.is_float, parts)):
+            parts = [
+                f"{part}.0" if part.isdigit() and len(part) < 16 else part for part in parts
+            ]  # spares Python the conversion
         sign = INFIX[forward].replace("{}", "").strip() if forward in SIGNS and kinds[0] == result else ""
         return w.let(INFIX[forward], *parts, sign=sign, is_new=not is_number(result))
     options = [f"{name}={written_param(w, name, x)}" for name, x in step.params.items() if name.isidentifier()]
@@ -45,6 +53,15 @@ def as_call(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[Kind], 
         options = [f"**{w.constant(step.params, 'params')}"]
     function = w.function(forward, op.name)
     return w.let(f"{function}({', '.join(['{}'] * len(parts) + list(map(escaped, options)))})", *parts)
+
+
+def without_minus(w: Writer, forward: Callable[..., Any], a: str, b: str) -> tuple[Callable[..., Any], Sequence[str]]:
+    """What a sum or a difference is, without the sign of one of its parts: exactly the same."""
+    if b in w.negated:
+        return operator.sub if forward is operator.add else operator.add, (a, w.negated[b])
+    if a in w.negated and forward is operator.add:
+        return operator.sub, (b, w.negated[a])
+    return forward, (a, b)
 
 
 def written_param(w: Writer, name: str, x: Any) -> str:
@@ -56,6 +73,17 @@ def as_written(template: str) -> Spelling:
 
     def spelling(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[Kind], result: Kind) -> str | None:
         return w.let(template, *parts)
+
+    return spelling
+
+
+def of_numbers(template: str, of_arrays: Spelling | None = None) -> Spelling:
+    """What the row's forward does on numbers, without the call; arrays otherwise."""
+
+    def spelling(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[Kind], result: Kind) -> str | None:
+        if all(map(is_number, kinds)):
+            return w.let(template, *parts)
+        return of_arrays and of_arrays(w, step, parts, kinds, result)
 
     return spelling
 
@@ -98,7 +126,11 @@ def spell_reduction(ufunc: str) -> Spelling:
 def spell_mean(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[Kind], result: Kind) -> str | None:
     total = None if kinds[0].dtype == np.float16 else spell_reduction("add")(w, step, parts, kinds, result)
     count = math.prod(kinds[0].shape) // max(math.prod(result.shape), 1)
-    return None if total is None else w.let(f"{{}} / {count}", total)
+    return None if total is None else divided(w, total, count)
+
+
+def divided(w: Writer, total: str, count: int) -> str:
+    return total if count == 1 else w.let(f"{{}} / {count}", total)
 
 
 def spell_dot(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[Kind], result: Kind) -> str | None:
@@ -160,7 +192,7 @@ def spell_cross_entropy(w: Writer, step: Step, parts: Sequence[str], kinds: Sequ
     n = math.prod(batch)
     few = n <= FEW and kinds[0].dtype.char in "fd"
     loss = w.let("{}.dot({})", ones(w, n, kinds[0].dtype), losses) if few else w.let("np.add.reduce({})", losses)
-    return w.let(f"{{}} / {n}", loss) if step.params["reduction"] == "mean" else loss
+    return divided(w, loss, n) if step.params["reduction"] == "mean" else loss
 
 
 def spell_softmax_error(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[Kind], result: Kind) -> str | None:
@@ -189,10 +221,33 @@ def picked(w: Writer, labels: str, kinds: Sequence[Kind]) -> str:
 
 
 def spell_mul(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[Kind], result: Kind) -> str | None:
-    """Of numbers, not what only makes them anew."""
-    if is_number(result) and "1.0" in parts:
-        return parts[1 - parts.index("1.0")]
+    """Not what only makes the same anew."""
+    for one, other in (0, 1), (1, 0):
+        if parts[one] in ("1", "1.0") and kinds[other] == result and (is_number(result) or w.is_new(parts[other])):
+            return parts[other]
+        if parts[one] in ("(-1)", "(-1.0)") and kinds[other] == result and is_number(result):
+            return w.let("-{}", parts[other])
     return None
+
+
+def spell_square(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[Kind], result: Kind) -> str | None:
+    return w.let("{} * {}", *parts, *parts)
+
+
+def spell_pow(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[Kind], result: Kind) -> str | None:
+    """Small powers as products."""
+    x, kind = parts[0], kinds[0]
+    power = POWERS.get(parts[1])
+    if power is None or kind != result or not (is_number(kind) or kind.dtype.char in "fd"):
+        return None
+    if power == 1:
+        return x if is_number(kind) else None
+    is_new = not is_number(kind)
+    squared = w.let("{} * {}", x, x, is_new=is_new)
+    return squared if power == 2 else w.let("{} * {}", squared, x if power == 3 else squared, is_new=is_new)
+
+
+POWERS = {text: n for n in (1, 2, 3, 4) for text in (f"{n}", f"{n}.0")}
 
 
 def spell_gate(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[Kind], result: Kind) -> str | None:
@@ -208,9 +263,16 @@ COMPARISONS = {"less": "<", "less_equal": "<=", "greater": ">", "greater_equal":
 
 SPELLINGS: Mapping[str, Spelling] = {
     **{name: as_written(f"{{}} {sign} {{}}") for name, sign in COMPARISONS.items()},
-    "relu": against_zero("np.maximum({}, {})"),
-    "gate": spell_gate,
-    "square": as_written("{0} * {0}"),
+    "relu": of_numbers("0.0 if {0} <= 0.0 else {0}", against_zero("np.maximum({}, {})")),
+    "step": of_numbers("0.0 if {0} <= 0.0 else 1.0"),
+    "sigmoid": of_numbers("1.0 / (1.0 + math.exp(-{}))"),
+    "is_zero": of_numbers("1.0 if {} == 0.0 else 0.0"),
+    "gate": of_numbers("{0} if {1} else 0.0", spell_gate),
+    "select": of_numbers("{0} * {1} if {1} else 0.0"),
+    "where": of_numbers("{1} if {0} else {2}"),
+    "maximum": of_numbers("{0} if {0} >= {1} or {0} != {0} else {1}"),
+    "minimum": of_numbers("{0} if {0} <= {1} or {0} != {0} else {1}"),
+    "square": spell_square,
     "reciprocal": as_written("1.0 / {}"),
     "sum": spell_reduction("add"),
     "mean": spell_mean,
@@ -222,6 +284,7 @@ SPELLINGS: Mapping[str, Spelling] = {
     "matmul": spell_matmul,
     "linear": spell_linear,
     "mul": spell_mul,
+    "pow": spell_pow,
     "getitem": spell_getitem,
     "class_labels": spell_class_labels,
     "softmax_cross_entropy": spell_cross_entropy,
@@ -230,8 +293,35 @@ SPELLINGS: Mapping[str, Spelling] = {
 }
 
 
-def spelled(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[Kind], result: Kind) -> str:
+PLAINLY = {
+    name: x for name, x in SPELLINGS.items() if name != "pow"
+}  # on plain data, where x ** 2 raises what x * x does not
+
+
+def spelled(
+    w: Writer,
+    step: Step,
+    parts: Sequence[str],
+    kinds: Sequence[Kind],
+    result: Kind,
+    spellings: Mapping[str, Spelling],
+) -> str:
     """The name of a step's result."""
-    spelling = SPELLINGS.get(step.op.name) if step.op.listed else None
-    name = None if spelling is None else spelling(w, step, parts, kinds, result)
-    return as_call(w, step, parts, kinds, result) if name is None else name
+    op, before = step.op, len(w.lines)
+    spelling = spellings.get(op.name) if op.listed else None
+    written = None if spelling is None else spelling(w, step, parts, kinds, result)
+    name = as_call(w, step, parts, kinds, result) if written is None else written
+    if not is_number(result):
+        return name
+    of_numbers = all(map(is_number, kinds))
+    if op.name not in COMPARISONS or not op.listed:
+        known = of_numbers and op.listed and (written or op.forwards is not None or op.forward in INFIX)
+        floats = [w.is_float(part) for part in (parts[1:] if op.name == "where" else parts)]
+        forward = (op.forwards or [op.forward])[0]
+        arithmetic = forward in INFIX or getattr(math, op.name, None) is forward
+        if not known or not (any(floats) if arithmetic else all(floats)):
+            name = w.let("float({})", name)
+        w.floats.add(name)
+    if of_numbers:
+        w.numbers.update(line.name for line in w.lines[before:])
+    return name

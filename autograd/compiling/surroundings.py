@@ -176,11 +176,14 @@ class Surroundings:
         self.codes.add(f.__code__)
         if getattr(getattr(f, "op", None), "listed", False):  # a row of the library's own table
             return
+        ours = of_library(f.__globals__)
         for name, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=True):
             self.cells.setdefault(id(cell), set()).add(f.__code__)
-            if id(cell) not in self.caught:
+            if ours:  # which puts nothing else there
+                stack.append((contents(cell), name))
+            elif id(cell) not in self.caught:
                 self.read(Read(contents, cell, name), stack, cell)
-        if not of_library(f.__globals__):
+        if not ours:
             for part, what in ("__code__", ""), ("__defaults__", "'s defaults"), ("__kwdefaults__", "'s defaults"):
                 self.read(Read(partial(getattr, f), part, label + what), stack, f)
             if vars(f) or self.everything:

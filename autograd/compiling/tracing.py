@@ -68,6 +68,7 @@ class Trace:
             anew = [read.node for read in self.reads]
             self.parameters = parameters_of(self.outputs, {*fresh, *anew}, start)
             self.inputs = [*fresh, *self.parameters, *anew]
+            self.plain = [i for i, x in enumerate(self.inputs) if x in recorder.data]
             variables = set() if isinstance(f, Plainly) else {x for x in self.inputs if x not in recorder.data}
             self.pull_back(found, variables)
         pulled = [x for p in self.passes for x in p.pulled]

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
 import numpy as np
 
-from .lines import Line, Writer
+from ..derivative import ALIAS
+from ..guards.selection import has_nan
+from .lines import Line, Writer, folded, tuple_of
 from .program import Kind, Part, Place, Program, kind_of
-from .spelling import is_number, spelled
+from .spelling import PLAINLY, SPELLINGS, is_number, spelled
 
 
 def broadcast_later(program: Program, args: Sequence[Part], result: Kind, elementwise: bool) -> list[Part]:
@@ -51,65 +53,147 @@ def needed(lines: Sequence[Line], wanted: Iterable[str]) -> list[Line]:
 @final
 @dataclass(frozen=True, slots=True)
 class Code:
-    """The source of a function and of the one that pulls back through it, and both ready to be called."""
+    """The source of a function and of those that pull back through it, and all ready to be called."""
 
     source: str
-    forward: Callable[..., Any]  # (*inputs) -> results; with a backward: a list of them, and what that asks for
+    forward: Callable[..., Any]  # (*inputs) -> what it returns; with a backward: outputs, and what that asks for
     constants: Mapping[str, Any]  # arrays of others that are read whenever it runs, by their names
     backward: Sequence[
         Callable[..., Any]
     ]  # one for each cotangent: (g, *inputs, *what it asks for) -> those of the inputs
     reads: Sequence[set[str]]  # the names of what each of those reads: inputs and constants
+    body: Sequence[str]  # the statements of the forward pass, the last of which returns,
+    space: Mapping[str, Any]  # and what their names stand for
 
 
-def emit(program: Program, names: Sequence[str], inputs: int, casts: Sequence[str], pulled: Sequence[int]) -> Code:
-    """Write a program down.
+Returned: TypeAlias = (
+    "Callable[[Writer, Sequence[str], Sequence[str]], str]"  # (writer, inputs, outputs) -> an expression
+)
 
-    Behind so many of its inputs come cotangents. Behind as many outputs as there are casts, which say how each is returned, come
-    those that each cotangent becomes, so many of each.
-    """
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What code is asked for."""
+
+    inputs: int  # behind so many of the program's inputs come cotangents
+    plain: Sequence[int]  # those in these places are no variables
+    casts: Sequence[str]  # behind as many outputs as these, which say how each is returned, come
+    pulled: Sequence[int]  # those that each cotangent becomes: so many of each
+    returned: Returned | None = None  # how what is returned is put together of the outputs; None: as they are
+    doubtful: bool = False  # and whether NaN among them is to be an error
+    jit: Callable[..., Any] | None = None  # what is given each function, to make a faster one
+
+
+def emit(program: Program, names: Sequence[str], wanted: Wanted) -> Code:
+    """Write a program down, with names for its inputs."""
     w = Writer()
-    at = list(names)
-    w.namespace |= dict.fromkeys(names)
-    for step, kind in zip(program.steps, program.kinds[program.inputs :], strict=True):
-        args = broadcast_later(program, step.args, kind, step.op.elementwise)
-        at.append(spelled(w, step, [text_of(w, x, at) for x in args], [kind_at(program, x) for x in args], kind))
-    results = len(casts)
-    found = [text_of(w, x, at) for x in program.outputs]
-    texts = [as_output(text, x, program) for text, x in zip(found, program.outputs, strict=True)]
-    texts[:results] = [cast.format(text) for cast, text in zip(casts, found, strict=False)]
-    for i in range(results):  # each is an array of its own
-        if found[i] in found[:i] and not is_number(kind_at(program, program.outputs[i])):
-            texts[i] += ".copy()"
-    given, seeds = names[:inputs], names[inputs:]
+    found = outputs_of(w, program, names, wanted)
+    results = len(wanted.casts)
+    given, seeds = names[: wanted.inputs], names[wanted.inputs :]
     ahead = needed(w.lines, found[:results])
     known = {line.name for line in ahead}
-    asked = set(found[results:])
-    backs, reads = [], []
+    backs = []
+    reads: list[set[str]] = []
     end = results
-    for count in pulled:
+    for count in wanted.pulled:
         own = slice(end, end := end + count)
         lines = [line for line in needed(w.lines, found[own]) if line.name not in known]
-        used = {name for line in lines for name in line.uses}
-        asked |= used
-        reads.append(used.union(found[own]))
-        backs.append((in_place(lines, found[own]), tuple_of(texts[own])))
+        reads.append({name for line in lines for name in line.uses}.union(found[own]))
+        lines, texts = folded(in_place(lines, found[own]), found[own], w.numbers)
+        parts = zip(found[own], texts, program.outputs[own], strict=True)
+        backs.append(statements(lines, tuple_of([as_output(w, program, *part) for part in parts])))
+    asked = set().union(*reads)
     saved = [line.name for line in ahead if line.name in asked]
+    body = forward_of(w, program, ahead, found[:results], saved, given, wanted)
+    functions = {"forward": function("forward", given, body)}
+    for i, (g, back) in enumerate(zip(seeds, backs, strict=True)):
+        name = f"backward{i}" if len(seeds) > 1 else "backward"
+        functions[name] = function(name, [g, *given, *saved], back)
     # What is computed where nothing was chosen is thrown away: no warnings of that.
     chooses = any(step.op.listed and step.op.name == "where" for step in program.steps)
-    quiet = '@np.errstate(all="ignore")\n' if chooses else ""
-    returned = f"[{', '.join(texts[:results])}], {tuple_of(saved)}" if seeds else tuple_of(texts[:results])
-    functions = {"forward": function("forward", given, in_place(ahead, saved + found[:results]), returned)}
-    for i, (g, (lines, result)) in enumerate(zip(seeds, backs, strict=True)):
-        name = f"backward{i}" if len(seeds) > 1 else "backward"
-        functions[name] = function(name, [g, *given, *saved], lines, result)
-    source = "\n".join(quiet + text for text in functions.values())
-    taken = set(names)
-    namespace = {key: x for key, x in w.namespace.items() if key not in taken}
-    exec(compile(source, "<compiled by chainrule>", "exec"), namespace)
-    forward, *backward = map(namespace.pop, functions)  # no function shall hold itself
-    constants = {name: x for name in w.named.values() if isinstance(x := w.namespace.get(name), np.ndarray)}
-    return Code(source, forward, constants, backward, reads)
+    quiet = chooses and not wanted.jit and not w.numbers.issuperset(line.name for line in w.lines)
+    source = "\n".join(('@np.errstate(all="ignore")\n' if quiet else "") + text for text in functions.values())
+    space = {name: x for name, x in w.namespace.items() if name not in names} | {"__name__": __name__}
+    made = run(source, space, functions)
+    if wanted.jit is not None:
+        made = [wanted.jit(f) for f in made]
+        if wanted.returned is not None:
+            body = around_jitted(w, made[0], found[:results], given, wanted)
+            space |= {name: x for name, x in w.namespace.items() if name not in names}
+            made[:1] = run(function("forward", given, body), space, ["forward"])
+    forward, *backward = made
+    constants = {name: x for name in w.named.values() if isinstance(x := space.get(name), np.ndarray)}
+    return Code(source, forward, constants, backward, reads, () if quiet else body, space)
+
+
+def run(source: str, space: dict[str, Any], names: Iterable[str]) -> list[Callable[..., Any]]:
+    """The functions that a source defines; none shall hold itself."""
+    exec(compile(source, "<compiled by chainrule>", "exec"), space)
+    return [space.pop(name) for name in names]
+
+
+def outputs_of(w: Writer, program: Program, names: Sequence[str], wanted: Wanted) -> list[str]:
+    """All that a program does, as lines, and the names of its outputs."""
+    at, plain = list(names), set(wanted.plain)
+    w.namespace |= dict.fromkeys(names)
+    w.floats.update(name for name, kind in zip(names, program.kinds, strict=False) if is_number(kind))
+    for step, kind in zip(program.steps, program.kinds[program.inputs :], strict=True):
+        args = broadcast_later(program, step.args, kind, step.op.elementwise)
+        spellings = SPELLINGS
+        if step.op is not ALIAS and all(x.number in plain for x in args if isinstance(x, Place)):
+            plain.add(len(at))
+            spellings = PLAINLY
+        texts, kinds = [text_of(w, x, at) for x in args], [kind_at(program, x) for x in args]
+        at.append(spelled(w, step, texts, kinds, kind, spellings))
+    return [text_of(w, x, at) for x in program.outputs]
+
+
+def forward_of(
+    w: Writer,
+    program: Program,
+    lines: Sequence[Line],
+    outputs: list[str],
+    saved: list[str],
+    given: Sequence[str],
+    wanted: Wanted,
+) -> list[str]:
+    """The statements of the forward pass."""
+    looks = wanted.doubtful and wanted.jit is None
+    kept = outputs * (1 + looks) + saved  # what is looked at besides is needed by its name
+    lines, texts = folded(in_place(lines, kept), kept, w.numbers)
+    for i, (cast, name) in enumerate(zip(wanted.casts, outputs, strict=True)):
+        if not (cast.startswith("float(") and w.is_float(name)):
+            texts[i] = cast.format(texts[i])
+        if name in outputs[:i] and not is_number(kind_at(program, program.outputs[i])):
+            texts[i] += ".copy()"  # each is an array of its own
+    texts = texts[: len(outputs)]
+    if wanted.returned is not None and wanted.jit is None:
+        result = wanted.returned(w, given, texts)
+    else:
+        result = f"[{', '.join(texts)}]" if wanted.pulled and wanted.jit is None else tuple_of(texts)
+    body = statements(lines, f"{result}, {tuple_of(saved)}" if wanted.pulled else result)
+    if looks:
+        body.insert(-1, unless_nan(w, outputs))
+    return body
+
+
+def around_jitted(w: Writer, jitted: Any, outputs: Sequence[str], given: Sequence[str], wanted: Wanted) -> list[str]:
+    """The statements of a function that calls one that was made faster, and puts together what is returned."""
+    assert wanted.returned is not None
+    parts = [f"_{i}" for i in range(len(outputs))]
+    w.floats.update(part for part, x in zip(parts, outputs, strict=True) if w.is_float(x))
+    w.namespace["_forward"] = jitted
+    # What is not finite, Python may have raised an error for.
+    finite = [f"if {x} - {x} != 0.0: raise FloatingPointError" for x in parts if w.is_float(x)]
+    looks = [unless_nan(w, parts)] if wanted.doubtful else []
+    call = f"{tuple_of(parts)} = _forward({', '.join(given)})"
+    return [call, *finite, *looks, f"return {wanted.returned(w, given, parts)}"]
+
+
+def unless_nan(w: Writer, names: Iterable[str]) -> str:
+    each = [f"{x} != {x}" if w.is_float(x) else f"{w.function(has_nan, 'has_nan')}({x})" for x in names]
+    return f"if {' or '.join(each)}: raise FloatingPointError"
 
 
 def in_place(lines: Sequence[Line], kept: Iterable[str]) -> list[Line]:
@@ -140,21 +224,19 @@ def in_place(lines: Sequence[Line], kept: Iterable[str]) -> list[Line]:
     return written
 
 
-def function(name: str, parameters: Sequence[str], lines: Iterable[Line], result: str) -> str:
-    statements = [statement for line in lines for statement in line.statements()]
-    body = "".join(f"    {text}\n" for text in [*statements, f"return {result}"])
-    return f"def {name}({', '.join(parameters)}):\n{body}"
+def statements(lines: Iterable[Line], result: str) -> list[str]:
+    return [*(statement for line in lines for statement in line.statements()), f"return {result}"]
 
 
-def as_output(text: str, x: Part, program: Program) -> str:
+def function(name: str, parameters: Sequence[str], body: Sequence[str]) -> str:
+    return f"def {name}({', '.join(parameters)}):\n" + "".join(f"    {text}\n" for text in body)
+
+
+def as_output(w: Writer, program: Program, name: str, text: str, x: Part) -> str:
     """A number as Python's own; of a constant array, a copy that the caller may write into."""
     if isinstance(x, Place):
-        return f"float({text})" if is_number(kind_at(program, x)) else text
+        return f"float({text})" if is_number(kind_at(program, x)) and not w.is_float(name) else text
     return f"{text}.copy()" if isinstance(x, np.ndarray) else text
-
-
-def tuple_of(texts: Sequence[str]) -> str:
-    return f"({', '.join(texts)}{',' if len(texts) == 1 else ''})"
 
 
 def text_of(w: Writer, x: Part, at: Sequence[str]) -> str:
