@@ -138,7 +138,9 @@ def reached_of(alive: Any, shape: tuple[int, ...]) -> Any:
 
 
 def relu_rule(g: Any, y: Any, x: Any) -> Any:
-    return (g if y else 0.0) if type(y) is float and type(g) is float else gate(g, y)
+    if type(y) is float and type(g) is float:
+        return g if y else 0.0
+    return gate_of(g, y) if type(y) is type(g) is np.ndarray else gate(g, y)
 
 
 def gap_of(a: Any, b: Any) -> Any:

@@ -638,6 +638,74 @@ def test_nothing_alive_is_cut(name: str) -> None:
     assert_allclose(cr.compile(cr.hessian(g))(x), cr.hessian(g)(x))
 
 
+# Sums by products with ones, and products by `dot`
+
+LAYOUTS: dict[str, Callable[[Any], Any]] = {
+    "rows": lambda x: x,
+    "columns": np.asfortranarray,
+    "strided": lambda x: np.repeat(x, 2, axis=-1)[..., ::2],
+    "backwards": lambda x: x[..., ::-1].copy()[..., ::-1],
+    "another byte order": lambda x: x.astype(x.dtype.newbyteorder()),
+}
+FLOATS = ["float64", "float32", "float16", "longdouble"]
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("batch", [(0,), (1,), (32,), (1024,), (1025,), (2, 3), (2, 0)])
+def test_a_layer_on_few_samples_and_on_many(batch: tuple[int, ...], layout: str, dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    x, w, g = (rng.integers(-1, 2, shape) for shape in ((*batch, 3), (2, 3), (*batch, 2)))  # exact in any precision
+    data, weight, seed = (LAYOUTS[layout](array.astype(dtype)) for array in (x, w, g))
+    inputs, weights, bias = cr.Tensor(data), cr.Tensor(weight), cr.Tensor(np.zeros(2, dtype))
+    for given in inputs, data:
+        weights.grad = bias.grad = None
+        cr.linear(given, weights, bias).backward(seed)
+        assert_array_equal(weights.grad, g.reshape(-1, 2).T @ x.reshape(-1, 3))
+        assert_array_equal(bias.grad, g.sum(axis=tuple(range(len(batch)))))
+        assert (weights.grad.dtype, bias.grad.dtype) == (weights.dtype, bias.dtype)
+    assert_array_equal(inputs.grad, g @ w)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("shape", [(3,), (1, 1), (4, 1024), (4, 1025), (1025, 2), (2, 3, 4)])
+def test_the_loss_of_equal_logits_of_few_classes_and_of_many(shape: tuple[int, ...], layout: str, dtype: str) -> None:
+    *batch, classes = shape
+    logits, labels = cr.Tensor(LAYOUTS[layout](np.ones(shape, dtype))), np.zeros(batch, int)
+    loss = cr.softmax_cross_entropy(logits, labels)
+    loss.backward()
+    eps = max(float(np.finfo(dtype).eps), 1e-16)
+    close = {"rtol": 8 * eps, "atol": eps}
+    assert_allclose(loss.item(), math.log(classes), **close)
+    n = math.prod(batch)
+    assert_allclose(logits.grad, (1.0 / classes - (np.arange(classes) == 0) + np.zeros(shape)) / n, **close)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_products_of_a_column_and_a_row_are_silent_about_what_was_infinite_before(dtype: str) -> None:
+    for samples, n_out in (1, 2), (1, 3), (2, 1), (3, 1):
+        x, weight = (cr.Tensor(np.ones((n, 3)), dtype) for n in (samples, n_out))
+        single = x if samples == 1 else weight
+        single.data[0, 0] = INF
+        with np.errstate(all="raise"):
+            y = cr.linear(x, weight, cr.Tensor(np.zeros(n_out), dtype))
+            y.backward(np.ones(y.shape))
+        other = weight if single is x else x
+        assert_array_equal(other.grad, np.full(other.shape, [INF, 1.0, 1.0]))
+
+
+@pytest.mark.parametrize(
+    ("given", "big", "message"), [(1e30, 1e30, "overflow .* matmul|overflow .* dot"), (0.0, 3e38, "overflow")]
+)
+def test_what_overflows_in_a_layer_is_told(given: float, big: float, message: str) -> None:
+    x, weight = (cr.Tensor(np.full((4, 3), number, np.float32)) for number in (given, 0.0))
+    y = cr.linear(x, weight, cr.Tensor(np.zeros(4, np.float32)))
+    with np.errstate(all="raise"), pytest.raises(FloatingPointError, match=message):
+        y.backward(np.full(y.shape, big, np.float32))
+    assert weight.grad is None
+
+
 # What underflows
 
 FAR: list[Any] = [[1000.0, -1000.0, 0.0, 3.0], [-745.0, 745.0, -708.0, 1e-320], [-104.0, 100.0, -88.0, 1e-200]]
