@@ -339,7 +339,7 @@ def test_of_any_size_and_type(n: int, dtype: Any) -> None:
     ],
     ids=["transposed", "Fortran", "strided", "repeated", "windows"],
 )
-@pytest.mark.parametrize("n", [4, 600])
+@pytest.mark.parametrize("n", [4, 50, 600])
 def test_however_it_lies_in_memory(n: int, lay: Callable[[Any], Any]) -> None:
     base = np.random.default_rng(0).normal(size=(n, n))
     a = lay(base)
