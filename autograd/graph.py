@@ -15,7 +15,7 @@ from abc import abstractmethod
 from collections.abc import Container, Mapping, Sequence
 from heapq import heappop, heappush
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from .context import about_to_change, blocks, latest_change, next_birth, note_change, tell_of, tell_of_reading, watching
 from .guards.seals import handed, locked, require_current, verify
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 NO_PARAMS: Mapping[str, Any] = {}
 Wanted: TypeAlias = "Container[Node] | None"  # whose cotangents are asked for; None: all
+# A module's call: the module, a birth that what the call computed is younger than, the last call inside with the same result
+Call: TypeAlias = "tuple[Any, int, Call | None]"
 FLOATS, ALWAYS = "floats", "always"  # when what an operation's rules return fits the arguments as it is
 
 
@@ -253,14 +255,6 @@ def constant_root(what: str, node: Node) -> RuntimeError:
         f"{what} from {node!r}, a constant: it depends on no variable, or was computed under no_grad(), where nothing "
         "is recorded. Compute it from a Value or Tensor, outside no_grad()."
     )
-
-
-class Call(NamedTuple):
-    """A module's call that a node is a result of."""
-
-    module: Any
-    start: int  # a birth: what the call computed is younger
-    inner: Call | None  # the last call inside it that has the same result
 
 
 def ancestry(*roots: Node) -> list[Node]:

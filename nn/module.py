@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from chainrule.autograd import Tensor, Value
 from chainrule.autograd.context import about_to_change, births, blocks, latest_change, next_birth, tell_of
-from chainrule.autograd.graph import Call, Node
+from chainrule.autograd.graph import Node
 from chainrule.autograd.guards.settings import flag
 from chainrule.autograd.operators import plain
 from chainrule.autograd.plain import constant, describe
@@ -45,9 +45,6 @@ from .inside import (
     unused,
     walk,
 )
-
-new_call = tuple.__new__  # half the time of Call(...), in a step of a small network six times
-
 
 # What a child may have ways of its own for
 STATE = frozenset(["state_dict", "load_state_dict"])
@@ -109,11 +106,11 @@ class Module(Searched):
         y = self.forward(*inputs, **options)
         if isinstance(y, Node):
             if y.birth > start:
-                y.call = new_call(Call, (self, start, y.call))
+                y.call = self, start, y.call
         elif isinstance(y, list | tuple):
             for part in y:
                 if isinstance(part, Node) and part.birth > start:
-                    part.call = new_call(Call, (self, start, part.call))
+                    part.call = self, start, part.call
         return y
 
     def named_state(self) -> Iterator[tuple[str, Parameter | NDArray[Any]]]:

@@ -64,8 +64,8 @@ class Calls:
             if node.args:
                 call = node.call
                 while call is not None:
-                    home = self.enter(entered, home, call.module, call.start)
-                    call = call.inner
+                    module, start, call = call
+                    home = self.enter(entered, home, module, start)
                 given[i] = home
             for arg in node.args:
                 if isinstance(arg, Node):
@@ -166,7 +166,7 @@ def changed_since(nodes: Iterable[Node]) -> set[int]:
 
 def parameter_paths(nodes: Iterable[Node]) -> dict[int, str]:
     """The paths of the parameters of the outermost modules that were called, by `id`. A shared one has its first."""
-    modules = {id(call.module): call.module for node in nodes if (call := node.call) is not None}
+    modules = {id(node.call[0]): node.call[0] for node in nodes if node.call is not None}
     inside = {id(part) for module in modules.values() for _, part in module.named_modules() if part is not module}
     paths: dict[int, str] = {}
     for number, module in modules.items():
