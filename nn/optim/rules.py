@@ -9,12 +9,15 @@ __all__ = ["SGD", "Adagrad", "Adam", "AdamW", "RMSprop"]
 
 import math
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any, final
 
 import numpy as np
 
 from .elementwise import Array, Elementwise, Numbers, Slots
 from .optimizer import Group, Parameters, flag, fraction, fractions, not_negative
+
+OPTIONS = itemgetter("lr", "momentum", "dampening", "weight_decay", "nesterov")  # of SGD
 
 
 @final
@@ -65,9 +68,9 @@ class SGD(Elementwise):
         return {"momentum_buffer": 0.0} if group["momentum"] else {}
 
     def coefficients(self, group: Group, t: int) -> Numbers:
-        lr, momentum, dampening, decay = (float(group[x]) for x in ("lr", "momentum", "dampening", "weight_decay"))
+        lr, momentum, dampening, decay, nesterov = OPTIONS(group)
         share = None if t == 1 or not dampening else 1.0 - dampening
-        return lr, momentum or None, share, decay or None, group["nesterov"]
+        return lr, momentum or None, share, decay or None, nesterov
 
     def update(self, p: Array, g: Array, state: Sequence[Array], a: Array, b: Array, c: tuple[Any, ...]) -> None:
         lr, momentum, share, decay, nesterov = c
