@@ -103,7 +103,7 @@ class Module(Searched):
         if blocks:
             about_to_change(self)
         start = next_birth()
-        y = self.forward(*inputs, **options)
+        y = self.forward(*inputs, **options) if options else self.forward(*inputs)
         if isinstance(y, Node):
             if y.birth > start:
                 y.call = self, start, y.call

@@ -42,6 +42,7 @@ from ..typing import Binary, Unary
 
 LN2, LN10 = math.log(2.0), math.log(10.0)
 INF = math.inf
+ZEROS: dict[Any, Any] = {np.dtype(c): np.zeros((), c) for c in "efdg"}
 FEW = 1024  # elements that NumPy is faster to choose among than to multiply
 
 
@@ -116,9 +117,14 @@ def clip_of(x: Any, low: Any, high: Any) -> Any:
     return float(clipped) if type(x) in NUMBERS and isinstance(clipped, np.generic) else clipped
 
 
+def zero_beside(x: Any) -> Any:
+    """0 in the type of an array, which spares NumPy a third of the work of a small one."""
+    return ZEROS.get(x.dtype, 0.0) if type(x) is np.ndarray else 0.0
+
+
 def gate_of(g: Any, y: Any) -> Any:
     if not isinstance(y, np.ndarray) or y.size <= FEW:
-        return np.where(y, g, 0.0)
+        return np.where(y, g, zero_beside(g))
     kept = g * (y != 0)  # so many that NumPy multiplies them faster than it chooses
     return np.where(y, g, 0.0) if has_nan(kept) else kept
 
@@ -231,7 +237,7 @@ sigmoid    = unary("sigmoid",    (sigmoid_of, sigmoid_of_array), lambda g, y, x:
 softplus   = unary("softplus",   (lambda x: logaddexp_of(x, 0.0), lambda x: np.logaddexp(x, 0.0)), lambda g, y, x: g * sigmoid(x), "log(1 + exp(x)), without overflow.")
 silu       = unary("silu",       lambda x: x * sigmoid(x),         lambda g, y, x: g * silu_slope(x),        "x * sigmoid(x), also known as swish.")
 gelu       = unary("gelu",       lambda x: x * normal_cdf(x),      lambda g, y, x: g * (normal_cdf(x) + x * normal_pdf(x)), "x * Φ(x), with Φ the normal distribution function (Hendrycks & Gimpel 2016).")
-relu       = unary("relu",       (lambda x: 0.0 if x <= 0 else x, lambda x: np.maximum(x, 0.0)), relu_rule, "max(x, 0), with slope 0 at 0.", symbol="ReLU")
+relu       = unary("relu",       (lambda x: 0.0 if x <= 0 else x, lambda x: np.maximum(x, zero_beside(x))), relu_rule, "max(x, 0), with slope 0 at 0.", symbol="ReLU")
 
 add        = binary("add",       operator.add,         same,                                   same,                                "a + b.", symbol="+")
 sub        = binary("sub",       operator.sub,         lambda g, y, a, b: g,                   lambda g, y, a, b: -g,               "a - b.", symbol="−")
