@@ -1,11 +1,16 @@
-"""What the examples share: two options on the command line, a table in the terminal, a picture in a file."""
+"""What the examples share: one thread for BLAS, two options on the command line, a table in the terminal, a picture in a file."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+# Products of small matrices take longer on several threads. NumPy's BLAS asks once, when it is loaded; what it has a variable of
+# its own for, as OPENBLAS_NUM_THREADS, goes first.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import matplotlib as mpl
 

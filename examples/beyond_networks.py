@@ -13,9 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from _common import BLUE, GREEN, GREY, ORANGE, parser, save, show_table
+
 import matplotlib.pyplot as plt
 import numpy as np
-from _common import BLUE, GREEN, GREY, ORANGE, parser, save, show_table
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from sklearn.datasets import load_breast_cancer, load_diabetes

@@ -14,9 +14,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from _common import COLOURS, LINES, parser, save, show_table
+
 import matplotlib.pyplot as plt
 import numpy as np
-from _common import COLOURS, LINES, parser, save, show_table
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from sklearn.datasets import load_diabetes, load_digits

@@ -16,10 +16,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib.pyplot as plt
-import numpy as np
 from _common import BLUE, GREEN, ORANGE, SKY, parser, save, show_table
 from _digits import Digits, load
+
+import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.axes import Axes
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray

@@ -14,9 +14,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from _common import parser, save
 from _digits import Digits, load
+
+import numpy as np
 from numpy.typing import NDArray
 
 import chainrule as cr

@@ -5,12 +5,10 @@ python examples/micrograd_moons.py
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
-import matplotlib as mpl
+from _common import parser
 
-mpl.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import make_moons
@@ -18,10 +16,8 @@ from tqdm import trange
 
 import chainrule as cr
 
-OUT = Path("out")
 
-
-def main(steps: int) -> None:
+def main(steps: int, out: Path) -> None:
     points, labels = make_moons(n_samples=100, noise=0.1, random_state=1337)
     labels = labels * 2 - 1
     model = cr.nn.scalar.MLP(2, [16, 16, 1], rng=1337)
@@ -44,10 +40,10 @@ def main(steps: int) -> None:
             p.data -= learning_rate * p.grad
         progress.set_postfix(loss=f"{total_loss:.4f}", accuracy=f"{accuracy:.0%}")
     print(f"loss {total_loss:.4f}, accuracy {accuracy:.0%}")
-    print(f"decision boundary: {draw_boundary(model, points, labels)}")
+    print(f"decision boundary: {draw_boundary(model, points, labels, out)}")
 
 
-def draw_boundary(model: cr.nn.scalar.MLP, points: np.ndarray, labels: np.ndarray, n: int = 60) -> Path:
+def draw_boundary(model: cr.nn.scalar.MLP, points: np.ndarray, labels: np.ndarray, out: Path, n: int = 60) -> Path:
     low, high = points.min(axis=0) - 0.5, points.max(axis=0) + 0.5
     xs, ys = np.linspace(low[0], high[0], n), np.linspace(low[1], high[1], n)
     with cr.no_grad():
@@ -61,16 +57,15 @@ def draw_boundary(model: cr.nn.scalar.MLP, points: np.ndarray, labels: np.ndarra
     axes.set(xlabel="x", ylabel="y", title="An MLP of scalars, 2-16-16-1, on two moons")
     axes.legend(loc="upper right")
     figure.colorbar(shades, label="score")
-    OUT.mkdir(exist_ok=True)
-    path = OUT / "moons.png"
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "moons.png"
     figure.savefig(path, dpi=150)
     plt.close(figure)
     return path
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--quick", action="store_true", help="20 steps")
-    options = parser.parse_args()
-    main(20 if options.quick else options.steps)
+    options = parser(__doc__)
+    options.add_argument("--steps", type=int, default=100)
+    given = options.parse_args()
+    main(20 if given.quick else given.steps, given.out)

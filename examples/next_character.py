@@ -16,9 +16,10 @@ from pathlib import Path
 from pydoc_data.topics import topics
 from typing import Any, NamedTuple
 
+from _common import BLUE, GREEN, GREY, ORANGE, PINK, parser, save, show_table
+
 import matplotlib.pyplot as plt
 import numpy as np
-from _common import BLUE, GREEN, GREY, ORANGE, PINK, parser, save, show_table
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 

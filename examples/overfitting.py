@@ -13,10 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib.pyplot as plt
-import numpy as np
 from _common import BLUE, GREY, ORANGE, parser, save, show_table
 from _digits import Digits, load
+
+import matplotlib.pyplot as plt
+import numpy as np
 from numpy.typing import NDArray
 
 import chainrule as cr

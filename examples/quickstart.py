@@ -6,8 +6,10 @@ python examples/quickstart.py
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy: on several threads, small products take longer
 import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split

@@ -8,9 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from _common import BLUE, GREY, ORANGE, SKY, YELLOW, parser, save, show_table
+
 import matplotlib.pyplot as plt
 import numpy as np
-from _common import BLUE, GREY, ORANGE, SKY, YELLOW, parser, save, show_table
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from sklearn.datasets import make_moons

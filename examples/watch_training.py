@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import numpy as np
 from _common import parser, show_table
 from _digits import Digits, load
+
+import numpy as np
 
 import chainrule as cr
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,6 +18,38 @@ from scripts import EXAMPLES, example
 import chainrule as cr
 
 pytestmark = pytest.mark.slow
+
+# All of them
+
+RUNNABLE = sorted(path.name for path in EXAMPLES.glob("[!_]*.py"))
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+POOLS = """
+import runpy, sys
+from threadpoolctl import threadpool_info
+sys.path.insert(0, sys.argv[1])
+runpy.run_path(f"{sys.argv[1]}/{sys.argv[2]}", run_name="imported")
+print(*{pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"})
+"""
+
+
+def blas_threads(name: str, **given: str) -> str:
+    """The numbers of threads that BLAS has once an example has imported what it needs, in a process with these variables."""
+    environment = {key: x for key, x in os.environ.items() if key not in THREADS} | given
+    command = [sys.executable, "-c", POOLS, str(EXAMPLES), name]
+    return subprocess.run(command, env=environment, capture_output=True, check=True, text=True).stdout.strip()
+
+
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_an_example_leaves_blas_one_thread(name: str) -> None:
+    assert blas_threads(name) == "1"
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="there is but one core")
+@pytest.mark.parametrize("variable", ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"])
+def test_unless_the_user_has_said_otherwise(variable: str) -> None:
+    assert blas_threads("quickstart.py", **{variable: "2"}) == "2"
+    assert blas_threads("hill_descent.py", **{variable: "2"}) == "2"
+
 
 # leaf_or_flower.py
 
