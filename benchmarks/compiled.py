@@ -1,6 +1,7 @@
-"""What compiled code costs beside what a person writes: value and gradient of scalars; and, of training steps, NumPy by hand and JAX.
+"""What compiled code costs beside what a person writes, as a table for docs/compile.md: value and gradient of numbers beside
+Python by hand; training steps beside NumPy by hand and `jax.jit` of the whole update.
 
-python benchmarks/compiled.py
+XLA_FLAGS="--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1" python benchmarks/compiled.py
 """
 
 from __future__ import annotations
@@ -10,12 +11,16 @@ import math
 import statistics
 import time
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
+import jax
 import numba
+import numpy as np
 from measure import interleaved
 from scalars import expression
 from threadpoolctl import threadpool_limits
+from training import LEARNING_RATE, by_hand, compiled, ours
 
 import chainrule as cr
 
@@ -108,41 +113,34 @@ def lotka_volterra_by_hand(a: float, b: float, c: float, d: float) -> tuple[floa
     return (x - 1.0) ** 2 + (y - 1.0) ** 2, (da, db, dc, dd)
 
 
+Contenders: TypeAlias = dict[str, Callable[[], object]]
 SCALARS: dict[str, tuple[Callable[..., Any], Callable[..., Any], Any, tuple[Any, ...]]] = {
     "a graph of ten nodes": (tiny, tiny_by_hand, (0, 1), (1.5, 2.5)),
     "micrograd's README expression": (expression, expression_by_hand, (0, 1), (-4.0, 2.0)),
     "Rosenbrock's function of 10": (rosenbrock, rosenbrock_by_hand, 0, ([0.1 * i for i in range(10)],)),
     "Lotka–Volterra, 100 steps": (lotka_volterra, lotka_volterra_by_hand, (0, 1, 2, 3), (1.0, 2.0, 3.0, 4.0)),
 }
+NETWORKS: list[tuple[list[int], int, str]] = [
+    ([4, 8, 2], 1, "float64"),
+    ([784, 16, 16, 10], 32, "float32"),
+    ([784, 512, 256, 128, 10], 32, "float32"),
+    ([784, 512, 256, 128, 10], 128, "float32"),
+]
 
 
-def many(f: Callable[..., Any], args: tuple[Any, ...], repeats: int) -> Callable[[], None]:
-    def run() -> None:
-        for _ in range(repeats):
-            f(*args)
-
-    return run
-
-
-def scalars(rounds: int = 41) -> None:
-    for name, (f, by_hand, argnums, args) in SCALARS.items():
-        both = cr.value_and_grad(f, argnums)
-        contenders: dict[str, Callable[..., Any]] = {
-            "by hand": by_hand,
-            "compiled": cr.compile(both),
-            "jit=numba.njit": cr.compile(both, jit=numba.njit),
-        }
-        first = {}
-        for each, g in contenders.items():
-            start = time.perf_counter()
-            g(*args)
-            first[each] = time.perf_counter() - start
-            for _ in range(100):
-                found = g(*args)
-            assert agree(found, by_hand(*args)), (name, each)
-        repeats = 20000 // (1 + STEPS * (f is lotka_volterra))
-        seconds = interleaved({each: many(g, args, repeats) for each, g in contenders.items()}, rounds)
-        table(f"{name}: value and gradient", seconds, "by hand", repeats, first)
+def scalars(f: Callable[..., Any], by_hand: Callable[..., Any], argnums: Any, args: tuple[Any, ...]) -> Contenders:
+    both = cr.value_and_grad(f, argnums)
+    functions = {
+        "by hand": by_hand,
+        "compiled": cr.compile(both),
+        "jit=numba.njit": cr.compile(both, jit=numba.njit),
+    }
+    for name, g in functions.items():
+        start = time.perf_counter()
+        found = g(*args)
+        print(f"    first call, {name}: {time.perf_counter() - start:.2f} s")
+        assert agree(found, by_hand(*args)), name
+    return {name: partial(g, *args) for name, g in functions.items()}
 
 
 def agree(x: Any, y: Any) -> bool:
@@ -151,19 +149,87 @@ def agree(x: Any, y: Any) -> bool:
     return math.isclose(x, y, rel_tol=1e-9)
 
 
-def table(title: str, seconds: dict[str, list[float]], base: str, unit: int, first: dict[str, float]) -> None:
-    print(f"\n{title}")
-    for name, times in seconds.items():
-        ratios = [t / mine for t, mine in zip(times, seconds[base], strict=True)]
-        low, middle, high = statistics.quantiles(ratios, n=4)
-        print(
-            f"  {name:<20}{statistics.median(times) / unit * 1e6:10.2f} us   {middle:6.2f} (quartiles {low:.2f} to {high:.2f})   first call {first[name]:.2f} s"
-        )
+def by_jax(arrays: list[Any], dtype: str) -> Callable[[Any, Any], float]:
+    """The whole update as one function."""
+    jax.config.update("jax_enable_x64", dtype == "float64")
+    parameters = [jax.numpy.asarray(array) for array in arrays]
+
+    def loss(parameters: list[Any], x: Any, labels: Any) -> Any:
+        *hidden, (w, b) = zip(parameters[::2], parameters[1::2], strict=True)
+        for v, c in hidden:
+            x = jax.nn.relu(x @ v.T + c)
+        scores = jax.nn.log_softmax(x @ w.T + b)
+        return -scores[jax.numpy.arange(len(labels)), labels].mean()
+
+    @jax.jit
+    def update(parameters: list[Any], x: Any, labels: Any) -> Any:
+        value, slopes = jax.value_and_grad(loss)(parameters, x, labels)
+        return value, [p - LEARNING_RATE * slope for p, slope in zip(parameters, slopes, strict=True)]
+
+    def step(x: Any, labels: Any) -> float:
+        nonlocal parameters
+        value, parameters = update(parameters, x, labels)
+        return float(value)
+
+    return step
 
 
-def main() -> None:
+def steps(sizes: list[int], batch: int, dtype: str) -> Contenders:
+    rng = np.random.default_rng(0)
+    x, labels = rng.random((batch, sizes[0])).astype(dtype), rng.integers(0, sizes[-1], batch)
+    make = partial(cr.nn.MLP, sizes, dtype=dtype, rng=0)
+    arrays = [p.data.copy() for p in make().parameters()]
+    model = make()
+    contenders = {
+        "by hand": by_hand([a.copy() for a in arrays[::2]], [a.copy() for a in arrays[1::2]]),
+        "compiled_step": cr.nn.compiled_step(
+            model, cr.nn.cross_entropy, cr.nn.SGD(model.parameters(), lr=LEARNING_RATE)
+        ),
+        "compiled loss": compiled(make()),
+        "eager": ours(make()),
+        "jax.jit": by_jax(arrays, dtype),
+    }
+    losses = {name: [step(x, labels) for _ in range(20)] for name, step in contenders.items()}
+    for name, found in losses.items():
+        assert np.allclose(found, losses["by hand"], rtol=1e-4), name
+    return {name: partial(step, x, labels) for name, step in contenders.items()}
+
+
+def many(run: Callable[[], object]) -> tuple[Callable[[], None], int]:
+    """So many calls at once that they take some milliseconds, and how many."""
+    start = time.perf_counter()
+    for _ in range(5):
+        run()
+    repeats = max(1, int(5 * 0.004 / (time.perf_counter() - start)))
+
+    def several() -> None:
+        for _ in range(repeats):
+            run()
+
+    return several, repeats
+
+
+def row(title: str, contenders: Contenders, rounds: int) -> None:
+    """Times as multiples of by hand: medians of interleaved pairs, and their quartiles."""
+    for run in contenders.values():
+        for _ in range(70):
+            run()
+    several = {name: many(run) for name, run in contenders.items()}
+    seconds = interleaved({name: run for name, (run, _) in several.items()}, rounds)
+    each = {name: [t / several[name][1] for t in times] for name, times in seconds.items()}
+    cells = [f"{statistics.median(each['by hand']) * 1e6:.3g} µs"]
+    for name, times in list(each.items())[1:]:
+        low, middle, high = statistics.quantiles([t / by for t, by in zip(times, each["by hand"], strict=True)], n=4)
+        cells.append(f"{name} **{middle:.2f}** ({low:.2f} to {high:.2f})")
+    print(f"| {title} | {' | '.join(cells)} |", flush=True)
+
+
+def main(rounds: int = 41) -> None:
     with threadpool_limits(1):
-        scalars()
+        for title, of in SCALARS.items():
+            row(f"{title}: value and gradient", scalars(*of), rounds)
+        for sizes, batch, dtype in NETWORKS:
+            row(f"step of {'-'.join(map(str, sizes))}, batch {batch}, {dtype}", steps(sizes, batch, dtype), rounds)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from ..derivative import gradients
 from ..graph import Node
 from ..guards.seals import seal, unchanged
 from ..plain import describe
-from .arguments import OF_DATA, Arguments, Refused
+from ..value import Value
+from .arguments import Arguments, Refused
 from .kinds import put_back, state_of
 from .program import values_of
 from .results import leaves, parts_of, raw, same, shared, size
@@ -67,7 +68,7 @@ def attempt(made: Recording, given: Arguments, jitted: bool = False) -> tuple[li
         with quiet():  # the function itself says what there is to say
             return [made.run(given.parts)], [state_of(x) for x in made.own]
     except Exception as error:  # as in use: the function itself is called
-        if jitted and not isinstance(error, OF_DATA):
+        if jitted and not isinstance(error, ArithmeticError):
             why = " ".join(str(error).split("\n\n")[0].split())
             raise Refused(f"jit cannot do its code ({type(error).__name__}: {why}). Leave out jit") from None
         return [], []
@@ -103,8 +104,8 @@ def compared(made: Recording, expected: Any, found: Any, given: Arguments) -> st
     for leaf, (e, x) in zip(leaves(made.form), pairs, strict=True):
         if leaf.source == "output" and leaf.of in made.convert:
             x = made.convert[leaf.of](raw(x))
-        if type(e) is not type(x):
-            return f"a {type(x).__name__} where the function gives a {type(e).__name__}"
+        if type(e) is not type(x) or (isinstance(e, Value) and type(e._raw) is not type(x._raw)):
+            return f"a {type(raw(x)).__name__} where the function gives a {type(raw(e)).__name__}"
         if not same(raw(e), raw(x)) and not same(raw(e), raw(x), most_within(made, given)):
             return f"{describe(raw(x))} where the function gives {describe(raw(e))}"
         if isinstance(e, np.ndarray) and shared(e, given.parts) != shared(x, given.parts):

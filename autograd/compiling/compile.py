@@ -9,6 +9,7 @@ from __future__ import annotations
 
 __all__ = ["compile"]
 
+import gc
 import os
 import sys
 import warnings
@@ -133,6 +134,8 @@ class Compiled(Wrapper, Generic[Given, Result]):
         return getattr(self.f, name)
 
     def __setattr__(self, name: str, x: Any) -> None:
+        if name == "f" and "f" in vars(self):
+            raise AttributeError(f"{self.title}: its function stays; compile another one by itself")
         if name in OWN or name.startswith("__") or not isinstance(self.f, FunctionType):
             object.__setattr__(self, name, x)
         else:
@@ -201,7 +204,10 @@ class Compiled(Wrapper, Generic[Given, Result]):
         result = checked(found, given, lambda: self.f(*args, **kwargs))
         if found not in self.entries:  # that its like has come a second time makes one worth its while
             other = partial(elsewhere, weakref.ref(self), self.f)
-            self.entries[found] = entry_of(found, args, kwargs, self.caught, other)
+            try:
+                self.entries[found] = entry_of(found, args, kwargs, self.caught, other)
+            except (RecursionError, SyntaxError):  # of arguments inside arguments inside arguments
+                self.entries[found] = None
             self.use(found)
         if is_dear(found):
             self.drop(found.key)
@@ -270,9 +276,13 @@ class Compiled(Wrapper, Generic[Given, Result]):
         if not learning.acquire(blocking=False):  # another thread does; next time, then
             self.tries[key] -= 1
             return self.f(*args, **kwargs)
+        collects = gc.isenabled()
         try:
+            gc.disable()  # what is finalized meanwhile, if it were garbage, is nothing that the function does
             return self.watched(given, args, kwargs, caught, tries)
         finally:
+            if collects:
+                gc.enable()
             learning.release()
 
     def watched(self, given: Arguments, args: Any, kwargs: Any, caught: list[Read], tries: int) -> Result:

@@ -58,13 +58,13 @@ def entry_of(
     body = ["_turn = 0", "try:", *(f"    {line}" for line in taken.nested(inner)), "except Exception:", "    pass"]
     body.append(f"return _other(({''.join(f'{name}, ' for name in names)}*_more,), _named, _turn)")
     parameters = [*(f"{name}=_MISSING" for name in names), *["/"] * bool(names), "*_more", "**_named"]
-    inside = [f"    {line}" for line in function("entry", parameters, body).splitlines()]
-    text = "\n".join(["def make(_run, _holds, _other):", *inside, "    return entry"])
+    inside = [f"    {line}" for line in function("_entry", parameters, body).splitlines()]
+    text = "\n".join(["def _make(_run, _holds, _other):", *inside, "    return _entry"])
     space = guard.space  # in which it finds what others are compared with
     space |= {**made.code.space, **taken.space, "_MISSING": MISSING, "_blocks": blocks}
     exec(compile(text, "<compiled by chainrule>", "exec"), space)
     # What holds the recording is given to it, not put in the space, which the recording holds.
-    entry: Callable[..., Any] = space.pop("make")(made.run, guard.holds, other)
+    entry: Callable[..., Any] = space.pop("_make")(made.run, guard.holds, other)
     return entry
 
 
@@ -138,7 +138,7 @@ class Taken:
                 self.then(f"{', '.join([part.name for part in inside])}, = {name}")
             for part in inside:
                 self.take(part)
-        elif kind in CONSTANT and (text := literal(x)) is not None:
+        elif kind in CONSTANT and not is_huge(x) and (text := literal(x)) is not None:
             same = f"{name} is {text}" if kind in (NoneType, bool) else f"{name} == {text}"
             self.test(f"type({name}) is {self.let('kind', kind)} and {same}")
         elif any(x is held for held in (*self.made.kept, *(ref() for ref in self.made.guests))):
@@ -176,10 +176,14 @@ class Taken:
             self.test(f"len({{{', '.join(f'id({name})' for name in names)}}}) == {len(names)}")
 
     def nested(self, inner: Sequence[str]) -> list[str]:
-        """All stages, one inside the other, and lines inside the last."""
-        lines = [*inner]
-        for tests, statements in reversed(self.stages):
-            lines = [*statements, *lines]
-            if tests:
-                lines = [f"if {' and '.join(tests)}:", *(f"    {line}" for line in lines)]
-        return lines
+        """The first tests as a condition; what follows them, with each of the further tests, inside."""
+        (tests, statements), *stages = self.stages
+        lines = [*statements]
+        for further, then in stages:
+            lines += [f"{' and '.join(further)} or _changed()"] * bool(further) + then
+        return [f"if {' and '.join(tests) or 'True'}:", *(f"    {line}" for line in [*lines, *inner])]
+
+
+def is_huge(x: Any) -> bool:
+    """Whether this is a number that no test should have to spell."""
+    return type(x) is int and x.bit_length() > 1000

@@ -64,18 +64,22 @@ def folded(lines: Sequence[Line], kept: Sequence[str], numbers: set[str]) -> tup
     """Fewer lines: a number that is needed but once stands where it is needed. And what stands for the names that are kept."""
     uses = Counter(kept)
     for line in lines:
+        once = line.then is None and " if " not in line.template  # what may not be computed at all stands before
         for i, name in enumerate(line.uses):
-            uses[name] += 2 if line.then else 1 if "{}" in line.template else line.template.count(f"{{{i}}}")
+            uses[name] += 2 if not once else 1 if "{}" in line.template else line.template.count(f"{{{i}}}")
     texts: dict[str, Text] = {}
     written = []
     for line in lines:
         line = line.folded(texts)
         text, level = line.text
-        if line.name in numbers and uses[line.name] == 1 and len(text) <= WIDTH:
+        if line.name in numbers and line.then is None and uses[line.name] == 1 and len(text) <= WIDTH:
             texts[line.name] = text, level
         else:
             written.append(line)
     return written, [texts.get(name, (name, TIGHT))[0] for name in kept]
+
+
+MIXED = "mixed"  # in place of the name of a type: now one, now another
 
 
 @final
@@ -87,7 +91,10 @@ class Writer:
     named: dict[int, str] = field(default_factory=dict)  # the names of constants by their identity
     lines: list[Line] = field(default_factory=list)
     numbers: set[str] = field(default_factory=set)  # the names of what is computed of numbers alone
-    floats: set[str] = field(default_factory=set)  # and of what is known to be Python's own floats
+    types: dict[str, str] = field(
+        default_factory=dict
+    )  # of numbers, the names of Python's types; MIXED: one or another
+    plain: set[str] = field(default_factory=set)  # what depends on no variable
     written: dict[str, str] = field(default_factory=dict)  # a statement, and the name of its result
     negated: dict[str, str] = field(default_factory=dict)  # what is minus something else, and that
     values: int = 0
@@ -104,9 +111,14 @@ class Writer:
                 self.negated[name] = parts[0]
         return self.written[key]
 
+    def type_of(self, name: str) -> str:
+        """The name of Python's type of a number, be it by its name or literal; empty where that is not known."""
+        if name in self.types or not LITERAL.fullmatch(name):
+            return self.types.get(name, "")
+        return "bool" if name in ("True", "False") else "int" if name.strip("(-)").isdigit() else "float"
+
     def is_float(self, name: str) -> bool:
-        """Whether this is known to be one of Python's own floats."""
-        return name in self.floats or FLOAT.fullmatch(name) is not None
+        return self.type_of(name) == "float"
 
     def is_new(self, name: str) -> bool:
         """Whether this is an array that nobody else has."""
@@ -149,12 +161,29 @@ def identifier(name: str) -> str:
 
 
 RESERVED = frozenset(
-    {"np", "math", "abs", "bool", "float", "int", "slice", "type", "FloatingPointError", "Exception", "ValueError"}
+    {
+        "np",
+        "math",
+        "abs",
+        "bool",
+        "float",
+        "int",
+        "id",
+        "len",
+        "list",
+        "slice",
+        "tuple",
+        "type",
+        "Exception",
+        "FloatingPointError",
+        "OverflowError",
+        "ValueError",
+    }
 )  # and what stands for values and functions here
-OURS = re.compile(r"[gv]\d*|forward|backward\d*|zero_\w*|ones_\w*|rows_\w*")
+OURS = re.compile(r"[gv]\d*|forward|backward\d*|zero_\w*|one_\w*|ones_\w*|rows_\w*")
 
 
-FLOAT = re.compile(r"\(?-?(\d.*[.e].*|math\.(nan|inf))\)?")  # as a literal
+LITERAL = re.compile(r"\(?-?(\d[\d.e+-]*|math\.(nan|inf))\)?|True|False")
 
 
 def literal(x: Any) -> str | None:

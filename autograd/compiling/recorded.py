@@ -29,7 +29,7 @@ from .surroundings import Read, Surroundings
 from .tracing import Trace, WatchedCall
 from .writing import Wanted, emit
 
-CASTS = {float: "float({})", bool: "bool({})", int: "int({})"}  # of what is a float while it is recorded
+PYTHONS = {float: "float", bool: "bool", int: "int"}  # types of what is a float while it is recorded
 
 
 @final
@@ -114,8 +114,8 @@ class Recording:
         wanted = Wanted(
             inputs=len(trace.inputs),
             plain=trace.plain,
-            casts=[
-                CASTS.get(kinds.get(i, float), "{}") if type(raw(x)) is float else "{}"
+            types=[
+                PYTHONS.get(kinds.get(i, float), "") if type(raw(x)) is float else ""
                 for i, x in enumerate(trace.outputs)
             ],
             pulled=[len(p.pulled) for p in trace.passes],

@@ -12,7 +12,7 @@ import numpy as np
 from ..ops.elementwise import FEW as CHOSEN
 from ..ops.linalg import is_int64
 from ..plain import Saved
-from .lines import Writer, escaped, identifier, literal
+from .lines import MIXED, Writer, escaped, identifier, literal
 from .program import Kind, Step
 
 Spelling: TypeAlias = Callable[[Writer, Step, Sequence[str], Sequence[Kind], Kind], "str | None"]
@@ -37,8 +37,8 @@ def as_call(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[Kind], 
     forward = op.forward
     if op.forwards is not None:
         forward = op.forwards[0] if all(map(is_number, kinds)) else op.forwards[1]
-    if forward is operator.neg and is_number(result) and parts[0] in w.negated:
-        return w.negated[parts[0]]
+    if forward is operator.neg and is_number(result):
+        return negative(w, parts[0])
     if forward in INFIX:
         if is_number(result) and forward in (operator.add, operator.sub):
             forward, parts = without_minus(w, forward, *parts)
@@ -53,6 +53,10 @@ def as_call(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[Kind], 
         options = [f"**{w.constant(step.params, 'params')}"]
     function = w.function(forward, op.name)
     return w.let(f"{function}({', '.join(['{}'] * len(parts) + list(map(escaped, options)))})", *parts)
+
+
+def negative(w: Writer, x: str) -> str:
+    return w.negated.get(x) or w.let("-{}", x)
 
 
 def without_minus(w: Writer, forward: Callable[..., Any], a: str, b: str) -> tuple[Callable[..., Any], Sequence[str]]:
@@ -77,12 +81,12 @@ def as_written(template: str) -> Spelling:
     return spelling
 
 
-def of_numbers(template: str, of_arrays: Spelling | None = None) -> Spelling:
+def of_numbers(template: str, of_arrays: Spelling | None = None, then: str | None = None) -> Spelling:
     """What the row's forward does on numbers, without the call; arrays otherwise."""
 
     def spelling(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[Kind], result: Kind) -> str | None:
         if all(map(is_number, kinds)):
-            return w.let(template, *parts)
+            return w.let(template, *parts, then=then)
         return of_arrays and of_arrays(w, step, parts, kinds, result)
 
     return spelling
@@ -198,8 +202,10 @@ def spell_cross_entropy(w: Writer, step: Step, parts: Sequence[str], kinds: Sequ
 def spell_softmax_error(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[Kind], result: Kind) -> str | None:
     logits, labels = parts
     _, total, exps = softmax_parts(w, logits, kinds[0])
-    minus_one = "{0}.put({3}, {0}.take({3}) - 1.0)"
-    return w.let("{} / {}[..., None]", exps, total, picked(w, labels, kinds), then=minus_one, is_new=True)
+    dtype = kinds[0].dtype
+    one = w.shared(f"one_{dtype.name}", lambda: np.ones((), dtype))
+    less_one = "{0}.put({3}, {0}.take({3}) - {4})"
+    return w.let("{} / {}[..., None]", exps, total, picked(w, labels, kinds), one, then=less_one, is_new=True)
 
 
 def softmax_parts(w: Writer, logits: str, kind: Kind) -> tuple[str, str, str]:
@@ -223,10 +229,12 @@ def picked(w: Writer, labels: str, kinds: Sequence[Kind]) -> str:
 def spell_mul(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[Kind], result: Kind) -> str | None:
     """Not what only makes the same anew."""
     for one, other in (0, 1), (1, 0):
-        if parts[one] in ("1", "1.0") and kinds[other] == result and (is_number(result) or w.is_new(parts[other])):
+        if kinds[other] != result or not (w.is_float(parts[other]) if is_number(result) else w.is_new(parts[other])):
+            continue
+        if parts[one] in ("1", "1.0"):
             return parts[other]
-        if parts[one] in ("(-1)", "(-1.0)") and kinds[other] == result and is_number(result):
-            return w.let("-{}", parts[other])
+        if parts[one] in ("(-1)", "(-1.0)") and is_number(result):
+            return negative(w, parts[other])
     return None
 
 
@@ -293,9 +301,12 @@ SPELLINGS: Mapping[str, Spelling] = {
 }
 
 
-PLAINLY = {
-    name: x for name, x in SPELLINGS.items() if name != "pow"
-}  # on plain data, where x ** 2 raises what x * x does not
+PLAINLY = {**SPELLINGS}  # on plain data, where x ** 2 raises errors that x * x does not,
+del PLAINLY["pow"]
+JITTED = {
+    **PLAINLY,
+    "pow": of_numbers("math.pow({}, {})", then="if {0} - {0} != 0.0: raise OverflowError"),
+}  # also here
 
 
 def spelled(
@@ -314,14 +325,34 @@ def spelled(
     if not is_number(result):
         return name
     of_numbers = all(map(is_number, kinds))
-    if op.name not in COMPARISONS or not op.listed:
-        known = of_numbers and op.listed and (written or op.forwards is not None or op.forward in INFIX)
-        floats = [w.is_float(part) for part in (parts[1:] if op.name == "where" else parts)]
-        forward = (op.forwards or [op.forward])[0]
-        arithmetic = forward in INFIX or getattr(math, op.name, None) is forward
-        if not known or not (any(floats) if arithmetic else all(floats)):
+    if name not in w.types:
+        kind = type_of_result(step, [w.type_of(part) for part in parts], written is not None) if of_numbers else ""
+        if not kind:
             name = w.let("float({})", name)
-        w.floats.add(name)
+        w.types[name] = kind or "float"
     if of_numbers:
         w.numbers.update(line.name for line in w.lines[before:])
     return name
+
+
+def type_of_result(step: Step, types: Sequence[str], written: bool) -> str:
+    """The name of Python's type of what numbers become; empty where that is not known."""
+    op = step.op
+    forward = (op.forwards or [op.forward])[0]
+    if not op.listed:
+        return ""
+    if op.name in COMPARISONS:
+        return "bool"
+    if op.name in ("where", "maximum", "minimum"):
+        return one_of(types[1:] if op.name == "where" else types)
+    if op.name in ("relu", "gate"):
+        return one_of(["float", types[0]])
+    if forward is operator.truediv or getattr(math, op.name, None) is forward:
+        return "float"
+    if forward in INFIX or op.name == "select":
+        return "float" if "float" in types else "int" if {*types} <= {"int", "bool"} else ""
+    return "float" if (written or op.forwards is not None) and {*types} == {"float"} else ""
+
+
+def one_of(types: Sequence[str]) -> str:
+    return types[0] if len({*types}) == 1 else MIXED

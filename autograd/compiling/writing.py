@@ -13,9 +13,10 @@ import numpy as np
 
 from ..derivative import ALIAS
 from ..guards.selection import has_nan
+from .arguments import Refused
 from .lines import Line, Writer, folded, tuple_of
 from .program import Kind, Part, Place, Program, kind_of
-from .spelling import PLAINLY, SPELLINGS, is_number, spelled
+from .spelling import JITTED, PLAINLY, SPELLINGS, is_number, spelled
 
 
 def broadcast_later(program: Program, args: Sequence[Part], result: Kind, elementwise: bool) -> list[Part]:
@@ -78,7 +79,7 @@ class Wanted:
 
     inputs: int  # behind so many of the program's inputs come cotangents
     plain: Sequence[int]  # those in these places are no variables
-    casts: Sequence[str]  # behind as many outputs as these, which say how each is returned, come
+    types: Sequence[str]  # behind as many outputs as these, which are the names of the types of numbers, come
     pulled: Sequence[int]  # those that each cotangent becomes: so many of each
     returned: Returned | None = None  # how what is returned is put together of the outputs; None: as they are
     doubtful: bool = False  # and whether NaN among them is to be an error
@@ -89,7 +90,7 @@ def emit(program: Program, names: Sequence[str], wanted: Wanted) -> Code:
     """Write a program down, with names for its inputs."""
     w = Writer()
     found = outputs_of(w, program, names, wanted)
-    results = len(wanted.casts)
+    results = len(wanted.types)
     given, seeds = names[: wanted.inputs], names[wanted.inputs :]
     ahead = needed(w.lines, found[:results])
     known = {line.name for line in ahead}
@@ -137,15 +138,16 @@ def outputs_of(w: Writer, program: Program, names: Sequence[str], wanted: Wanted
     """All that a program does, as lines, and the names of its outputs."""
     at, plain = list(names), set(wanted.plain)
     w.namespace |= dict.fromkeys(names)
-    w.floats.update(name for name, kind in zip(names, program.kinds, strict=False) if is_number(kind))
+    w.types |= {name: "float" for name, kind in zip(names, program.kinds, strict=False) if is_number(kind)}
     for step, kind in zip(program.steps, program.kinds[program.inputs :], strict=True):
         args = broadcast_later(program, step.args, kind, step.op.elementwise)
         spellings = SPELLINGS
         if step.op is not ALIAS and all(x.number in plain for x in args if isinstance(x, Place)):
             plain.add(len(at))
-            spellings = PLAINLY
+            spellings = JITTED if wanted.jit else PLAINLY
         texts, kinds = [text_of(w, x, at) for x in args], [kind_at(program, x) for x in args]
         at.append(spelled(w, step, texts, kinds, kind, spellings))
+    w.plain.update(at[i] for i in plain)
     return [text_of(w, x, at) for x in program.outputs]
 
 
@@ -162,9 +164,13 @@ def forward_of(
     looks = wanted.doubtful and wanted.jit is None
     kept = outputs * (1 + looks) + saved  # what is looked at besides is needed by its name
     lines, texts = folded(in_place(lines, kept), kept, w.numbers)
-    for i, (cast, name) in enumerate(zip(wanted.casts, outputs, strict=True)):
-        if not (cast.startswith("float(") and w.is_float(name)):
-            texts[i] = cast.format(texts[i])
+    for i, (kind, name) in enumerate(zip(wanted.types, outputs, strict=True)):
+        if kind and w.type_of(name) != kind:
+            texts[i] = f"float({texts[i]})"
+            if kind != "float" or name in w.plain:
+                raise Refused(
+                    f"what it returns is of type {kind} here, and may be of another for other numbers. Write floats (0.0 for 0)"
+                )
         if name in outputs[:i] and not is_number(kind_at(program, program.outputs[i])):
             texts[i] += ".copy()"  # each is an array of its own
     texts = texts[: len(outputs)]
@@ -181,8 +187,8 @@ def forward_of(
 def around_jitted(w: Writer, jitted: Any, outputs: Sequence[str], given: Sequence[str], wanted: Wanted) -> list[str]:
     """The statements of a function that calls one that was made faster, and puts together what is returned."""
     assert wanted.returned is not None
-    parts = [f"_{i}" for i in range(len(outputs))]
-    w.floats.update(part for part, x in zip(parts, outputs, strict=True) if w.is_float(x))
+    parts = [f"_result{i}" for i in range(len(outputs))]
+    w.types |= {part: "float" for part, x in zip(parts, outputs, strict=True) if w.is_float(x)}
     w.namespace["_forward"] = jitted
     # What is not finite, Python may have raised an error for.
     finite = [f"if {x} - {x} != 0.0: raise FloatingPointError" for x in parts if w.is_float(x)]

@@ -54,6 +54,7 @@ def outcome(f: Callable[..., Any], call: Any, shown: Callable[[Any], Any] = shap
 
 ONES, TWOS = np.ones(3), np.full(3, 2.0)
 V, W, T = cr.Value(1.5), cr.Value(-2.0), cr.Tensor([1.0, 2.0, 3.0])
+ENTRY = cr.custom("entry", lambda x: x * 2.0, lambda g, y, x: g * 2.0)
 MODEL, OTHER = nn.Linear(3, 1, rng=0), nn.Linear(3, 1, rng=1)
 CALLS: dict[str, tuple[Callable[..., Any], list[tuple[Any, ...]]]] = {
     "floats and what is none": (
@@ -96,6 +97,17 @@ CALLS: dict[str, tuple[Callable[..., Any], list[tuple[Any, ...]]]] = {
         lambda math, v1, np_, forward, g: math * v1 + np_ * forward - g,
         [(1.0, 2.0, 3.0, 4.0, 5.0), (ONES, 2.0, 3.0, 4.0, 5.0)],
     ),
+    "names of Python's own": (
+        lambda len, list, id, type, entry: len * list + id - type * entry,
+        [(1.0, 2.0, 3.0, 4.0, 5.0), ([1.0], [2.0], 3.0, 4.0, 5.0), (ONES, 2.0, 3.0, 4.0, 5.0)],
+    ),
+    "a custom operation called entry": (lambda x: ENTRY(x) + 1.0, [(1.5,), (V,), (ONES,)]),
+    "many rows, and deep ones": (
+        lambda rows: sum([a * b for a, b in rows], 0.0),
+        [([[float(i), 2.0] for i in range(120)],), ([(1.0, 2.0)] * 99,), ([[1.0, 2.0]],)],
+    ),
+    "a number of many digits": (lambda x, n: x * (n % 7), [(1.5, 10**5000), (1.5, 10**5000 + 1), (1.5, 3)]),
+    "errors of what is chosen": (lambda x: cr.where(x > 0.0, 1.0 / x, 5.0), [(1.5,), (0.0,), (-1.0,), (V,)]),
     "what comes back": (
         lambda x, y: {"same": x, "both": (y, [y * 2.0, None, "y", 3]), "again": x},
         [(ONES, 2.0), (V, 2.0), (2.0, V), (ONES, ONES)],
@@ -192,6 +204,28 @@ def test_a_compiled_function_is_freed_at_once() -> None:
         gc.enable()
 
 
+def test_its_function_stays() -> None:
+    compiled = cr.compile(lambda x: x + 1.0)
+    with pytest.raises(AttributeError, match="its function stays"):
+        compiled.f = abs
+
+
+def test_what_is_garbage_is_finalized_outside() -> None:
+    finalized: list[int] = []
+
+    class Knot:
+        def __init__(self) -> None:
+            self.self = self
+
+    for n in range(300):
+        for i in range(4):
+            weakref.finalize(Knot(), finalized.append, 4 * n + i)
+        if n % 10 == 0:
+            cr.compile(lambda x, n=n: cr.tanh(x) * n)(1.0)
+    gc.collect()
+    assert sorted(finalized) == list(range(1200))
+
+
 def test_it_may_be_called_while_nobody_holds_it() -> None:
     assert [cr.compile(lambda x: x + 1.0)(1.0) for _ in range(3)] == [2.0] * 3
     call = cr.compile(lambda x: x + 1.0).__call__
@@ -199,6 +233,29 @@ def test_it_may_be_called_while_nobody_holds_it() -> None:
 
 
 # How numbers are written
+
+
+KINDS: dict[str, Callable[..., Any]] = {
+    "an int of the larger": lambda x, y: cr.maximum(x, 0),
+    "an int of the smaller": lambda x, y: (cr.minimum(3, x), y),
+    "an int of a choice": lambda x, y: cr.where(x > y, x, 0),
+    "a truth of a choice": lambda x, y: cr.where(x > y, True, x),
+    "a truth times one": lambda x, y: 1.0 * (x > y),
+    "a truth times minus one": lambda x, y: cr.arctan2(-1.0 * (x > y), -1.0),
+    "a truth or a sum of them": lambda x, y: (x > y, (x > y) + (x > 0.0)),
+    "a derivative that is a truth": cr.grad(lambda x, y: (x > 0.0) * cr.where(x <= y, y, 3.0), 1),
+    "a value that is an int": cr.value_and_grad(lambda x, y: cr.where(x <= y, 0, y)),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", KINDS)
+def test_numbers_are_of_the_kinds_that_the_function_gives(name: str) -> None:
+    f, points = KINDS[name], [(2.0, 1.0), (1.0, 2.0), (-1.0, 0.5), (0.0, -1.5), (1.5, 0.0)]
+    for first in points:
+        compiled = cr.compile(f)
+        for call in [first] * 2 + points * 2:
+            assert outcome(compiled, call) == outcome(f, call), (first, call)
 
 
 def test_scalars_read_as_a_person_writes() -> None:
@@ -215,14 +272,14 @@ def test_scalars_read_as_a_person_writes() -> None:
         "    v2 = 0.0 if v1 <= 0.0 else v1\n"
         "    v3 = v2 * 3.0\n"
         "    v5 = 1.0 / (1.0 + math.exp(-b))\n"
-        "    v7 = -a\n"
         "    v8 = b - 1.0\n"
-        "    v10 = v3 * v3 + v5 - v7 * v8\n"
-        "    v18 = (2.0 * v3 * 3.0) if v2 else 0.0\n"
-        "    v20 = v8 + v18\n"
-        "    v21 = v5 * (1.0 - v5) - v7 - v18\n"
-        "    if v10 != v10 or v20 != v20 or v21 != v21: raise FloatingPointError\n"
-        "    return v10, (v20, v21)\n"
+        "    v10 = v3 * v3 + v5 - (-a) * v8\n"
+        "    v16 = 2.0 * v3 * 3.0\n"
+        "    v17 = v16 if v2 else 0.0\n"
+        "    v19 = v8 + v17\n"
+        "    v20 = a + v5 * (1.0 - v5) - v17\n"
+        "    if v10 != v10 or v19 != v19 or v20 != v20: raise FloatingPointError\n"
+        "    return v10, (v19, v20)\n"
     )
 
 
@@ -316,13 +373,18 @@ def test_numba() -> None:
         assert plain(x) == x * x
     with pytest.raises(OverflowError):
         plain(1e200)
+    vanishing = cr.compile(lambda _0, x: 1.0 / x**2 + _0, jit=numba.njit)
+    for x in 1.5, 2.5, 3.5:
+        assert vanishing(x, x) == 1.0 / x**2 + x
+    with pytest.raises(OverflowError):
+        vanishing(1.0, 1e200)
 
 
 def failing(f: Callable[..., Any]) -> Callable[..., Any]:
     raise NotImplementedError("no")
 
 
-@pytest.mark.parametrize("jit", [failing, lambda f: failing, lambda f: None])
+@pytest.mark.parametrize("jit", [failing, lambda f: failing, lambda f: None, lambda f: lambda a, b: (1.0, 2.0)])
 def test_what_jit_cannot_do_runs_as_it_is(jit: Any) -> None:
     compiled = cr.compile(small, jit=jit)
     with pytest.warns(UserWarning, match="runs as it is, not compiled"):
