@@ -77,20 +77,33 @@ class Elementwise(Optimizer):
         for p, shape, dtype in self.moved:  # all are looked at before anything moves
             g, x = p._grad, p._raw
             if type(g) is not kind or g.dtype is not dtype or g.shape != shape or g.base is not None:
-                require_fit("step", p)
-                odd = True
+                if g is not None:
+                    require_fit("step", p)
+                    odd = True
             elif type(x) is not kind or not x.flags.writeable:
                 odd = True
         lent = self.lent() if odd or handed else ()
         try:
             for tensor, g in lent:
                 tensor._grad = copied(g)
-            self.move() if never_stops() else self.move_or_stay()
+            self.move_or_stay(alike=not odd)
         finally:
             for tensor, g in lent:
                 tensor._grad = g
             note_change()
         return loss
+
+    def step_along(self) -> None:
+        """The same along gradients that are known to fit, each in memory that nobody else has."""
+        kind = np.ndarray
+        for p, _, _ in self.moved:
+            x = p._raw
+            if type(x) is kind and not x.flags.writeable:
+                self.lent()  # which says whether it is to be moved
+        try:
+            self.move_or_stay(alike=True)
+        finally:
+            note_change()
 
     def lent(self) -> list[tuple[Tensor, Any]]:
         """The Tensors whose gradients are in the memory of a parameter, and so would change while the step needs them."""
@@ -101,14 +114,17 @@ class Elementwise(Optimizer):
         own = {id(owner(p._raw)) for p in tensors}
         return [(p, p._grad) for p in tensors if id(owner(p._grad)) in own]
 
-    @np.errstate(under="ignore")  # what is remembered of squares fades away
-    def move_or_stay(self) -> None:
-        """Move where NumPy may raise an error half-way: then all is put back."""
+    def move_or_stay(self, *, alike: bool) -> None:
+        """Move, and where NumPy raises an error half-way put all back. `alike`: gradients are as their parameters."""
+        if never_stops():
+            self.move(alike)
+            return
         known = self.known
         memories = [(memory, memory.kept()) for memories in self.memories for memory in memories]
         parameters = [(p, p._raw if isinstance(p, Value) else copied(p._raw), p.birth) for p in self.parameters]
         try:
-            self.move()
+            with np.errstate(under="ignore"):  # what is remembered of squares fades away
+                self.move(alike)
         except BaseException:
             self.known = known
             for memory, before in memories:
@@ -121,27 +137,29 @@ class Elementwise(Optimizer):
                 p.birth = birth
             raise
 
-    def move(self) -> None:
+    def move(self, alike: bool) -> None:
         self.look_at_groups()
+        update = self.update
         for group, memories in zip(self.param_groups, self.memories, strict=True):
             at, dtype = 0, None
             for memory in memories:
                 if not memory.is_small:
                     memory.advance(self, group)
                     continue
-                tensor, steps = memory.tensor, memory.steps  # in a step of a small network every call counts
+                tensor = memory.tensor  # in a step of a small network every call counts
                 p, g = tensor._raw, tensor._grad
                 if g is None:
                     continue
-                if not type(p) is type(g) is np.ndarray or g.dtype is not p.dtype:
+                if not alike and (not type(p) is type(g) is np.ndarray or g.dtype is not p.dtype):
                     memory.advance(self, group)
                     continue
+                steps = memory.steps
                 steps[0] = t = steps[0] + 1
                 if t != at or memory.precision is not dtype:  # mostly all are alike
                     at, dtype = t, memory.precision
                     c = as_arrays(self.coefficients(group, t), dtype)
                 a, b = memory.scratch or memory.work_in(self)
-                self.update(p, g, memory.arrays, a, b, c)
+                update(p, g, memory.arrays, a, b, c)
                 tensor.birth = next_birth()
 
     def follow_options(self) -> None:
