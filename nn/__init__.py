@@ -61,6 +61,7 @@ from .storage.convert import to_torch as to_torch
 from .storage.files import load_weights as load_weights
 from .storage.files import read_weights as read_weights
 from .storage.files import save_weights as save_weights
+from .training.compiled import compiled_step as compiled_step
 from .training.data import Batches as Batches
 from .training.data import read_idx as read_idx
 from .training.data import split as split

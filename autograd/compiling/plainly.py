@@ -16,7 +16,7 @@ class Plainly(Wrapper):
     """The same function, with the data of nodes in their place; compiled, its results are no nodes either."""
 
     def __init__(self, f: Callable[..., Any]) -> None:
-        self.f = f
+        self.f, self.__name__ = f, getattr(f, "__name__", type(f).__name__)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         result = self.f(*args, **kwargs)

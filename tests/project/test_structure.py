@@ -193,7 +193,7 @@ PAST_THE_DOOR = {
         "", "guards", "checking", "compiling", "explaining", "ops.shape",
     },
     "chainrule.nn": {
-        "optim", "training.demands", "training.flow", "training.history", "training.progress", "training.step",
+        "optim", "training.demands", "training.flow", "training.compiled", "training.history", "training.progress", "training.step",
     },
     "chainrule.visualize": {"describing", "folding", "plotting", "serving", "stepping"},
 }  # fmt: skip

@@ -1,0 +1,351 @@
+"""A step of training as one piece of code: what is descended and its gradients, compiled; and the update along them.
+
+The code is of plain data. What it depends on are the variables that its latest run as a function reached: those of the
+model, the loss and the penalty, without those that are frozen. Nothing has moved before all gradients are there.
+"""
+
+from __future__ import annotations
+
+__all__ = ["compiled_step"]
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from operator import is_
+from typing import Any, TypeAlias, final
+
+import numpy as np
+
+from chainrule.autograd import Node
+from chainrule.autograd import compile as compiled
+from chainrule.autograd.compiling.arguments import opened
+from chainrule.autograd.compiling.kinds import Wrapper
+from chainrule.autograd.compiling.plainly import Plainly
+from chainrule.autograd.compiling.recording import COPY
+from chainrule.autograd.compiling.results import raw
+from chainrule.autograd.context import about_to_change, blocks, next_birth, recording, repeated, watching
+from chainrule.autograd.graph import NO_PARAMS, ancestry, cotangents
+from chainrule.autograd.plain import describe, require_function
+from chainrule.autograd.primitive import born
+
+from ..inside import walk
+from ..module import Module, require_module
+from ..optim.clip import clip_grad_norm, clip_grad_value
+from ..optim.elementwise import Elementwise
+from ..optim.optimizer import Optimizer, number, owner
+from .evaluation import Loss, holds_arrays
+
+Penalty: TypeAlias = Callable[[Module], Any]
+LISTS = list, tuple
+
+
+def compiled_step(
+    model: Module,
+    loss: Loss,
+    optimizer: Optimizer,
+    *,
+    clip_norm: float | None = None,
+    clip_value: float | None = None,
+    penalty: Penalty | None = None,
+) -> CompiledStep:
+    """A function that trains the model on one batch: forward, loss, backward and update from code that is made for them.
+
+    `step(*inputs, target)` does what these lines do, clipping the gradients of the optimizer's parameters, and returns the number
+    that was differentiated, the penalty included:
+
+        optimizer.zero_grad()
+        out = model(*inputs)
+        total = loss(out, target) + penalty(model)
+        total.backward()
+        cr.nn.clip_grad_norm(optimizer.parameters, clip_norm)
+        cr.nn.clip_grad_value(optimizer.parameters, clip_value)
+        optimizer.step()
+
+    Lists of numbers count as arrays. `step.output` is what the model returned in the latest call, as plain data, before the update;
+    `step.source` the code, one function for the loss and all gradients, after the first call. Each gradient is in its
+    parameter's `.grad`. An optimizer that evaluates the loss several times, as LBFGS, is given these lines as its closure; the
+    loss and the output are then those at the start.
+
+    Everything may change between two steps as in the loop: options of the optimizer, data of parameters, layers, what is frozen.
+    What cannot be compiled (see `cr.compile`), such as a branch on a number, or a batch with variables, runs as it is,
+    and one warning says why.
+
+    Raises the errors of the loop; then weights, buffers and the optimizer's state are as before. Raises `TypeError` and
+    `ValueError` for arguments that do not go together.
+
+    >>> import chainrule as cr
+    >>> model = cr.nn.Linear(1, 1, rng=0)
+    >>> optimizer = cr.nn.SGD(model.parameters(), lr=0.3)
+    >>> step = cr.nn.compiled_step(model, cr.nn.mse_loss, optimizer)
+    >>> losses = [step([[0.0], [1.0], [2.0]], [[1.0], [3.0], [5.0]]) for _ in range(100)]
+    >>> losses[-1] < 1e-6, round(model.weight.data.item(), 2)
+    (True, 2.0)
+    >>> step
+    <compiled_step of a Linear by SGD, 93 of 100 calls compiled>
+    """
+    return CompiledStep(model, loss, optimizer, clip_norm, clip_value, penalty)
+
+
+@final
+class CompiledStep:
+    """What `compiled_step` returns: call it with the inputs and the target of a batch."""
+
+    def __init__(
+        self,
+        model: Module,
+        loss: Loss,
+        optimizer: Optimizer,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        penalty: Penalty | None = None,
+    ) -> None:
+        require_module("compiled_step", model)
+        require_function("compiled_step: loss", loss)
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"compiled_step: optimizer is {describe(optimizer)}, expected an Optimizer")
+        if penalty is not None:
+            require_function("compiled_step: penalty", penalty)
+        for name, limit in ("clip_norm", clip_norm), ("clip_value", clip_value):
+            if limit is not None and not number(f"compiled_step: {name}", limit) >= 0.0:
+                raise ValueError(f"compiled_step: {name} must not be negative, got {limit}")
+        self.given = model, loss, optimizer, clip_norm, clip_value, penalty
+        self.optimizer, self.clip_norm, self.clip_value = optimizer, clip_norm, clip_value
+        self.asks_once = isinstance(optimizer, Elementwise) and type(optimizer).step is Elementwise.step
+        self.output: Any = None
+        self.buffers = Buffers(forward(model, loss, penalty), model)
+        self.descent = Descent("compiled_step", self.buffers)
+
+    @property
+    def source(self) -> str:
+        """The Python code of the latest recording: one function of the batch and the parameters, forward and back."""
+        return self.descent.code.source
+
+    def __call__(self, *batch: Any) -> float:
+        if len(batch) < 2:
+            raise TypeError(f"compiled_step: expected inputs and a target, got {len(batch)} arguments")
+        batch = arrays_of(batch)
+        self.buffers.keep()
+        try:
+            if not self.asks_once:
+                return self.through_closure(batch)
+            total, self.output = self.descend(batch)
+            self.optimizer.step_along()  # type: ignore[attr-defined]
+        except BaseException:
+            self.buffers.put_back()
+            raise
+        return number_of(total)
+
+    def descend(self, batch: Sequence[Any]) -> tuple[Any, Any]:
+        """Put all gradients in place. Returns what was descended, and the prediction."""
+        self.optimizer.zero_grad()  # at first: the memory of large gradients is used again
+        total, (output,), reached, gradients = self.descent(batch)
+        reached.put(gradients)
+        if self.clip_norm is not None:
+            clip_grad_norm(self.optimizer.parameters, self.clip_norm)
+        if self.clip_value is not None:
+            clip_grad_value(self.optimizer.parameters, self.clip_value)
+        return total, output
+
+    def through_closure(self, batch: Sequence[Any]) -> float:
+        """A step of an optimizer that asks for the loss as often as it likes."""
+        found: list[tuple[Any, Any]] = []
+
+        def closure() -> Any:
+            found.append(self.descend(batch))
+            return found[-1][0]
+
+        self.optimizer.step(closure)
+        total, self.output = found[0]
+        return number_of(total)
+
+    def __reduce__(self) -> Any:
+        """Copies have code of their own, and the model and the optimizer that are copied with them."""
+        return CompiledStep, self.given
+
+    def __repr__(self) -> str:
+        model, _, optimizer, *_ = self.given
+        names, code = f"a {type(model).__name__} by {type(optimizer).__name__}", self.descent.code
+        why = f"; not compiled: {code.reason}" if code.reason else ""
+        return f"<compiled_step of {names}, {self.descent.compiled_calls} of {self.descent.calls} calls compiled{why}>"
+
+
+def forward(model: Module, loss: Loss, penalty: Penalty | None) -> Callable[..., Any]:
+    """What is descended on a batch, and the prediction."""
+
+    def ask(*batch: Any) -> Any:
+        *inputs, target = batch
+        prediction = model(*inputs)
+        total = loss(prediction, target)
+        return total if penalty is None else total + penalty(model), prediction
+
+    return ask
+
+
+@final
+class Descent:
+    """A function whose first result is to be descended, compiled together with its gradients.
+
+    Called with a batch, it returns that number, the other results, what was reached, and the gradients by that, as plain data.
+    """
+
+    def __init__(self, name: str, f: Callable[..., Any]) -> None:
+        self.differentiated = Differentiated(name, f)
+        self.plain = Plainly(self.differentiated)
+        self.code = compiled(self.plain)
+        self.earlier = [0, 0]  # calls, and those that ran compiled code, before the code was made anew
+
+    def __call__(self, batch: Sequence[Any]) -> Any:
+        if blocks and not recording():
+            return self.plain(*batch)  # which says that nothing is recorded
+        for p, frozen in self.differentiated.frozen:
+            if p.frozen is not frozen:
+                self.begin_anew()
+                break
+        return self.code(*batch)
+
+    def begin_anew(self) -> None:
+        self.earlier = [self.calls, self.compiled_calls]
+        self.differentiated.frozen = []
+        self.code = compiled(self.plain)
+
+    @property
+    def calls(self) -> int:
+        return self.earlier[0] + self.code.calls
+
+    @property
+    def compiled_calls(self) -> int:
+        return self.earlier[1] + self.code.compiled_calls
+
+
+@final
+class Differentiated(Wrapper):
+    """The function with its gradients. What it notes of its runs, compiled code does not depend on."""
+
+    def __init__(self, name: str, f: Callable[..., Any]) -> None:
+        self.f, self.__name__ = f, name
+        self.leaves: list[Node] = []  # of the latest run
+        self.reached = Reached([])
+        self.frozen: list[tuple[Node, bool]] = []  # whether variables were, for all of which code was made
+
+    def __call__(self, *batch: Any) -> Any:
+        start = next_birth()
+        total, *said = self.f(*batch)
+        if not isinstance(total, Node) or (total.op is not None and not total.args):
+            total.backward()  # which says what is wrong
+        by = watching() if blocks and repeated() else None
+        known = by.data if by is not None else ()
+        leaves = [x for x in ancestry(total) if x.op is None and x.birth < start and x not in known]
+        if by is None:
+            self.leaves = leaves
+        elif not are_same(leaves, self.leaves):
+            raise TypeError("the loss depends on variables that are given, or change. Give arrays")
+        wanted = {x for x in leaves if not x.frozen}
+        found = cotangents(total, total.seed(), wanted, create_graph=by is not None)
+        reached = self.reached if are_same(found, self.reached.leaves) else Reached([*found])
+        if by is None:
+            self.reached = reached
+        else:
+            seen = {id(p) for p, _ in self.frozen}
+            self.frozen = [*self.frozen, *((x, x.frozen) for x in leaves if id(x) not in seen)]
+        return total, said, reached, apart([*found.values()], [batch, said, leaves])
+
+
+@final
+class Reached:
+    """The variables that gradients are for, in their order."""
+
+    __slots__ = ("leaves",)
+
+    def __init__(self, leaves: Sequence[Node]) -> None:
+        self.leaves = leaves
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Reached) and are_same(self.leaves, other.leaves)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def put(self, gradients: Sequence[Any]) -> None:
+        """Add them to what is in `.grad`, as `backward` does."""
+        kind = np.ndarray
+        for p, g in zip(self.leaves, gradients, strict=True):
+            if blocks:
+                about_to_change(p)
+            if p._grad is None and type(g) is kind and g.base is None:
+                p._grad = g
+            else:
+                p.add_to_grad(g, owned=True)
+
+
+def are_same(xs: Collection[Any], ys: Collection[Any]) -> bool:
+    return len(xs) == len(ys) and all(map(is_, xs, ys))
+
+
+def apart(gradients: list[Any], others: Any) -> list[Any]:
+    """The same, each in memory of its own."""
+    taken = {id(owner(raw(x))) for x in parts_in(others)}
+    for i, g in enumerate(gradients):
+        array = raw(g)
+        if isinstance(array, np.ndarray):
+            if array.base is not None or id(array) in taken:
+                gradients[i] = born(array.copy(), COPY, (g,), NO_PARAMS) if isinstance(g, Node) else array.copy()
+            taken.add(id(array))
+    return gradients
+
+
+@final
+class Buffers(Wrapper):
+    """A function that may move the buffers of a model, and how to put them back."""
+
+    def __init__(self, f: Callable[..., Any], model: Module) -> None:
+        self.f, self.model = f, model
+        self.known = buffers_of(model)  # as of the latest run: code is made anew where they are others
+        self.before: dict[int, tuple[Any, Any]] = {}
+
+    def __call__(self, *batch: Any) -> Any:
+        if not (blocks and repeated()):
+            self.known = buffers_of(self.model)
+            for array in self.known:
+                self.before.setdefault(id(array), (array, array.copy()))
+        return self.f(*batch)
+
+    def keep(self) -> None:
+        self.before = {id(array): (array, array.copy()) for array in self.known}
+
+    def put_back(self) -> None:
+        for array, before in self.before.values():
+            array[...] = before
+
+
+def buffers_of(model: Module) -> list[Any]:
+    layers = [part for _, part in walk(model, searching=False) if isinstance(part, Module)]
+    held = (getattr(layer, name, None) for layer in layers for name in layer.buffers)
+    return [x for x in held if isinstance(x, np.ndarray)]
+
+
+def parts_in(x: Any) -> Iterator[Any]:
+    """All that lies in containers."""
+    inside = opened(x)
+    if inside is None:
+        yield x
+    for part in inside or ():
+        yield from parts_in(part)
+
+
+def arrays_of(batch: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The same, with an array for each list of numbers."""
+    for x in batch:
+        if isinstance(x, LISTS):
+            return tuple(map(listed_as_array, batch))
+    return batch
+
+
+def listed_as_array(x: Any) -> Any:
+    if not isinstance(x, LISTS) or holds_arrays(x):
+        return x
+    try:
+        array = np.asarray(x)
+    except ValueError:  # ragged, which whoever gets it will say
+        return x
+    return array if array.dtype.kind in "fiub" else x
+
+
+def number_of(x: Any) -> float:
+    return x if type(x) is float else float(x.item())
