@@ -108,7 +108,7 @@ class CompiledStep:
                 raise ValueError(f"compiled_step: {name} must not be negative, got {limit}")
         self.given = model, loss, optimizer, clip_norm, clip_value, penalty
         self.optimizer, self.clip_norm, self.clip_value = optimizer, clip_norm, clip_value
-        self.asks_once = isinstance(optimizer, Elementwise) and type(optimizer).step is Elementwise.step
+        self.asks_once = asks_once(optimizer)
         self.output: Any = None
         self.buffers = Buffers(forward(model, loss, penalty), model)
         self.descent = Descent("compiled_step", self.buffers)
@@ -327,6 +327,11 @@ def parts_in(x: Any) -> Iterator[Any]:
         yield x
     for part in inside or ():
         yield from parts_in(part)
+
+
+def asks_once(optimizer: Optimizer) -> bool:
+    """Whether a step needs gradients alone, which may be known to fit."""
+    return isinstance(optimizer, Elementwise) and type(optimizer).step is Elementwise.step
 
 
 def arrays_of(batch: tuple[Any, ...]) -> tuple[Any, ...]:

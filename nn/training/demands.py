@@ -27,10 +27,8 @@ FIT = f"{__package__}.fit", "fit"
 def require_number(what: str, x: Any) -> None:
     if not isinstance(x, Node | np.ndarray | np.number | int | float):
         raise TypeError(f"fit: {what} must return a number, got {describe(x)}")
-    if np.shape(plain(x)) != ():
-        raise ValueError(
-            f"fit: {what} must return one number, got shape {np.shape(plain(x))}; reduce it, as with cr.mean"
-        )
+    if shape := np.shape(x._raw if isinstance(x, Node) else x):
+        raise ValueError(f"fit: {what} must return one number, got shape {shape}; reduce it, as with cr.mean")
 
 
 def require_descendable(total: Any) -> None:

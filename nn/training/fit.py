@@ -33,7 +33,7 @@ from .metrics import Tally
 from .progress import Progress, progress_of
 from .resuming import Checkpoint
 from .standing import Standing
-from .step import Epoch, code_for
+from .step import Epoch, code_for, descent_for
 from .stopping import EarlyStopping, StopTraining
 
 INTERRUPTED = "interrupted"
@@ -155,8 +155,9 @@ class Training:
         self.standing = Standing(given)
         self.interruption = Interruption()
         self.warned = self.looked = False
-        compiled = given.compile and code_for(given.model, given.loss, bool(given.metrics))
-        self.ask = compiled or asked(given.model, given.loss)
+        seen = given.compile and given.after_batch is not None  # its graph is
+        self.ask = code_for(given.model, given.loss, bool(given.metrics)) if seen else asked(given.model, given.loss)
+        self.descent = descent_for(given) if given.compile and not seen else None
         self.checkpoint = Checkpoint(given, self.standing)
         self.checkpoint.start(resume)
 
@@ -203,7 +204,7 @@ class Training:
 
     def train(self, shown: Progress) -> Record:
         """One pass over the data."""
-        epoch = Epoch(len(self.history) + 1, self.given, self.ask, shown, self.interruption, self.looked)
+        epoch = Epoch(len(self.history) + 1, self.given, self.ask, self.descent, shown, self.interruption, self.looked)
         record = epoch.train()
         self.looked = epoch.looked
         return record

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, final
-
-import numpy as np
 
 from chainrule.autograd import Node
 from chainrule.autograd import compile as compiled
@@ -15,6 +13,7 @@ from ..averaging import Answer, Asked, Averaged, NothingCountsError, asked
 from ..module import Module
 from ..optim.clip import clip_grad_norm, clip_grad_value
 from .arguments import Arguments
+from .compiled import Descent, arrays_of, asks_once, listed_as_array
 from .data import Batch, Batches
 from .demands import (
     is_not_finite,
@@ -37,11 +36,12 @@ class LeftOut(NothingCountsError):
     """The loss of a batch says that nothing counts in it."""
 
 
-def code_for(model: Module, loss: Loss, predictions: bool) -> Asked:
-    """What is differentiated in training, compiled: the numbers and arrays of the answer are results of the code."""
+def answered(model: Module, loss: Loss, predictions: bool) -> Callable[..., Any]:
+    """The loss of a batch and all that is to be known of it, as a function that can be compiled."""
     ask = asked(model, loss)
 
-    def forward(inputs: Sequence[Any], target: Any) -> Any:
+    def forward(*batch: Any) -> Any:
+        *inputs, target = batch
         prediction, result, said = ask(inputs, target)
         if result is None:
             raise LeftOut("fit: nothing counts in this batch")
@@ -51,21 +51,50 @@ def code_for(model: Module, loss: Loss, predictions: bool) -> Asked:
             seen.append(said.labels)
         return result, samples, said.make, *seen, *[prediction] * predictions
 
-    code = compiled(forward)
+    return forward
+
+
+def understood(target: Any, result: Any, found: list[Any], predictions: bool) -> Answer:
+    """The same as `asked` has it."""
+    samples, make, *seen = found
+    prediction = seen.pop() if predictions else None
+    scores = seen.pop(0) if seen else None
+    return prediction, result, Averaged(result, float(raw(samples)), scores, seen[0] if seen else target, make)
+
+
+def code_for(model: Module, loss: Loss, predictions: bool) -> Asked:
+    """The loss, compiled, as a node whose graph somebody wants to see."""
+    code = compiled(answered(model, loss, predictions))
 
     def on_arrays(inputs: Sequence[Any], target: Any) -> Answer:
-        target = listed_as_array(target)
-        result, samples, make, *found = code([listed_as_array(x) for x in inputs], target)
-        prediction = found.pop() if predictions else None
-        scores = found.pop(0) if found else None
-        said = Averaged(result, float(raw(samples)), scores, found[0] if found else target, make)
-        return prediction, result, said
+        *inputs, target = map(listed_as_array, (*inputs, target))
+        result, *found = code(*inputs, target)
+        return understood(target, result, found, predictions)
 
     return on_arrays
 
 
-def listed_as_array(x: Any) -> Any:
-    return np.asarray(x) if isinstance(x, list | tuple) else x
+def descent_for(given: Arguments) -> Descent:
+    """What is descended, compiled with its gradients."""
+    forward, penalty, model = answered(given.model, given.loss, bool(given.metrics)), given.penalty, given.model
+
+    def answer(*batch: Any) -> Any:
+        loss, *found = forward(*batch)
+        if penalty is None:
+            require_descendable(loss)
+            return loss, *found
+        total, extra = penalized(loss, penalty(model))
+        require_descendable(total)
+        return total, loss, extra, *found
+
+    return Descent("fit", answer)
+
+
+def penalized(loss: Any, penalty: Any) -> tuple[Any, Any]:
+    """The sum, and the penalty."""
+    require_number("loss", loss)
+    require_number("penalty", penalty)
+    return loss + penalty, penalty
 
 
 @final
@@ -73,14 +102,23 @@ class Epoch:
     """One pass over the data: what holds for all of its batches, and what was seen of them."""
 
     def __init__(
-        self, number: int, given: Arguments, ask: Asked, progress: Progress, interruption: Interruption, looked: bool
+        self,
+        number: int,
+        given: Arguments,
+        ask: Asked,
+        descent: Descent | None,
+        progress: Progress,
+        interruption: Interruption,
+        looked: bool,
     ) -> None:
         self.number, self.given, self.ask, self.interruption = number, given, ask, interruption
+        self.descent = descent  # by which all batches go whose graph nobody looks at
         self.looked = looked  # whether it was looked at what the loss reaches
         self.whole = Whole("fit", given.metrics)
         lasting = isinstance(given.data, Batches) and given.data.transform is None
         self.seen = Seen(number, progress, self.whole, lasting=lasting)
         self.parameters = given.optimizer.parameters
+        self.asks_once = asks_once(given.optimizer)
         moved = set(map(id, self.parameters))
         self.frozen = [p for p in given.model.parameters() if id(p) not in moved]
         self.buffers = [array for _, array in given.model.named_buffers()]
@@ -139,7 +177,11 @@ class Step:
         epoch = self.epoch
         buffers = [(array, array.copy()) for array in epoch.buffers] if epoch.buffers else ()
         try:
-            epoch.given.optimizer.step(self.objective)
+            if epoch.descent is not None and epoch.looked and epoch.asks_once:
+                self.objective()
+                epoch.given.optimizer.step_along()  # type: ignore[attr-defined]
+            else:
+                epoch.given.optimizer.step(self.objective)
         except BaseException as error:
             if isinstance(error, ValueError) and self.prediction is None:
                 self.prediction = self.predicted()  # what is wrong with the batch shows in this
@@ -158,40 +200,52 @@ class Step:
 
     def objective(self) -> Any:
         """What is descended, with all gradients in place. A line search asks for it several times."""
-        epoch = self.epoch
-        loss, penalty, said = self.forward()
+        epoch, given = self.epoch, self.epoch.given
+        given.optimizer.zero_grad()
+        for p in epoch.frozen:
+            p._grad = None
+        loss, penalty, said = self.by_code(epoch.descent) if epoch.descent and epoch.looked else self.by_graph()
         total = self.total
-        require_descendable(total)
-        if not math.isfinite(total._raw):
-            raise not_finite("the loss", total.item(), epoch.parameters)
-        total.backward()
         if not self.done:
             epoch.look(total, self.batch)
-        if epoch.given.clips or not self.done:
-            require_finite_gradients(epoch.given.model, epoch.parameters)
-        norm = epoch.clip() if epoch.given.clips else 0.0
+        if given.clips or not self.done:
+            require_finite_gradients(given.model, epoch.parameters)
+        norm = epoch.clip() if given.clips else 0.0
         if self.is_first():
             epoch.seen.add(said, self.target, loss, penalty, norm)
             epoch.whole.add(self.prediction, self.target)
         return total
 
-    def forward(self) -> tuple[Any, Any, Averaged]:
-        """The loss, the penalty, and what the loss is the mean of. All gradients are forgotten."""
+    def by_graph(self) -> tuple[Any, Any, Averaged]:
+        """The loss, the penalty, and what the loss is the mean of; with gradients from the graph."""
         epoch, given = self.epoch, self.epoch.given
-        given.optimizer.zero_grad()
-        for p in epoch.frozen:
-            p._grad = None
         self.prediction, loss, said = epoch.ask(self.inputs, self.target)
-        if not said.samples:
-            raise LeftOut("fit: nothing counts in this batch")
-        self.total = loss
-        if given.penalty is None:
-            return loss, 0.0, said
-        penalty = given.penalty(given.model)
-        require_number("loss", loss)
-        require_number("penalty", penalty)
-        self.total = loss + penalty
+        self.require_samples(said.samples)
+        self.total, penalty = (loss, 0.0) if given.penalty is None else penalized(loss, given.penalty(given.model))
+        require_descendable(self.total)
+        self.require_finite(self.total._raw)
+        self.total.backward()
         return loss, penalty, said
+
+    def by_code(self, descent: Descent) -> tuple[Any, Any, Averaged]:
+        """The same from compiled code."""
+        given = self.epoch.given
+        batch = arrays_of((*self.inputs, self.target))
+        self.total, found, reached, gradients = descent(batch)
+        loss, penalty, *found = (self.total, 0.0, *found) if given.penalty is None else found
+        self.prediction, loss, said = understood(self.target, loss, found, bool(given.metrics))
+        self.require_samples(said.samples)
+        self.require_finite(self.total)
+        reached.put(gradients)
+        return loss, penalty, said
+
+    def require_samples(self, samples: float) -> None:
+        if not samples:
+            raise LeftOut("fit: nothing counts in this batch")
+
+    def require_finite(self, total: Any) -> None:
+        if not math.isfinite(total):
+            raise not_finite("the loss", float(total), self.epoch.parameters)
 
     def is_first(self) -> bool:
         """Whether this batch was not yet seen: what counts is what the weights were before it."""

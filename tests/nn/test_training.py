@@ -158,7 +158,7 @@ def test_what_cannot_be_compiled_is_trained_as_it_is() -> None:
             return y if cr.sum(y) > 0 else y * 2.0
 
     one, other = Branching(), Branching()
-    with pytest.warns(UserWarning, match=r"compile\(forward\) runs as it is.*cr\.where"):
+    with pytest.warns(UserWarning, match=r"compile\(fit\) runs as it is.*cr\.where"):
         train(one, compile=True)
     train(other)
     assert weights(one) == weights(other)
