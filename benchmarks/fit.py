@@ -31,6 +31,12 @@ def by_hand(model: cr.nn.MLP, batches: cr.nn.Batches, optimizer: cr.nn.Optimizer
         optimizer.step()
 
 
+def by_step(model: cr.nn.MLP, batches: cr.nn.Batches, optimizer: cr.nn.Optimizer) -> None:
+    step = cr.nn.compiled_step(model, cr.nn.cross_entropy, optimizer)
+    for x, labels in batches:
+        step(x, labels)
+
+
 def by_fit(model: cr.nn.MLP, batches: cr.nn.Batches, optimizer: cr.nn.Optimizer) -> None:
     cr.nn.fit(model, cr.nn.cross_entropy, batches, optimizer, epochs=1, progress=False)
 
@@ -57,6 +63,7 @@ def main() -> None:
         "four lines by hand": by_hand,
         "fit": by_fit,
         "fit with a progress bar": by_fit_with_bar,
+        "compiled_step by hand": by_step,
         "fit, compiled": by_fit_compiled,
     }
     pairs = {name: epochs_of(epoch) for name, epoch in contenders.items()}

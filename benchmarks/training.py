@@ -115,6 +115,11 @@ def compiled(model: cr.nn.MLP) -> Callable[[Any, Any], float]:
     return step
 
 
+def in_one(model: cr.nn.MLP) -> Callable[[Any, Any], float]:
+    """The whole step as one piece of code."""
+    return cr.nn.compiled_step(model, cr.nn.cross_entropy, cr.nn.SGD(model.parameters(), lr=LEARNING_RATE))
+
+
 def by_torch(weights: list[Any], biases: list[Any]) -> Callable[[Any, Any], float]:
     layers: list[torch.nn.Module] = []
     for w, b in zip(weights, biases, strict=True):
@@ -145,6 +150,7 @@ def compare(sizes: Sequence[int], batch: int, rounds: int, steps: int) -> None:
     contenders: dict[str, tuple[Callable[[Any, Any], float], list[Any], list[Any]]] = {
         "chainrule": (ours(model), list(xs), list(labels)),
         "chainrule, compiled": (compiled(cr.nn.MLP(sizes, dtype="float32", rng=0)), list(xs), list(labels)),
+        "chainrule, compiled_step": (in_one(cr.nn.MLP(sizes, dtype="float32", rng=0)), list(xs), list(labels)),
         "NumPy by hand": (
             by_hand([a.copy() for a in arrays[::2]], [a.copy() for a in arrays[1::2]]),
             list(xs),

@@ -35,6 +35,7 @@ Slots: TypeAlias = dict[str, float]  # the arrays to remember, by name, and what
 Numbers: TypeAlias = tuple[float | bool | None, ...]  # all that is to be known of a group at one step
 
 QUIET = frozenset(["ignore", "warn", "print", "log"])  # what NumPy does about overflow without raising an error
+USUAL = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
 ACTION = itemgetter(0)  # of a filter of warnings
 FLOAT = np.dtype(float)  # what Values are
 SQUARES = frozenset(["exp_avg_sq", "max_exp_avg_sq", "sum", "square_avg"])  # what is remembered of them has a root
@@ -298,7 +299,8 @@ class OfTensor(Memory):
                 j = min(i + BLOCK, data.size)
                 block, slope = in_precision(p[i:j], self.precision), in_precision(g[i:j], self.precision)
                 rule.update(block, slope, [x[i:j] for x in state], a[: j - i], b[: j - i], c)
-                p[i:j] = block  # often a view, and then already there
+                if block.base is None:  # no view, in which all is there
+                    p[i:j] = block
         tensor.birth = next_birth()
 
     def work_in(self, rule: Elementwise) -> tuple[Array, Array]:
@@ -349,7 +351,7 @@ def as_arrays(numbers: Numbers, dtype: Any) -> tuple[Any, ...]:
 def never_stops() -> bool:
     """Whether NumPy raises no error where numbers over- or underflow: it is not told to, and no warning is one."""
     modes = np.geterr()
-    quiet = modes["under"] == "ignore" and QUIET.issuperset(modes.values())
+    quiet = modes == USUAL or (modes["under"] == "ignore" and QUIET.issuperset(modes.values()))
     return quiet and "error" not in map(ACTION, warnings.filters)
 
 

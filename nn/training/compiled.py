@@ -34,7 +34,7 @@ from ..optim.optimizer import Optimizer, number, owner
 from .evaluation import Loss, holds_arrays
 
 Penalty: TypeAlias = Callable[[Module], Any]
-LISTS = list, tuple
+ARRAY = np.ndarray
 
 
 def compiled_step(
@@ -108,7 +108,7 @@ class CompiledStep:
                 raise ValueError(f"compiled_step: {name} must not be negative, got {limit}")
         self.given = model, loss, optimizer, clip_norm, clip_value, penalty
         self.optimizer, self.clip_norm, self.clip_value = optimizer, clip_norm, clip_value
-        self.asks_once = asks_once(optimizer)
+        self.along = along(optimizer)
         self.output: Any = None
         self.buffers = Buffers(forward(model, loss, penalty), model)
         self.descent = Descent("compiled_step", self.buffers)
@@ -122,12 +122,13 @@ class CompiledStep:
         if len(batch) < 2:
             raise TypeError(f"compiled_step: expected inputs and a target, got {len(batch)} arguments")
         batch = arrays_of(batch)
-        self.buffers.keep()
+        if self.buffers.known or self.buffers.before:
+            self.buffers.keep()
         try:
-            if not self.asks_once:
+            if self.along is None:
                 return self.through_closure(batch)
             total, self.output = self.descend(batch)
-            self.optimizer.step_along()  # type: ignore[attr-defined]
+            self.along()
         except BaseException:
             self.buffers.put_back()
             raise
@@ -264,11 +265,11 @@ class Reached:
 
     def put(self, gradients: Sequence[Any]) -> None:
         """Add them to what is in `.grad`, as `backward` does."""
-        kind = np.ndarray
-        for p, g in zip(self.leaves, gradients, strict=True):
-            if blocks:
+        if blocks:
+            for p in self.leaves:
                 about_to_change(p)
-            if p._grad is None and type(g) is kind and g.base is None:
+        for p, g in zip(self.leaves, gradients, strict=True):
+            if p._grad is None and type(g) is ARRAY and g.base is None:
                 p._grad = g
             else:
                 p.add_to_grad(g, owned=True)
@@ -329,21 +330,22 @@ def parts_in(x: Any) -> Iterator[Any]:
         yield from parts_in(part)
 
 
-def asks_once(optimizer: Optimizer) -> bool:
-    """Whether a step needs gradients alone, which may be known to fit."""
-    return isinstance(optimizer, Elementwise) and type(optimizer).step is Elementwise.step
+def along(optimizer: Optimizer) -> Callable[[], None] | None:
+    """A step along gradients that are known to fit, of an optimizer that asks for no more than these."""
+    alone = isinstance(optimizer, Elementwise) and type(optimizer).step is Elementwise.step
+    return optimizer.step_along if alone else None  # type: ignore[attr-defined]
 
 
 def arrays_of(batch: tuple[Any, ...]) -> tuple[Any, ...]:
     """The same, with an array for each list of numbers."""
     for x in batch:
-        if isinstance(x, LISTS):
+        if type(x) is not ARRAY:
             return tuple(map(listed_as_array, batch))
     return batch
 
 
 def listed_as_array(x: Any) -> Any:
-    if not isinstance(x, LISTS) or holds_arrays(x):
+    if not isinstance(x, list | tuple) or holds_arrays(x):
         return x
     try:
         array = np.asarray(x)

@@ -22,6 +22,7 @@ from .metrics import Tally, plain
 Loss: TypeAlias = Callable[[Any, Any], Any]
 Data: TypeAlias = Iterable[Batch]
 
+LISTS = tuple, list
 IN_USE = 1024  # samples in a batch where nothing is learned, so that nothing depends on their number
 
 
@@ -126,7 +127,7 @@ def batches_of(name: str, data: Data, *, batch_size: int, shuffle: bool) -> Data
 
 def parts_of(batch: Any) -> Batch:
     """The inputs and the target, as they are, or an error."""
-    if not isinstance(batch, tuple | list) or len(batch) < 2:
+    if not isinstance(batch, LISTS) or len(batch) < 2:
         raise TypeError(f"a batch must be a tuple (inputs..., target), got {describe(batch)}")
     return tuple(batch)
 

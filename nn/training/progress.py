@@ -131,7 +131,7 @@ class Seen:
         self.batches += 1
         _, samples, scores, labels, make, _ = said
         if scores is not None:
-            scores = raw(scores).copy()
+            scores = (scores._raw if isinstance(scores, Node) else scores).copy()
             if labels is not target or type(labels) is not np.ndarray:
                 labels = np.array(raw(labels))
         loss = float(loss._raw if isinstance(loss, Node) else loss)

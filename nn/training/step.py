@@ -9,11 +9,11 @@ from typing import Any, final
 from chainrule.autograd import Node
 from chainrule.autograd import compile as compiled
 
-from ..averaging import Answer, Asked, Averaged, NothingCountsError, asked
+from ..averaging import Answer, Asked, Averaged, NothingCountsError, asked, new
 from ..module import Module
 from ..optim.clip import clip_grad_norm, clip_grad_value
 from .arguments import Arguments
-from .compiled import Descent, arrays_of, asks_once, listed_as_array
+from .compiled import Descent, along, arrays_of
 from .data import Batch, Batches
 from .demands import (
     is_not_finite,
@@ -58,8 +58,8 @@ def understood(target: Any, result: Any, found: list[Any], predictions: bool) ->
     """The same as `asked` has it."""
     samples, make, *seen = found
     prediction = seen.pop() if predictions else None
-    scores = seen.pop(0) if seen else None
-    return prediction, result, Averaged(result, float(raw(samples)), scores, seen[0] if seen else target, make)
+    scores, labels = seen[0] if seen else None, seen[1] if len(seen) > 1 else target
+    return prediction, result, new(Averaged, (result, float(raw(samples)), scores, labels, make, False))
 
 
 def code_for(model: Module, loss: Loss, predictions: bool) -> Asked:
@@ -67,9 +67,9 @@ def code_for(model: Module, loss: Loss, predictions: bool) -> Asked:
     code = compiled(answered(model, loss, predictions))
 
     def on_arrays(inputs: Sequence[Any], target: Any) -> Answer:
-        *inputs, target = map(listed_as_array, (*inputs, target))
-        result, *found = code(*inputs, target)
-        return understood(target, result, found, predictions)
+        batch = arrays_of((*inputs, target))
+        result, *found = code(*batch)
+        return understood(batch[-1], result, found, predictions)
 
     return on_arrays
 
@@ -114,11 +114,11 @@ class Epoch:
         self.number, self.given, self.ask, self.interruption = number, given, ask, interruption
         self.descent = descent  # by which all batches go whose graph nobody looks at
         self.looked = looked  # whether it was looked at what the loss reaches
-        self.whole = Whole("fit", given.metrics)
+        self.whole, self.predicts = Whole("fit", given.metrics), bool(given.metrics)
         lasting = isinstance(given.data, Batches) and given.data.transform is None
         self.seen = Seen(number, progress, self.whole, lasting=lasting)
         self.parameters = given.optimizer.parameters
-        self.asks_once = asks_once(given.optimizer)
+        self.along = along(given.optimizer) if descent is not None else None
         moved = set(map(id, self.parameters))
         self.frozen = [p for p in given.model.parameters() if id(p) not in moved]
         self.buffers = [array for _, array in given.model.named_buffers()]
@@ -164,12 +164,12 @@ class Epoch:
 class Step:
     """One batch. A network may be so small that all beside the four steps counts: it is looked at later."""
 
-    __slots__ = ("batch", "done", "epoch", "inputs", "prediction", "target", "total")
+    __slots__ = ("batch", "done", "epoch", "prediction", "target", "total")
 
     def __init__(self, epoch: Epoch, batch: Batch) -> None:
-        self.epoch, self.batch = epoch, batch
+        self.epoch, self.batch = epoch, parts_of(batch)
         self.done = epoch.seen.batches  # before this one
-        *self.inputs, self.target = parts_of(batch)
+        self.target = self.batch[-1]
         self.prediction: Any = None
         self.total: Any = None
 
@@ -177,9 +177,9 @@ class Step:
         epoch = self.epoch
         buffers = [(array, array.copy()) for array in epoch.buffers] if epoch.buffers else ()
         try:
-            if epoch.descent is not None and epoch.looked and epoch.asks_once:
+            if epoch.along is not None and epoch.looked:
                 self.objective()
-                epoch.given.optimizer.step_along()  # type: ignore[attr-defined]
+                epoch.along()
             else:
                 epoch.given.optimizer.step(self.objective)
         except BaseException as error:
@@ -204,48 +204,47 @@ class Step:
         given.optimizer.zero_grad()
         for p in epoch.frozen:
             p._grad = None
-        loss, penalty, said = self.by_code(epoch.descent) if epoch.descent and epoch.looked else self.by_graph()
-        total = self.total
-        if not self.done:
-            epoch.look(total, self.batch)
+        if epoch.descent is not None and epoch.looked:
+            loss, penalty, said = self.by_code(epoch.descent)
+        else:
+            loss, penalty, said = self.by_graph()
+        if not self.done or epoch.parameters[0]._grad is None:
+            epoch.look(self.total, self.batch)
         if given.clips or not self.done:
             require_finite_gradients(given.model, epoch.parameters)
         norm = epoch.clip() if given.clips else 0.0
         if self.is_first():
             epoch.seen.add(said, self.target, loss, penalty, norm)
-            epoch.whole.add(self.prediction, self.target)
-        return total
+            if epoch.predicts:
+                epoch.whole.add(self.prediction, self.target)
+        return self.total
 
     def by_graph(self) -> tuple[Any, Any, Averaged]:
         """The loss, the penalty, and what the loss is the mean of; with gradients from the graph."""
         epoch, given = self.epoch, self.epoch.given
-        self.prediction, loss, said = epoch.ask(self.inputs, self.target)
-        self.require_samples(said.samples)
+        self.prediction, loss, said = epoch.ask(self.batch[:-1], self.target)
+        if not said.samples:
+            raise LeftOut("fit: nothing counts in this batch")
         self.total, penalty = (loss, 0.0) if given.penalty is None else penalized(loss, given.penalty(given.model))
         require_descendable(self.total)
-        self.require_finite(self.total._raw)
+        if not math.isfinite(self.total._raw):
+            raise not_finite("the loss", self.total.item(), epoch.parameters)
         self.total.backward()
         return loss, penalty, said
 
     def by_code(self, descent: Descent) -> tuple[Any, Any, Averaged]:
         """The same from compiled code."""
-        given = self.epoch.given
-        batch = arrays_of((*self.inputs, self.target))
-        self.total, found, reached, gradients = descent(batch)
-        loss, penalty, *found = (self.total, 0.0, *found) if given.penalty is None else found
-        self.prediction, loss, said = understood(self.target, loss, found, bool(given.metrics))
-        self.require_samples(said.samples)
-        self.require_finite(self.total)
-        reached.put(gradients)
-        return loss, penalty, said
-
-    def require_samples(self, samples: float) -> None:
-        if not samples:
+        epoch, given = self.epoch, self.epoch.given
+        total, found, reached, gradients = descent(arrays_of(self.batch))
+        loss, penalty = (total, 0.0) if given.penalty is None else (found.pop(0), found.pop(0))
+        self.prediction, loss, said = understood(self.target, loss, found, epoch.predicts)
+        if not said.samples:
             raise LeftOut("fit: nothing counts in this batch")
-
-    def require_finite(self, total: Any) -> None:
         if not math.isfinite(total):
-            raise not_finite("the loss", float(total), self.epoch.parameters)
+            raise not_finite("the loss", float(total), epoch.parameters)
+        reached.put(gradients)
+        self.total = total
+        return loss, penalty, said
 
     def is_first(self) -> bool:
         """Whether this batch was not yet seen: what counts is what the weights were before it."""
@@ -267,6 +266,6 @@ class Step:
     def predicted(self) -> Any:
         """After an error, in the model or behind it."""
         try:
-            return self.epoch.given.model(*self.inputs)
+            return self.epoch.given.model(*self.batch[:-1])
         except Exception:
             return None

@@ -135,17 +135,64 @@ def test_fit_is_the_four_lines_to_the_last_bit() -> None:
     assert all(seconds > 0.0 for seconds in history["seconds"])
 
 
+PENALIZED = {"penalty": lambda m: 1e-3 * cr.nn.l2_penalty(m.parameters())}
+
+
 @pytest.mark.parametrize(
-    "options", [{}, {"clip_norm": 1.0}, {"penalty": lambda m: 1e-3 * cr.nn.l2_penalty(m.parameters())}]
+    "options",
+    [
+        {},
+        {"clip_norm": 1.0},
+        {"clip_value": 0.01},
+        PENALIZED,
+        {"metrics": "accuracy", "loss": lambda p, t: cr.nn.nll_loss(cr.log_softmax(p), t)},
+        {"metrics": "accuracy", "clip_norm": 0.1, "clip_value": 0.05, **PENALIZED},
+        {"after_batch": lambda total: None, "metrics": "accuracy", **PENALIZED},
+    ],
 )
 @pytest.mark.parametrize("layers", [{}, {"batch_norm": True, "dropout": 0.3}], ids=["plain", "batch norm, dropout"])
 def test_compiled_training_is_the_same_but_for_rounding(layers: dict[str, Any], options: dict[str, Any]) -> None:
-    histories = []
+    histories, gradients = [], []
     for compile in True, False:
         model = model_of(**layers)
         histories.append(train(model, validation=(X[40:], Y[40:]), compile=compile, **options))
+        gradients.append([p.grad for p in model.parameters()])
+    for g, h in zip(*gradients, strict=True):
+        assert_allclose(g, h, rtol=1e-9, atol=1e-15)
     for name in histories[0][0].keys() - {"seconds"}:
         assert_allclose(histories[0][name], histories[1][name], rtol=1e-9, err_msg=name)
+
+
+BAD = X.copy()
+BAD[33] = math.nan
+LATER: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+    "data that is no number": (BAD, Y, {}),
+    "such, clipped": (BAD, Y, {"clip_norm": 1.0}),
+    "a label out of range": (X, np.where(np.arange(50) == 33, 3, Y), {}),
+    "a rate that is too high": (X, Y, {"lr": 1e160, **PENALIZED}),
+    "a rate that is too high, clipped": (X, Y, {"lr": 1e200, "clip_value": 1.0, **PENALIZED}),
+    "in float16": (np.float16(X), Y, {"lr": 6e4, "dtype": "float16"}),
+}
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_an_error_in_compiled_training_is_that_of_training(name: str) -> None:
+    x, y, options = LATER[name]
+    options = {"lr": 0.1, "dtype": "float64", **options}
+    lr, dtype = options.pop("lr"), options.pop("dtype")
+
+    def run(compile: bool) -> tuple[type[BaseException], str, dict[str, Any]]:
+        model = model_of(batch_norm=dtype == "float64", dtype=dtype)
+        optimizer = cr.nn.SGD(model.parameters(), lr=lr)
+        batches = cr.nn.Batches(x, y, batch_size=6, shuffle=False)
+        with np.errstate(all="ignore"), pytest.raises((FloatingPointError, ValueError)) as error:
+            train(model, batches, optimizer=optimizer, compile=compile, **options)
+        return error.type, str(error.value), model.state_dict()
+
+    kind, message, state = run(False)
+    assert run(True)[:2] == (kind, message)
+    for array, expected in zip(run(True)[2].values(), state.values(), strict=True):
+        assert_allclose(array, expected, rtol=1e-9 if dtype == "float64" else 1e-2, atol=1e-15)
 
 
 def test_what_cannot_be_compiled_is_trained_as_it_is() -> None:
