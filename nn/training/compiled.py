@@ -8,7 +8,7 @@ from __future__ import annotations
 
 __all__ = ["compiled_step"]
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Sequence
 from operator import is_
 from typing import Any, TypeAlias, final
 
@@ -16,12 +16,12 @@ import numpy as np
 
 from chainrule.autograd import Node
 from chainrule.autograd import compile as compiled
-from chainrule.autograd.compiling.arguments import opened
+from chainrule.autograd.compiling.arguments import closed, opened
 from chainrule.autograd.compiling.kinds import Wrapper
 from chainrule.autograd.compiling.plainly import Plainly
 from chainrule.autograd.compiling.recording import COPY
 from chainrule.autograd.compiling.results import raw
-from chainrule.autograd.context import about_to_change, blocks, next_birth, recording, repeated, watching
+from chainrule.autograd.context import about_to_change, blocks, latest_change, next_birth, recording, repeated, watching
 from chainrule.autograd.graph import NO_PARAMS, ancestry, cotangents
 from chainrule.autograd.plain import describe, require_function
 from chainrule.autograd.primitive import born
@@ -34,7 +34,10 @@ from ..optim.optimizer import Optimizer, number, owner
 from .evaluation import Loss, holds_arrays
 
 Penalty: TypeAlias = Callable[[Module], Any]
+Code: TypeAlias = tuple[Any, list[tuple[Node, bool]]]  # a function, and what was frozen when it was made
+
 ARRAY = np.ndarray
+MOST = 8  # pieces of code that are kept for other variables being frozen
 
 
 def compiled_step(
@@ -108,7 +111,7 @@ class CompiledStep:
                 raise ValueError(f"compiled_step: {name} must not be negative, got {limit}")
         self.given = model, loss, optimizer, clip_norm, clip_value, penalty
         self.optimizer, self.clip_norm, self.clip_value = optimizer, clip_norm, clip_value
-        self.along = along(optimizer)
+        self.asks_often = not isinstance(optimizer, Elementwise)
         self.output: Any = None
         self.buffers = Buffers(forward(model, loss, penalty), model)
         self.descent = Descent("compiled_step", self.buffers)
@@ -125,10 +128,10 @@ class CompiledStep:
         if self.buffers.known or self.buffers.before:
             self.buffers.keep()
         try:
-            if self.along is None:
+            if self.asks_often:
                 return self.through_closure(batch)
             total, self.output = self.descend(batch)
-            self.along()
+            along(self.optimizer)()  # type: ignore[arg-type]
         except BaseException:
             self.buffers.put_back()
             raise
@@ -190,30 +193,43 @@ class Descent:
     def __init__(self, name: str, f: Callable[..., Any]) -> None:
         self.differentiated = Differentiated(name, f)
         self.plain = Plainly(self.differentiated)
-        self.code = compiled(self.plain)
-        self.earlier = [0, 0]  # calls, and those that ran compiled code, before the code was made anew
+        self.codes: list[Code] = []
+        self.earlier = [0, 0]  # calls, and those that ran compiled code, of what is kept no more
+        self.begin_anew()
 
     def __call__(self, batch: Sequence[Any]) -> Any:
         if blocks and not recording():
             return self.plain(*batch)  # which says that nothing is recorded
         for p, frozen in self.differentiated.frozen:
             if p.frozen is not frozen:
-                self.begin_anew()
+                self.change_code()
                 break
         return self.code(*batch)
 
+    def change_code(self) -> None:
+        """Go on with code for what is frozen now."""
+        for code, frozen in self.codes:
+            if all(p.frozen is was for p, was in frozen):
+                self.code, self.differentiated.frozen = code, frozen
+                return
+        self.begin_anew()
+
     def begin_anew(self) -> None:
-        self.earlier = [self.calls, self.compiled_calls]
-        self.differentiated.frozen = []
-        self.code = compiled(self.plain)
+        code = compiled(self.plain)
+        code.warned = any(code.warned for code, _ in self.codes)
+        if len(self.codes) == MOST:
+            gone, _ = self.codes.pop(0)
+            self.earlier = [self.earlier[0] + gone.calls, self.earlier[1] + gone.compiled_calls]
+        self.code, self.differentiated.frozen = code, []
+        self.codes.append((code, self.differentiated.frozen))
 
     @property
     def calls(self) -> int:
-        return self.earlier[0] + self.code.calls
+        return self.earlier[0] + sum(code.calls for code, _ in self.codes)
 
     @property
     def compiled_calls(self) -> int:
-        return self.earlier[1] + self.code.compiled_calls
+        return self.earlier[1] + sum(code.compiled_calls for code, _ in self.codes)
 
 
 @final
@@ -233,7 +249,8 @@ class Differentiated(Wrapper):
             total.backward()  # which says what is wrong
         by = watching() if blocks and repeated() else None
         known = by.data if by is not None else ()
-        leaves = [x for x in ancestry(total) if x.op is None and x.birth < start and x not in known]
+        moved = latest_change[0] > start  # data was given to variables meanwhile: births do not say which were made
+        leaves = [x for x in ancestry(total) if x.op is None and (moved or x.birth < start) and x not in known]
         if by is None:
             self.leaves = leaves
         elif not are_same(leaves, self.leaves):
@@ -245,8 +262,15 @@ class Differentiated(Wrapper):
             self.reached = reached
         else:
             seen = {id(p) for p, _ in self.frozen}
-            self.frozen = [*self.frozen, *((x, x.frozen) for x in leaves if id(x) not in seen)]
-        return total, said, reached, apart([*found.values()], [batch, said, leaves])
+            self.frozen += [(x, x.frozen) for x in leaves if id(x) not in seen]
+        taken = {id(owner(x._raw)) for x in leaves}
+        said = own(said, taken)  # which must not move with the weights
+        return (
+            total,
+            said,
+            reached,
+            apart([*found.values()], taken.union(id(owner(raw(x))) for x in parts_in([batch, said]))),
+        )
 
 
 @final
@@ -279,16 +303,28 @@ def are_same(xs: Collection[Any], ys: Collection[Any]) -> bool:
     return len(xs) == len(ys) and all(map(is_, xs, ys))
 
 
-def apart(gradients: list[Any], others: Any) -> list[Any]:
+def own(x: Any, taken: Container[int]) -> Any:
+    """The same, with copies of the arrays in it that lie in memory of others."""
+    inside = opened(x)
+    if inside is not None:
+        return closed(x, [own(part, taken) for part in inside])
+    array = raw(x)
+    return copied(x) if isinstance(array, np.ndarray) and id(owner(array)) in taken else x
+
+
+def apart(gradients: list[Any], taken: set[int]) -> list[Any]:
     """The same, each in memory of its own."""
-    taken = {id(owner(raw(x))) for x in parts_in(others)}
     for i, g in enumerate(gradients):
         array = raw(g)
         if isinstance(array, np.ndarray):
             if array.base is not None or id(array) in taken:
-                gradients[i] = born(array.copy(), COPY, (g,), NO_PARAMS) if isinstance(g, Node) else array.copy()
+                gradients[i] = copied(g)
             taken.add(id(array))
     return gradients
+
+
+def copied(x: Any) -> Any:
+    return born(x._raw.copy(), COPY, (x,), NO_PARAMS) if isinstance(x, Node) else x.copy()
 
 
 @final
@@ -330,10 +366,10 @@ def parts_in(x: Any) -> Iterator[Any]:
         yield from parts_in(part)
 
 
-def along(optimizer: Optimizer) -> Callable[[], None] | None:
-    """A step along gradients that are known to fit, of an optimizer that asks for no more than these."""
-    alone = isinstance(optimizer, Elementwise) and type(optimizer).step is Elementwise.step
-    return optimizer.step_along if alone else None  # type: ignore[attr-defined]
+def along(optimizer: Elementwise) -> Callable[[], object]:
+    """A step along gradients that are known to fit; of a class or an object that has a `step` of its own, that."""
+    ours = type(optimizer).step is Elementwise.step and "step" not in vars(optimizer)
+    return optimizer.step_along if ours else optimizer.step
 
 
 def arrays_of(batch: tuple[Any, ...]) -> tuple[Any, ...]:

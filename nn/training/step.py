@@ -12,6 +12,7 @@ from chainrule.autograd import compile as compiled
 from ..averaging import Answer, Asked, Averaged, NothingCountsError, asked, new
 from ..module import Module
 from ..optim.clip import clip_grad_norm, clip_grad_value
+from ..optim.elementwise import Elementwise
 from .arguments import Arguments
 from .compiled import Descent, along, arrays_of
 from .data import Batch, Batches
@@ -118,7 +119,7 @@ class Epoch:
         lasting = isinstance(given.data, Batches) and given.data.transform is None
         self.seen = Seen(number, progress, self.whole, lasting=lasting)
         self.parameters = given.optimizer.parameters
-        self.along = along(given.optimizer) if descent is not None else None
+        self.along = descent is not None and isinstance(given.optimizer, Elementwise)
         moved = set(map(id, self.parameters))
         self.frozen = [p for p in given.model.parameters() if id(p) not in moved]
         self.buffers = [array for _, array in given.model.named_buffers()]
@@ -177,9 +178,9 @@ class Step:
         epoch = self.epoch
         buffers = [(array, array.copy()) for array in epoch.buffers] if epoch.buffers else ()
         try:
-            if epoch.along is not None and epoch.looked:
+            if epoch.along and epoch.looked:
                 self.objective()
-                epoch.along()
+                along(epoch.given.optimizer)()  # type: ignore[arg-type]
             else:
                 epoch.given.optimizer.step(self.objective)
         except BaseException as error:

@@ -307,6 +307,12 @@ def freezing(t: int, parts: Parts) -> None:
         parts.model[0].unfreeze()
 
 
+def freezing_by_turns(t: int, parts: Parts) -> None:
+    one, other = parts.model[0], parts.model[2]
+    (one if t % 2 else other).freeze()
+    (other if t % 2 else one).unfreeze()
+
+
 def freezing_by_hand(t: int, parts: Parts) -> None:
     parts.model[0].bias.frozen = 6 <= t < 17
     parts.model[2].bias.frozen = t < 9
@@ -342,6 +348,10 @@ def modes(t: int, parts: Parts) -> None:
         parts.model.train()
 
 
+def writing(t: int, parts: Parts) -> None:
+    parts.model[0].weight.data[0] = 0.1 * t
+
+
 def gradients_given(t: int, parts: Parts) -> None:
     for p in parts.model.parameters():
         p.grad = None if t % 3 else np.ones(p.shape)
@@ -351,9 +361,11 @@ MEANWHILE: dict[str, tuple[Callable[[], Parts], Change]] = {
     "a learning rate": (some_of(mlp), rate_by_hand),
     "momentum": (some_of(mlp), momentum_meanwhile),
     "freeze and unfreeze": (some_of(lambda: mlp(batch_norm=True)), freezing),
+    "frozen by turns": (some_of(mlp), freezing_by_turns),
     "frozen by hand": (some_of(mlp), freezing_by_hand),
     "a layer": (some_of(mlp), replacing),
     "data": (some_of(mlp), new_data),
+    "data that is written into": (some_of(mlp), writing),
     "states that are loaded": (some_of(lambda: mlp(batch_norm=True)), loading),
     "train and eval": (some_of(lambda: mlp(batch_norm=True, dropout=0.2)), modes),
     "gradients": (some_of(mlp), gradients_given),
@@ -560,6 +572,48 @@ def test_a_model_may_give_several_outputs() -> None:
     assert {name: type(x) for name, x in step.output.items()} == {"classes": np.ndarray, "value": np.ndarray}
 
 
+def test_an_output_that_is_a_view_of_weights_does_not_move_with_them() -> None:
+    class Table(nn.Module):
+        def __init__(self) -> None:
+            self.rows = cr.Tensor(np.zeros((3, 2)))
+
+        def forward(self, x: Any) -> Any:
+            return self.rows[1:]
+
+    model = Table()
+    step = nn.compiled_step(model, nn.mse_loss, nn.SGD(model.parameters(), lr=0.1))
+    for _ in range(5):
+        before = model.rows.data[1:].copy()
+        step(X, np.ones((2, 2)))
+        assert np.array_equal(step.output, before)
+        assert not np.array_equal(step.output, model.rows.data[1:])
+
+
+def test_data_may_be_given_to_parameters_in_the_model() -> None:
+    class Normed(nn.Module):
+        def __init__(self) -> None:
+            self.weight = cr.Tensor(np.random.default_rng(0).normal(size=(4, 3)))
+
+        def forward(self, x: Any) -> Any:
+            self.weight.data /= np.linalg.norm(self.weight.data)
+            return x @ self.weight
+
+    with pytest.warns(UserWarning, match=r"compile\(compiled_step\) runs as it is"):
+        compare(some_of(Normed), least=0)
+
+
+def test_a_step_that_somebody_has_wrapped_is_called() -> None:
+    parts = mlp_by_sgd()
+    real, calls = parts.optimizer.step, []
+    step = compiled(parts)
+    step(X, Y)
+    parts.optimizer.step = lambda: (calls.append(1), real())
+    before = weights(parts)
+    step(X, Y)
+    assert calls == [1]
+    assert weights(parts) != before
+
+
 def test_graphs_from_before_a_step_refuse_to_be_differentiated() -> None:
     parts = mlp_by_sgd()
     step = compiled(parts)
@@ -582,6 +636,15 @@ def test_what_cannot_be_compiled_runs_as_the_loop_and_one_warning_says_why() -> 
         compare(made, least=0)
     assert len(found) == 1
     assert found[0].filename == __file__
+
+
+def test_there_is_one_warning_whatever_is_frozen_meanwhile() -> None:
+    def made() -> Parts:
+        return mlp_by_sgd()._replace(loss=lambda out, y: nn.cross_entropy(out, y) * (1.0 if out.data.sum() else 2.0))
+
+    with pytest.warns(UserWarning, match=r"compile\(compiled_step\) runs as it is") as found:
+        compare(made, freezing_by_turns, least=0)
+    assert len(found) == 1
 
 
 def test_variables_in_a_batch_run_as_the_loop() -> None:
