@@ -17,6 +17,7 @@ import numpy as np
 from chainrule.autograd import Node
 from chainrule.autograd import compile as compiled
 from chainrule.autograd.compiling.arguments import closed, opened
+from chainrule.autograd.compiling.compile import Compiled
 from chainrule.autograd.compiling.kinds import Wrapper
 from chainrule.autograd.compiling.plainly import Plainly
 from chainrule.autograd.compiling.recording import COPY
@@ -34,7 +35,7 @@ from ..optim.optimizer import Optimizer, number, owner
 from .evaluation import Loss, holds_arrays
 
 Penalty: TypeAlias = Callable[[Module], Any]
-Code: TypeAlias = tuple[Any, list[tuple[Node, bool]]]  # a function, and what was frozen when it was made
+Code: TypeAlias = tuple[Compiled[..., Any], list[tuple[Node, bool]]]  # a function, and what was frozen when it was made
 
 ARRAY = np.ndarray
 MOST = 8  # pieces of code that are kept for other variables being frozen
@@ -391,4 +392,4 @@ def listed_as_array(x: Any) -> Any:
 
 
 def number_of(x: Any) -> float:
-    return x if type(x) is float else float(x.item())
+    return x if type(x) is float else x.item()
