@@ -8,6 +8,7 @@ from __future__ import annotations
 
 __all__ = ["compiled_step"]
 
+import math
 from collections.abc import Callable, Collection, Container, Iterator, Sequence
 from operator import is_
 from typing import Any, TypeAlias, final
@@ -239,7 +240,7 @@ class Differentiated(Wrapper):
 
     def __init__(self, name: str, f: Callable[..., Any]) -> None:
         self.f, self.__name__ = f, name
-        self.leaves: list[Node] = []  # of the latest run
+        self.leaves: list[Node] = []  # of the latest run that somebody watched
         self.reached = Reached([])
         self.frozen: list[tuple[Node, bool]] = []  # whether variables were, for all of which code was made
 
@@ -251,27 +252,39 @@ class Differentiated(Wrapper):
         by = watching() if blocks and repeated() else None
         known = by.data if by is not None else ()
         moved = latest_change[0] > start  # data was given to variables meanwhile: births do not say which were made
-        leaves = [x for x in ancestry(total) if x.op is None and (moved or x.birth < start) and x not in known]
-        if by is None:
-            self.leaves = leaves
-        elif not are_same(leaves, self.leaves):
-            raise TypeError("the loss depends on variables that are given, or change. Give arrays")
-        wanted = {x for x in leaves if not x.frozen}
-        found = cotangents(total, total.seed(), wanted, create_graph=by is not None)
+        since = math.inf if moved else start
+        if blocks:  # somebody may watch, and record it next
+            leaves = [x for x in ancestry(total) if x.op is None and x.birth < since and x not in known]
+            self.look_at(leaves, recorded=by is not None)
+        found = cotangents(total, total.seed(), Trained(since, known), create_graph=by is not None)
         reached = self.reached if are_same(found, self.reached.leaves) else Reached([*found])
         if by is None:
             self.reached = reached
+        taken = {id(owner(x._raw)) for x in found}
+        said = own(said, taken)  # which must not move with the weights
+        taken.update(id(owner(raw(x))) for x in parts_in([batch, said]))
+        return total, said, reached, apart([*found.values()], taken)
+
+    def look_at(self, leaves: list[Node], *, recorded: bool) -> None:
+        """What it is computed from must be the same while it is recorded; and frozen, or not, when its code runs."""
+        if not recorded:
+            self.leaves = leaves
+        elif not are_same(leaves, self.leaves):
+            raise TypeError("the loss depends on variables that are given, or change. Give arrays")
         else:
             seen = {id(p) for p, _ in self.frozen}
             self.frozen += [(x, x.frozen) for x in leaves if id(x) not in seen]
-        taken = {id(owner(x._raw)) for x in leaves}
-        said = own(said, taken)  # which must not move with the weights
-        return (
-            total,
-            said,
-            reached,
-            apart([*found.values()], taken.union(id(owner(raw(x))) for x in parts_in([batch, said]))),
-        )
+
+
+@final
+class Trained(Container[Node]):
+    """The variables from before a birth, but for those that are frozen, or stand for plain data."""
+
+    def __init__(self, since: float, data: Container[Node]) -> None:
+        self.since, self.data = since, data
+
+    def __contains__(self, x: Any) -> bool:
+        return x.op is None and x.birth < self.since and x not in self.data and not x.frozen
 
 
 @final
@@ -334,11 +347,11 @@ class Buffers(Wrapper):
 
     def __init__(self, f: Callable[..., Any], model: Module) -> None:
         self.f, self.model = f, model
-        self.known = buffers_of(model)  # as of the latest run: code is made anew where they are others
+        self.known = buffers_of(model)  # as of the latest run that was watched: code is made anew where they are others
         self.before: dict[int, tuple[Any, Any]] = {}
 
     def __call__(self, *batch: Any) -> Any:
-        if not (blocks and repeated()):
+        if blocks and not repeated():
             self.known = buffers_of(self.model)
             for array in self.known:
                 self.before.setdefault(id(array), (array, array.copy()))
