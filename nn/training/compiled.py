@@ -114,6 +114,7 @@ class CompiledStep:
         self.given = model, loss, optimizer, clip_norm, clip_value, penalty
         self.optimizer, self.clip_norm, self.clip_value = optimizer, clip_norm, clip_value
         self.asks_often = not isinstance(optimizer, Elementwise)
+        self.along = along(optimizer)
         self.output: Any = None
         self.buffers = Buffers(forward(model, loss, penalty), model)
         self.descent = Descent("compiled_step", self.buffers)
@@ -133,7 +134,7 @@ class CompiledStep:
             if self.asks_often:
                 return self.through_closure(batch)
             total, self.output = self.descend(batch)
-            along(self.optimizer)()  # type: ignore[arg-type]
+            self.along() if "step" not in vars(self.optimizer) else self.optimizer.step()  # which somebody has wrapped
         except BaseException:
             self.buffers.put_back()
             raise
@@ -380,10 +381,10 @@ def parts_in(x: Any) -> Iterator[Any]:
         yield from parts_in(part)
 
 
-def along(optimizer: Elementwise) -> Callable[[], object]:
-    """A step along gradients that are known to fit; of a class or an object that has a `step` of its own, that."""
-    ours = type(optimizer).step is Elementwise.step and "step" not in vars(optimizer)
-    return optimizer.step_along if ours else optimizer.step
+def along(optimizer: Optimizer) -> Callable[[], object]:
+    """A step along gradients that are known to fit, where that is all there is to a step."""
+    ours = isinstance(optimizer, Elementwise) and type(optimizer).step is Elementwise.step
+    return optimizer.step_along if ours and "step" not in vars(optimizer) else optimizer.step  # type: ignore[attr-defined]
 
 
 def arrays_of(batch: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -180,7 +180,7 @@ class Step:
         try:
             if epoch.along and epoch.looked:
                 self.objective()
-                along(epoch.given.optimizer)()  # type: ignore[arg-type]
+                along(epoch.given.optimizer)()
             else:
                 epoch.given.optimizer.step(self.objective)
         except BaseException as error:
