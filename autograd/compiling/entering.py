@@ -5,7 +5,7 @@ It is made for the arguments of one call, and lets those pass that are like them
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from types import NoneType
 from typing import TYPE_CHECKING, Any, NamedTuple, final
@@ -30,8 +30,23 @@ class Untold(Exception):
     """What an argument is to be like cannot be written as a test."""
 
 
+class Tail(NamedTuple):
+    """What an entry is to do besides running the code, as text."""
+
+    test: str  # what must hold for it
+    before: Sequence[str]
+    result: str  # names for what the code gives
+    after: Sequence[str]  # statements, the last of which returns; what they raise is no failure of the code
+    space: Mapping[str, Any]  # and what their names stand for
+
+
 def entry_of(
-    made: Recording, args: Any, kwargs: Any, caught: Sequence[Read], other: Callable[..., Any]
+    made: Recording,
+    args: Any,
+    kwargs: Any,
+    caught: Sequence[Read],
+    other: Callable[..., Any],
+    tail: Tail | None = None,
 ) -> Callable[..., Any] | None:
     """The entry for calls like this one; None where only `other` can say whether one is.
 
@@ -51,11 +66,19 @@ def entry_of(
     except Untold:
         return None
     taken.tell_apart()
-    taken.test(" and ".join(guard.tests) if guard.is_short else "_holds()")
+    taken.test(guard.text)
     taken.test("not (_more or _named or _blocks)")
     names = [argument.name for argument in arguments]
     inner = ["for _turn in _turns:", *(f"    {line}" for line in body_of(made, taken))]
+    after: list[str] = []
+    if tail is not None:
+        taken.test(tail.test)
+        taken.space |= tail.space
+        last = inner.pop().strip().removeprefix("return ")
+        inner = [*tail.before, *inner, f"    {tail.result} = {last}", "    _turn = -1", "    break"]
+        after = ["if _turn < 0:", *(f"    {line}" for line in tail.after)]
     body = ["_turn = 0", "try:", *(f"    {line}" for line in taken.nested(inner)), "except Exception:", "    pass"]
+    body += after
     body.append(f"return _other(({''.join(f'{name}, ' for name in names)}*_more,), _named, _turn)")
     parameters = [*(f"{name}=_MISSING" for name in names), *["/"] * bool(names), "*_more", "**_named"]
     inside = [f"    {line}" for line in function("_entry", parameters, body).splitlines()]
@@ -93,6 +116,7 @@ class Taken:
 
     def __init__(self, made: Recording) -> None:
         self.made, self.names, self.others = made, iter(made.names), count()
+        self.first = len(made.guard.space)  # where another entry may have names of its own
         self.stages: list[tuple[list[str], list[str]]] = [([], [])]  # tests, and statements that follow them
         self.space: dict[str, Any] = {}
         self.parts: list[str] = []  # the names of data and variables
@@ -113,7 +137,7 @@ class Taken:
         self.stages.append(([], []))
 
     def let(self, name: str, x: Any) -> str:
-        name = f"_{name}{len(self.space)}"
+        name = f"_{name}{self.first + len(self.space)}"
         self.space[name] = x
         return name
 

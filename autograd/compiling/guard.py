@@ -14,6 +14,8 @@ from .kinds import alike, contents, dict_of, itself
 from .surroundings import Read, Surroundings
 from .writing import function
 
+IN_BULK = {"_map": map, "_len": len, "_all": all, "_is": is_, "_chained": chain.from_iterable}
+
 
 @final
 class Guard:
@@ -30,8 +32,18 @@ class Guard:
         self.views = [parts for parts, _, _ in around.views]
         self.lengths = [len(then) for _, then, _ in around.views]
         self.inside = [*chain.from_iterable(then for _, then, _ in around.views)]
+        self.space |= {"_views": self.views, "_lengths": self.lengths, "_inside": self.inside, **IN_BULK}
         self.arrays = [(array, sealed, shape) for array, sealed, shape, _ in around.arrays]
-        self.is_short = not self.views and not self.arrays and len(self.tests) < 30
+
+    @property
+    def text(self) -> str:
+        """The same as text, for code that is to ask it."""
+        if self.arrays or len(self.tests) > 30:
+            return "_holds()"
+        views = (
+            ["[*_map(_len, _views)] == _lengths and _all(_map(_is, _chained(_views), _inside))"] if self.views else []
+        )
+        return " and ".join([*views, *self.tests])
 
     def test(self, i: int, read: Read, then: Any) -> str:
         """Whether the same is found there, as Python text."""
@@ -84,7 +96,7 @@ class Guard:
             return False
         self.space |= {f"_then{i}": now for i, now in enumerate(found)}
         self.reads = [(read, now) for now, (read, _) in zip(found, self.reads, strict=True)]
-        self.inside = inside
+        self.inside = self.space["_inside"] = inside
         return True
 
     def differing(self) -> list[Read]:

@@ -168,7 +168,8 @@ def spell_linear(w: Writer, step: Step, parts: Sequence[str], kinds: Sequence[Ki
     bias = kinds[2]
     product = np.result_type(kinds[0].dtype, kinds[1].dtype)
     if len(bias.shape) == 1 and bias.dtype == product == result.dtype and len(kinds[0].shape) > 1:
-        return w.let("{}.dot({}.T)", *parts, then="{0} += {3}", is_new=True)
+        row = "[None]" if kinds[0].shape[:-1] == (1,) else ""  # arrays of one shape are added in half the time
+        return w.let("{}.dot({}.T)", *parts, then=f"{{0}} += {{3}}{row}", is_new=True)
     return w.let("{}.dot({}.T) + {}", *parts)
 
 
@@ -194,6 +195,8 @@ def spell_cross_entropy(w: Writer, step: Step, parts: Sequence[str], kinds: Sequ
     if step.params["reduction"] == "none":
         return losses if len(batch) == 1 else w.let(f"{{}}.reshape({literal(result.shape)})", losses)
     n = math.prod(batch)
+    if batch == [1]:
+        return w.let("{}[0]", losses)
     few = n <= FEW and kinds[0].dtype.char in "fd"
     loss = w.let("{}.dot({})", ones(w, n, kinds[0].dtype), losses) if few else w.let("np.add.reduce({})", losses)
     return divided(w, loss, n) if step.params["reduction"] == "mean" else loss
@@ -222,6 +225,8 @@ def picked(w: Writer, labels: str, kinds: Sequence[Kind]) -> str:
     """The place of each label among all logits laid end to end; see `at_labels`."""
     *batch, classes = kinds[0].shape
     n = math.prod(batch)
+    if batch == [1]:
+        return labels
     rows = w.shared(f"rows_{n}x{classes}", lambda: np.arange(0, n * classes, classes))
     return w.let("{} + {}", rows, labels if len(batch) == 1 else w.let("{}.reshape(-1)", labels))
 

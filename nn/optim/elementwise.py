@@ -28,7 +28,7 @@ from chainrule.autograd.recording import in_precision
 from chainrule.autograd.tensor import copied
 
 from ..module import Parameter, data_for
-from .optimizer import Group, Optimizer, Option, Parameters, check_keys, count, owner, precision, require_fit
+from .optimizer import Group, Optimizer, Option, Parameters, check_keys, count, differ, owner, precision, require_fit
 
 Array: TypeAlias = NDArray[Any]
 Slots: TypeAlias = dict[str, float]  # the arrays to remember, by name, and what they are filled with at first
@@ -105,6 +105,50 @@ class Elementwise(Optimizer):
             self.move_or_stay(alike=True)
         finally:
             note_change()
+
+    def lines_along(self, slopes: Mapping[int, str]) -> tuple[list[str], dict[str, Any]] | None:
+        """The same as statements, which are quicker, and what their names stand for; None where more is to be done.
+
+        `slopes` are the names of gradients, by the identity of their parameters; those without one stay behind.
+        """
+        space: dict[str, Any] = {"_ready": self.is_ready, "_update": self.update, "_coefficients": self.coefficients}
+        space |= {
+            "_as_arrays": as_arrays,
+            "_next_birth": next_birth,
+            "_note_change": note_change,
+            "_along": self.step_along,
+        }
+        lines = ["if _ready():", "    _t = 0"]
+        at = 0
+        for k, (group, memories) in enumerate(zip(self.param_groups, self.memories, strict=True)):
+            space[f"_group{k}"], dtype = group, None
+            for memory in memories:
+                if not memory.is_small:
+                    return None
+                slope = slopes.get(id(memory.tensor))
+                if slope is None:
+                    continue
+                a, b = memory.scratch or memory.work_in(self)
+                space |= {f"_memory{at}": memory, f"_tensor{at}": memory.tensor, f"_a{at}": a, f"_b{at}": b}
+                test = "_steps[0] + 1 != _t" if memory.precision is dtype else "True"
+                dtype = space[f"_dtype{at}"] = memory.precision
+                lines += [
+                    f"    _steps = _memory{at}.steps",
+                    f"    if {test}:",
+                    "        _t = _steps[0] + 1",
+                    f"        _c = _as_arrays(_coefficients(_group{k}, _t), _dtype{at})",
+                    "    _steps[0] = _t",
+                    f"    _update(_tensor{at}._raw, {slope}, _memory{at}.arrays, _a{at}, _b{at}, _c)",
+                    f"    _tensor{at}.birth = _next_birth()",
+                ]
+                at += 1
+        return [*lines, "    _note_change()", "else:", "    _along()"], space
+
+    def is_ready(self) -> bool:
+        """Whether there is nothing to do in a step but to follow the rule."""
+        if handed and not all(p._raw.flags.writeable for p, _, _ in self.moved):  # of what nobody has, all is
+            return False
+        return self.knows_groups() and not differ(self.param_groups, self.known) and never_stops()
 
     def lent(self) -> list[tuple[Tensor, Any]]:
         """The Tensors whose gradients are in the memory of a parameter, and so would change while the step needs them."""

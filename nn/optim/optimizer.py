@@ -110,7 +110,7 @@ class Optimizer(ABC):
         It is an error, too, if parameters came or went by another way than `add_param_group`.
         """
         groups, known = self.param_groups, self.known
-        if len(groups) != len(known) or any(map(is_not, map(PARAMS, known), map(PARAMS, groups))):
+        if not self.knows_groups():
             raise ValueError(
                 f"{type(self).__name__}: param_groups have other parameters than the optimizer knows; add some with "
                 "add_param_group(), or make a new optimizer"
@@ -121,6 +121,11 @@ class Optimizer(ABC):
                 group.update(own)
             self.follow_options()
             self.known = list(map(dict, groups))
+
+    def knows_groups(self) -> bool:
+        """Whether the groups have the parameters that they had when they were added."""
+        groups, known = self.param_groups, self.known
+        return len(groups) == len(known) and not any(map(is_not, map(PARAMS, known), map(PARAMS, groups)))
 
     def set_rates(self, lrs: Iterable[float]) -> None:
         """Give each group its learning rate, which is known to be one."""

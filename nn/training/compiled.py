@@ -9,7 +9,9 @@ from __future__ import annotations
 __all__ = ["compiled_step"]
 
 import math
+import weakref
 from collections.abc import Callable, Collection, Container, Iterator, Sequence
+from functools import partial
 from operator import is_
 from typing import Any, TypeAlias, final
 
@@ -19,6 +21,7 @@ from chainrule.autograd import Node
 from chainrule.autograd import compile as compiled
 from chainrule.autograd.compiling.arguments import closed, opened
 from chainrule.autograd.compiling.compile import Compiled
+from chainrule.autograd.compiling.entering import MISSING, Tail, entry_of
 from chainrule.autograd.compiling.kinds import Wrapper
 from chainrule.autograd.compiling.plainly import Plainly
 from chainrule.autograd.compiling.recording import COPY
@@ -112,12 +115,13 @@ class CompiledStep:
             if limit is not None and not number(f"compiled_step: {name}", limit) >= 0.0:
                 raise ValueError(f"compiled_step: {name} must not be negative, got {limit}")
         self.given = model, loss, optimizer, clip_norm, clip_value, penalty
-        self.optimizer, self.clip_norm, self.clip_value = optimizer, clip_norm, clip_value
+        self.optimizer = optimizer
         self.asks_often = not isinstance(optimizer, Elementwise)
-        self.along = along(optimizer)
         self.output: Any = None
         self.buffers = Buffers(forward(model, loss, penalty), model)
-        self.descent = Descent("compiled_step", self.buffers)
+        limits = clip_norm is not None or clip_value is not None
+        clips = partial(clip, optimizer, clip_norm, clip_value) if limits else None
+        self.descent = Descent("compiled_step", self.buffers, optimizer, clips)
 
     @property
     def source(self) -> str:
@@ -125,42 +129,48 @@ class CompiledStep:
         return self.descent.code.source
 
     def __call__(self, *batch: Any) -> float:
+        entry = self.descent.entry
+        if entry is None or len(batch) < 2 or self.buffers.known or self.buffers.before:
+            return self.slowly(batch)
+        try:
+            total, said, reached, gradients = entry(*batch)
+            if reached is not None:
+                self.descent.finish(reached, gradients)
+        except BaseException:
+            self.buffers.put_back()
+            raise
+        self.output = said[0]
+        return number_of(total)
+
+    def slowly(self, batch: Sequence[Any]) -> float:
+        """A step in which more may happen: something is watched, buffers move, or the loss is asked for several times."""
         if len(batch) < 2:
             raise TypeError(f"compiled_step: expected inputs and a target, got {len(batch)} arguments")
-        batch = arrays_of(batch)
-        if self.buffers.known or self.buffers.before:
-            self.buffers.keep()
+        self.buffers.keep()
         try:
             if self.asks_often:
                 return self.through_closure(batch)
-            total, self.output = self.descend(batch)
-            self.along() if "step" not in vars(self.optimizer) else self.optimizer.step()  # which somebody has wrapped
+            total, (self.output,), reached, gradients = self.descent(batch)
+            self.descent.finish(reached, gradients)
         except BaseException:
             self.buffers.put_back()
             raise
         return number_of(total)
-
-    def descend(self, batch: Sequence[Any]) -> tuple[Any, Any]:
-        """Put all gradients in place. Returns what was descended, and the prediction."""
-        self.optimizer.zero_grad()  # at first: the memory of large gradients is used again
-        total, (output,), reached, gradients = self.descent(batch)
-        reached.put(gradients)
-        if self.clip_norm is not None:
-            clip_grad_norm(self.optimizer.parameters, self.clip_norm)
-        if self.clip_value is not None:
-            clip_grad_value(self.optimizer.parameters, self.clip_value)
-        return total, output
 
     def through_closure(self, batch: Sequence[Any]) -> float:
         """A step of an optimizer that asks for the loss as often as it likes."""
         found: list[tuple[Any, Any]] = []
 
         def closure() -> Any:
-            found.append(self.descend(batch))
-            return found[-1][0]
+            total, said, reached, gradients = self.descent(batch)
+            found.append((total, said))
+            reached.put(gradients)
+            if self.descent.clip is not None:
+                self.descent.clip()
+            return total
 
         self.optimizer.step(closure)
-        total, self.output = found[0]
+        total, (self.output,) = found[0]
         return number_of(total)
 
     def __reduce__(self) -> Any:
@@ -172,6 +182,19 @@ class CompiledStep:
         names, code = f"a {type(model).__name__} by {type(optimizer).__name__}", self.descent.code
         why = f"; not compiled: {code.reason}" if code.reason else ""
         return f"<compiled_step of {names}, {self.descent.compiled_calls} of {self.descent.calls} calls compiled{why}>"
+
+
+def moved_by(optimizer: Optimizer) -> Sequence[Any]:
+    return (optimizer.moved, optimizer.memories) if isinstance(optimizer, Elementwise) else ()
+
+
+def again(descent: weakref.ref[Descent], args: Any, kwargs: Any, failed: int) -> Any:
+    """A batch that the entry hands on."""
+    of = descent()
+    assert of is not None  # who calls it
+    if failed:  # the turn that it took is of no call
+        of.code.counts = [n - 1 for n in of.code.counts]
+    return of([x for x in args if x is not MISSING])
 
 
 def forward(model: Module, loss: Loss, penalty: Penalty | None) -> Callable[..., Any]:
@@ -186,34 +209,115 @@ def forward(model: Module, loss: Loss, penalty: Penalty | None) -> Callable[...,
     return ask
 
 
+def clip(optimizer: Optimizer, norm: float | None, value: float | None) -> None:
+    if norm is not None:
+        clip_grad_norm(optimizer.parameters, norm)
+    if value is not None:
+        clip_grad_value(optimizer.parameters, value)
+
+
 @final
 class Descent:
     """A function whose first result is to be descended, compiled together with its gradients.
 
-    Called with a batch, it returns that number, the other results, what was reached, and the gradients by that, as plain data.
+    Called with a batch, it forgets gradients and returns that number, the other results, what was reached, and the gradients by that, as
+    plain data.
     """
 
-    def __init__(self, name: str, f: Callable[..., Any]) -> None:
+    def __init__(
+        self,
+        name: str,
+        f: Callable[..., Any],
+        optimizer: Optimizer,
+        clip: Callable[[], object] | None,
+        fit: str = "True",
+    ) -> None:
+        self.optimizer, self.clip, self.along = optimizer, clip, along(optimizer)
+        self.fit = fit  # a test of `_total` and `_said`: whether they are fit for a step
         self.differentiated = Differentiated(name, f)
         self.plain = Plainly(self.differentiated)
         self.codes: list[Code] = []
         self.earlier = [0, 0]  # calls, and those that ran compiled code, of what is kept no more
+        self.entry: Callable[..., Any] | None = None
+        self.entered: Any = None  # the recording that it is of,
+        self.moved: Sequence[Any] = ()  # and what the optimizer moved then, and remembered
         self.begin_anew()
 
+    def start(self, batch: Sequence[Any]) -> Any:
+        """The same as a call, or a whole step from one function: then nothing was reached that is still to be moved."""
+        return self(batch) if self.entry is None else self.entry(*batch)
+
+    def finish(self, reached: Reached, gradients: Sequence[Any]) -> None:
+        """The rest of a step."""
+        reached.put(gradients)
+        if self.clip is not None:
+            self.clip()
+        self.along() if "step" not in vars(self.optimizer) else self.optimizer.step()  # which somebody has wrapped
+
     def __call__(self, batch: Sequence[Any]) -> Any:
+        self.optimizer.zero_grad()  # at first: the memory of large gradients is used again
+        batch = arrays_of(batch)
         if blocks and not recording():
             return self.plain(*batch)  # which says that nothing is recorded
         for p, frozen in self.differentiated.frozen:
             if p.frozen is not frozen:
                 self.change_code()
                 break
-        return self.code(*batch)
+        found = self.code(*batch)
+        if self.code.latest is not self.entered or not are_same(self.moved, moved_by(self.optimizer)):
+            self.enter(batch)
+        return found
+
+    def enter(self, batch: Sequence[Any]) -> None:
+        """Let steps begin with one function for all of it, once the latest code is in use, if that can be."""
+        made, code = self.code.latest, self.code
+        self.entry = None
+        if made is not None and made in code.entries:
+            self.entered, self.moved = made, moved_by(self.optimizer)
+            if (tail := self.tail(made.form)) is not None:
+                self.entry = entry_of(made, batch, {}, code.caught, partial(again, weakref.ref(self)), tail)
+
+    def tail(self, form: Any) -> Tail | None:
+        """What follows the code in a step: gradients in their places, and the update. None where more is to be done."""
+        optimizer, leaves = self.optimizer, form.parts[2].of.leaves
+        if not isinstance(optimizer, Elementwise) or self.along == optimizer.step:
+            return None
+        moved = [p for p, *_ in optimizer.moved]
+        if not leaves or not all(any(x is p for p in moved) and np.ndim(x._raw) for x in leaves):
+            return None
+        frozen = self.differentiated.frozen
+        space = {
+            "_optimizer": optimizer, "_moved": optimizer.moved, "_own": vars(optimizer), "_finite": math.isfinite,
+            "_clip": self.clip, "_along": self.along, "_memories": optimizer.memories,
+            **{f"_moved{i}": p for i, p in enumerate(moved)}, **{f"_leaf{i}": p for i, p in enumerate(leaves)},
+            **{f"_frozen{i}": p for i, (p, _) in enumerate(frozen)},
+        }  # fmt: skip
+        slopes = [f"_slope{i}" for i in range(len(leaves))]
+        named = {id(p): slope for p, slope in zip(leaves, slopes, strict=True)}
+        update, more = optimizer.lines_along(named) or (["_along()"], {})
+        tests = [f"_frozen{i}.frozen is {was}" for i, (_, was) in enumerate(frozen)]
+        alone = " is ".join(f"{slope}.base" for slope in slopes)
+        return Tail(
+            " and ".join(
+                ["_optimizer.moved is _moved", "_optimizer.memories is _memories", "'step' not in _own", *tests]
+            ),
+            [f"{' = '.join(f'_moved{i}._grad' for i in range(len(moved)))} = None"],
+            f"_total, _said, _reached, ({', '.join(slopes)},)",
+            [
+                f"if not ({self.fit} and {alone} is None): return _total, _said, _reached, [{', '.join(slopes)}]",
+                f"{', '.join(f'_leaf{i}._grad' for i in range(len(leaves)))}, = {', '.join(slopes)},",
+                *(["_clip()", "_along()"] if self.clip is not None else update),
+                "return _total, _said, None, None",
+            ],
+            space | more,
+        )
 
     def change_code(self) -> None:
         """Go on with code for what is frozen now."""
         for code, frozen in self.codes:
             if all(p.frozen is was for p, was in frozen):
                 self.code, self.differentiated.frozen = code, frozen
+                self.entry = self.entered = None
                 return
         self.begin_anew()
 
@@ -224,6 +328,7 @@ class Descent:
             gone, _ = self.codes.pop(0)
             self.earlier = [self.earlier[0] + gone.calls, self.earlier[1] + gone.compiled_calls]
         self.code, self.differentiated.frozen = code, []
+        self.entry = self.entered = None
         self.codes.append((code, self.differentiated.frozen))
 
     @property
@@ -387,7 +492,7 @@ def along(optimizer: Optimizer) -> Callable[[], object]:
     return optimizer.step_along if ours and "step" not in vars(optimizer) else optimizer.step  # type: ignore[attr-defined]
 
 
-def arrays_of(batch: tuple[Any, ...]) -> tuple[Any, ...]:
+def arrays_of(batch: Sequence[Any]) -> Sequence[Any]:
     """The same, with an array for each list of numbers."""
     for x in batch:
         if type(x) is not ARRAY:

@@ -88,7 +88,8 @@ def descent_for(given: Arguments) -> Descent:
         require_descendable(total)
         return total, loss, extra, *found
 
-    return Descent("fit", answer)
+    samples = f"_said[{0 if penalty is None else 2}]"
+    return Descent("fit", answer, given.optimizer, None, fit=f"_finite(_total) and {samples}")
 
 
 def penalized(loss: Any, penalty: Any) -> tuple[Any, Any]:
@@ -165,7 +166,7 @@ class Epoch:
 class Step:
     """One batch. A network may be so small that all beside the four steps counts: it is looked at later."""
 
-    __slots__ = ("batch", "done", "epoch", "prediction", "target", "total")
+    __slots__ = ("batch", "done", "epoch", "has_moved", "prediction", "target", "total")
 
     def __init__(self, epoch: Epoch, batch: Batch) -> None:
         self.epoch, self.batch = epoch, parts_of(batch)
@@ -173,6 +174,7 @@ class Step:
         self.target = self.batch[-1]
         self.prediction: Any = None
         self.total: Any = None
+        self.has_moved = False
 
     def take(self) -> None:
         epoch = self.epoch
@@ -180,7 +182,8 @@ class Step:
         try:
             if epoch.along and epoch.looked:
                 self.objective()
-                along(epoch.given.optimizer)()
+                if not self.has_moved:
+                    along(epoch.given.optimizer)()
             else:
                 epoch.given.optimizer.step(self.objective)
         except BaseException as error:
@@ -202,7 +205,6 @@ class Step:
     def objective(self) -> Any:
         """What is descended, with all gradients in place. A line search asks for it several times."""
         epoch, given = self.epoch, self.epoch.given
-        given.optimizer.zero_grad()
         for p in epoch.frozen:
             p._grad = None
         if epoch.descent is not None and epoch.looked:
@@ -223,6 +225,7 @@ class Step:
     def by_graph(self) -> tuple[Any, Any, Averaged]:
         """The loss, the penalty, and what the loss is the mean of; with gradients from the graph."""
         epoch, given = self.epoch, self.epoch.given
+        given.optimizer.zero_grad()
         self.prediction, loss, said = epoch.ask(self.batch[:-1], self.target)
         if not said.samples:
             raise LeftOut("fit: nothing counts in this batch")
@@ -236,14 +239,18 @@ class Step:
     def by_code(self, descent: Descent) -> tuple[Any, Any, Averaged]:
         """The same from compiled code."""
         epoch, given = self.epoch, self.epoch.given
-        total, found, reached, gradients = descent(arrays_of(self.batch))
+        at_once = self.done and epoch.along and not given.clips  # nothing is to be looked at before the update
+        total, found, reached, gradients = descent.start(self.batch) if at_once else descent(self.batch)
         loss, penalty = (total, 0.0) if given.penalty is None else (found.pop(0), found.pop(0))
         self.prediction, loss, said = understood(self.target, loss, found, epoch.predicts)
         if not said.samples:
             raise LeftOut("fit: nothing counts in this batch")
         if not math.isfinite(total):
             raise not_finite("the loss", float(total), epoch.parameters)
-        reached.put(gradients)
+        if reached is None:
+            self.has_moved = True
+        else:
+            reached.put(gradients)
         self.total = total
         return loss, penalty, said
 
