@@ -113,7 +113,7 @@ def lotka_volterra_by_hand(a: float, b: float, c: float, d: float) -> tuple[floa
     return (x - 1.0) ** 2 + (y - 1.0) ** 2, (da, db, dc, dd)
 
 
-Contenders: TypeAlias = dict[str, Callable[[], object]]
+Contenders: TypeAlias = dict[str, Callable[..., object]]
 SCALARS: dict[str, tuple[Callable[..., Any], Callable[..., Any], Any, tuple[Any, ...]]] = {
     "a graph of ten nodes": (tiny, tiny_by_hand, (0, 1), (1.5, 2.5)),
     "micrograd's README expression": (expression, expression_by_hand, (0, 1), (-4.0, 2.0)),
@@ -130,17 +130,17 @@ NETWORKS: list[tuple[list[int], int, str]] = [
 
 def scalars(f: Callable[..., Any], by_hand: Callable[..., Any], argnums: Any, args: tuple[Any, ...]) -> Contenders:
     both = cr.value_and_grad(f, argnums)
-    functions = {
+    functions: Contenders = {
         "by hand": by_hand,
         "compiled": cr.compile(both),
         "jit=numba.njit": cr.compile(both, jit=numba.njit),
     }
     for name, g in functions.items():
         start = time.perf_counter()
-        found = g(*args)
+        found: Any = g(*args)
         print(f"    first call, {name}: {time.perf_counter() - start:.2f} s")
         assert agree(found, by_hand(*args)), name
-    return {name: partial(g, *args) for name, g in functions.items()}
+    return functions
 
 
 def agree(x: Any, y: Any) -> bool:
@@ -174,7 +174,7 @@ def by_jax(arrays: list[Any], dtype: str) -> Callable[[Any, Any], float]:
     return step
 
 
-def steps(sizes: list[int], batch: int, dtype: str) -> Contenders:
+def steps(sizes: list[int], batch: int, dtype: str) -> tuple[Contenders, tuple[Any, ...]]:
     rng = np.random.default_rng(0)
     x, labels = rng.random((batch, sizes[0])).astype(dtype), rng.integers(0, sizes[-1], batch)
     make = partial(cr.nn.MLP, sizes, dtype=dtype, rng=0)
@@ -192,29 +192,26 @@ def steps(sizes: list[int], batch: int, dtype: str) -> Contenders:
     losses = {name: [step(x, labels) for _ in range(20)] for name, step in contenders.items()}
     for name, found in losses.items():
         assert np.allclose(found, losses["by hand"], rtol=1e-4), name
-    return {name: partial(step, x, labels) for name, step in contenders.items()}
+    return contenders, (x, labels)
 
 
-def many(run: Callable[[], object]) -> tuple[Callable[[], None], int]:
-    """So many calls at once that they take some milliseconds, and how many."""
+def many(run: Callable[..., object], args: tuple[Any, ...]) -> tuple[Callable[[], None], int]:
+    """So many calls at once that they take some milliseconds, and how many; written as somebody writes a call."""
+    names = ", ".join(f"x{i}" for i in range(len(args)))
+    space: dict[str, Any] = {}
+    exec(f"def several(run, n, {names}):\n    for _ in range(n):\n        run({names})\n", space)
     start = time.perf_counter()
-    for _ in range(5):
-        run()
+    space["several"](run, 5, *args)
     repeats = max(1, int(5 * 0.004 / (time.perf_counter() - start)))
-
-    def several() -> None:
-        for _ in range(repeats):
-            run()
-
-    return several, repeats
+    return partial(space["several"], run, repeats, *args), repeats
 
 
-def row(title: str, contenders: Contenders, rounds: int) -> None:
+def row(title: str, contenders: Contenders, args: tuple[Any, ...], rounds: int) -> None:
     """Times as multiples of by hand: medians of interleaved pairs, and their quartiles."""
     for run in contenders.values():
         for _ in range(70):
-            run()
-    several = {name: many(run) for name, run in contenders.items()}
+            run(*args)
+    several = {name: many(run, args) for name, run in contenders.items()}
     seconds = interleaved({name: run for name, (run, _) in several.items()}, rounds)
     each = {name: [t / several[name][1] for t in times] for name, times in seconds.items()}
     cells = [f"{statistics.median(each['by hand']) * 1e6:.3g} µs"]
@@ -227,9 +224,9 @@ def row(title: str, contenders: Contenders, rounds: int) -> None:
 def main(rounds: int = 41) -> None:
     with threadpool_limits(1):
         for title, of in SCALARS.items():
-            row(f"{title}: value and gradient", scalars(*of), rounds)
+            row(f"{title}: value and gradient", scalars(*of), of[-1], rounds)
         for sizes, batch, dtype in NETWORKS:
-            row(f"step of {'-'.join(map(str, sizes))}, batch {batch}, {dtype}", steps(sizes, batch, dtype), rounds)
+            row(f"step of {'-'.join(map(str, sizes))}, batch {batch}, {dtype}", *steps(sizes, batch, dtype), rounds)
 
 
 if __name__ == "__main__":

@@ -126,12 +126,13 @@ class Seen:
         self.enough, self.most = 1, MOST_ASIDE if lasting else 1
         self.looked = time.monotonic()
 
-    def add(self, said: Averaged, target: Any, loss: Any, penalty: Any, norm: float) -> None:
-        """One batch; of nodes the data is kept, the graph is not. Scores may be weights, which change: they are copied."""
+    def add(self, said: Averaged, target: Any, loss: Any, penalty: Any, norm: float, own: bool = False) -> None:
+        """One batch; of nodes the data is kept, the graph is not. Scores may be weights, which change: unless they are nobody else's
+        `own`, they are copied."""
         self.batches += 1
         _, samples, scores, labels, make, _ = said
         if scores is not None:
-            scores = (scores._raw if isinstance(scores, Node) else scores).copy()
+            scores = scores if own else raw(scores).copy()
             if labels is not target or type(labels) is not np.ndarray:
                 labels = np.array(raw(labels))
         loss = float(loss._raw if isinstance(loss, Node) else loss)

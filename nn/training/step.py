@@ -207,8 +207,9 @@ class Step:
         epoch, given = self.epoch, self.epoch.given
         for p in epoch.frozen:
             p._grad = None
-        if epoch.descent is not None and epoch.looked:
-            loss, penalty, said = self.by_code(epoch.descent)
+        descent = epoch.descent if epoch.looked else None
+        if descent is not None:
+            loss, penalty, said = self.by_code(descent)
         else:
             loss, penalty, said = self.by_graph()
         if not self.done or epoch.parameters[0]._grad is None:
@@ -217,7 +218,7 @@ class Step:
             require_finite_gradients(given.model, epoch.parameters)
         norm = epoch.clip() if given.clips else 0.0
         if self.is_first():
-            epoch.seen.add(said, self.target, loss, penalty, norm)
+            epoch.seen.add(said, self.target, loss, penalty, norm, own=descent is not None)
             if epoch.predicts:
                 epoch.whole.add(self.prediction, self.target)
         return self.total
