@@ -169,7 +169,7 @@ def may_be_found(x: Any) -> bool:
     """Whether a model finds parameters there, or state: it looks through its attributes without naming them."""
     if isinstance(x, CONTAINERS):
         return any(
-            isinstance(part, Node | CONTAINERS) or is_model(type(part))
+            isinstance(part, (Node, *CONTAINERS)) or is_model(type(part))
             for part in (x.values() if isinstance(x, dict) else x)
         )
     return isinstance(x, Node) or is_model(type(x))

@@ -119,6 +119,8 @@ class Elementwise(Optimizer):
             "_along": self.step_along,
         }
         lines = ["if _ready():", "    _t = 0"]
+        if any(getattr(type(self), name) is not getattr(Elementwise, name) for name in ("move", "look_at_groups")):
+            return None
         at = 0
         for k, (group, memories) in enumerate(zip(self.param_groups, self.memories, strict=True)):
             space[f"_group{k}"], dtype = group, None
@@ -131,12 +133,12 @@ class Elementwise(Optimizer):
                 a, b = memory.scratch or memory.work_in(self)
                 space |= {f"_memory{at}": memory, f"_tensor{at}": memory.tensor, f"_a{at}": a, f"_b{at}": b}
                 test = "_steps[0] + 1 != _t" if memory.precision is dtype else "True"
-                dtype = space[f"_dtype{at}"] = memory.precision
+                dtype = space[f"_precision{at}"] = memory.precision
                 lines += [
                     f"    _steps = _memory{at}.steps",
                     f"    if {test}:",
                     "        _t = _steps[0] + 1",
-                    f"        _c = _as_arrays(_coefficients(_group{k}, _t), _dtype{at})",
+                    f"        _c = _as_arrays(_coefficients(_group{k}, _t), _precision{at})",
                     "    _steps[0] = _t",
                     f"    _update(_tensor{at}._raw, {slope}, _memory{at}.arrays, _a{at}, _b{at}, _c)",
                     f"    _tensor{at}.birth = _next_birth()",
@@ -146,8 +148,9 @@ class Elementwise(Optimizer):
 
     def is_ready(self) -> bool:
         """Whether there is nothing to do in a step but to follow the rule."""
-        if handed and not all(p._raw.flags.writeable for p, _, _ in self.moved):  # of what nobody has, all is
-            return False
+        for p, _, _ in self.moved:
+            if not p._raw.flags.writeable:
+                return False
         return self.knows_groups() and not differ(self.param_groups, self.known) and never_stops()
 
     def lent(self) -> list[tuple[Tensor, Any]]:

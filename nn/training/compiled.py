@@ -25,6 +25,7 @@ from chainrule.autograd.compiling.entering import MISSING, Tail, entry_of
 from chainrule.autograd.compiling.kinds import Wrapper
 from chainrule.autograd.compiling.plainly import Plainly
 from chainrule.autograd.compiling.recording import COPY
+from chainrule.autograd.compiling.results import leaves as leaves_of
 from chainrule.autograd.compiling.results import raw
 from chainrule.autograd.context import about_to_change, blocks, latest_change, next_birth, recording, repeated, watching
 from chainrule.autograd.graph import NO_PARAMS, ancestry, cotangents
@@ -185,7 +186,11 @@ class CompiledStep:
 
 
 def moved_by(optimizer: Optimizer) -> Sequence[Any]:
-    return (optimizer.moved, optimizer.memories) if isinstance(optimizer, Elementwise) else ()
+    """What is another where a step along gradients is to be written anew."""
+    if not isinstance(optimizer, Elementwise):
+        return ()
+    kind, groups = type(optimizer), optimizer.param_groups
+    return optimizer.moved, optimizer.memories, groups, *groups, kind.step, kind.zero_grad, len(vars(optimizer))
 
 
 def again(descent: weakref.ref[Descent], args: Any, kwargs: Any, failed: int) -> Any:
@@ -232,15 +237,16 @@ class Descent:
         clip: Callable[[], object] | None,
         fit: str = "True",
     ) -> None:
-        self.optimizer, self.clip, self.along = optimizer, clip, along(optimizer)
+        self.optimizer, self.clip = optimizer, clip
         self.fit = fit  # a test of `_total` and `_said`: whether they are fit for a step
         self.differentiated = Differentiated(name, f)
         self.plain = Plainly(self.differentiated)
         self.codes: list[Code] = []
         self.earlier = [0, 0]  # calls, and those that ran compiled code, of what is kept no more
+        self.entries: dict[Any, Callable[..., Any] | None] = {}  # of recordings
         self.entry: Callable[..., Any] | None = None
-        self.entered: Any = None  # the recording that it is of,
-        self.moved: Sequence[Any] = ()  # and what the optimizer moved then, and remembered
+        self.entered: Any = None  # the recording that it is of
+        self.moved: Sequence[Any] = ()  # what the optimizer moved when entries were made, and all that it consists of
         self.begin_anew()
 
     def start(self, batch: Sequence[Any]) -> Any:
@@ -252,7 +258,7 @@ class Descent:
         reached.put(gradients)
         if self.clip is not None:
             self.clip()
-        self.along() if "step" not in vars(self.optimizer) else self.optimizer.step()  # which somebody has wrapped
+        along(self.optimizer)()
 
     def __call__(self, batch: Sequence[Any]) -> Any:
         self.optimizer.zero_grad()  # at first: the memory of large gradients is used again
@@ -270,37 +276,51 @@ class Descent:
 
     def enter(self, batch: Sequence[Any]) -> None:
         """Let steps begin with one function for all of it, once the latest code is in use, if that can be."""
-        made, code = self.code.latest, self.code
-        self.entry = None
-        if made is not None and made in code.entries:
-            self.entered, self.moved = made, moved_by(self.optimizer)
-            if (tail := self.tail(made.form)) is not None:
-                self.entry = entry_of(made, batch, {}, code.caught, partial(again, weakref.ref(self)), tail)
+        made, code, moved = self.code.latest, self.code, moved_by(self.optimizer)
+        if not are_same(self.moved, moved):
+            self.entries.clear()
+            self.moved = moved
+        self.entry = self.entered = None
+        if made is None or made not in code.entries:
+            return
+        if made not in self.entries:
+            tail = self.tail(made.form)
+            other = partial(again, weakref.ref(self))
+            self.entries[made] = None if tail is None else entry_of(made, batch, {}, code.caught, other, tail)
+        self.entered, self.entry = made, self.entries[made]
 
     def tail(self, form: Any) -> Tail | None:
         """What follows the code in a step: gradients in their places, and the update. None where more is to be done."""
         optimizer, leaves = self.optimizer, form.parts[2].of.leaves
-        if not isinstance(optimizer, Elementwise) or self.along == optimizer.step:
+        step, kind = along(optimizer), type(optimizer)
+        if not isinstance(optimizer, Elementwise) or step != optimizer.step_along:
+            return None
+        if any(leaf.source == "input" for leaf in leaves_of(form)):  # which may be the data of a parameter
             return None
         moved = [p for p, *_ in optimizer.moved]
         if not leaves or not all(any(x is p for p in moved) and np.ndim(x._raw) for x in leaves):
             return None
         frozen = self.differentiated.frozen
         space = {
-            "_optimizer": optimizer, "_moved": optimizer.moved, "_own": vars(optimizer), "_finite": math.isfinite,
-            "_clip": self.clip, "_along": self.along, "_memories": optimizer.memories,
+            "_optimizer": optimizer, "_moved": optimizer.moved, "_memories": optimizer.memories, "_own": vars(optimizer),
+            "_groups": optimizer.param_groups, "_kind": kind, "_step": kind.step, "_zero_grad": kind.zero_grad,
+            "_finite": math.isfinite, "_clip": self.clip, "_along": step,
             **{f"_moved{i}": p for i, p in enumerate(moved)}, **{f"_leaf{i}": p for i, p in enumerate(leaves)},
             **{f"_frozen{i}": p for i, (p, _) in enumerate(frozen)},
         }  # fmt: skip
         slopes = [f"_slope{i}" for i in range(len(leaves))]
         named = {id(p): slope for p, slope in zip(leaves, slopes, strict=True)}
         update, more = optimizer.lines_along(named) or (["_along()"], {})
-        tests = [f"_frozen{i}.frozen is {was}" for i, (_, was) in enumerate(frozen)]
+        tests = [
+            "_optimizer.moved is _moved and _optimizer.memories is _memories and _optimizer.param_groups is _groups",
+            f"_kind.step is _step and _kind.zero_grad is _zero_grad and len(_own) == {len(vars(optimizer))}",
+            *(f"_groups[{i}] is _group{i}" for i in range(len(optimizer.param_groups))),
+            *(f"_frozen{i}.frozen is {bool(was)}" for i, (_, was) in enumerate(frozen)),
+        ]
+        more |= {f"_group{i}": group for i, group in enumerate(optimizer.param_groups)}
         alone = " is ".join(f"{slope}.base" for slope in slopes)
         return Tail(
-            " and ".join(
-                ["_optimizer.moved is _moved", "_optimizer.memories is _memories", "'step' not in _own", *tests]
-            ),
+            " and ".join(tests),
             [f"{' = '.join(f'_moved{i}._grad' for i in range(len(moved)))} = None"],
             f"_total, _said, _reached, ({', '.join(slopes)},)",
             [
@@ -457,7 +477,7 @@ class Buffers(Wrapper):
         self.before: dict[int, tuple[Any, Any]] = {}
 
     def __call__(self, *batch: Any) -> Any:
-        if blocks and not repeated():
+        if not (blocks and repeated()):
             self.known = buffers_of(self.model)
             for array in self.known:
                 self.before.setdefault(id(array), (array, array.copy()))
@@ -488,8 +508,16 @@ def parts_in(x: Any) -> Iterator[Any]:
 
 def along(optimizer: Optimizer) -> Callable[[], object]:
     """A step along gradients that are known to fit, where that is all there is to a step."""
-    ours = isinstance(optimizer, Elementwise) and type(optimizer).step is Elementwise.step
-    return optimizer.step_along if ours and "step" not in vars(optimizer) else optimizer.step  # type: ignore[attr-defined]
+    if isinstance(optimizer, Elementwise) and WRITTEN.isdisjoint(vars(optimizer)):
+        kind = type(optimizer)
+        if kind.step is Elementwise.step and kind.zero_grad is Elementwise.zero_grad:
+            return optimizer.step_along
+    return optimizer.step
+
+
+WRITTEN = frozenset(
+    ["step", "zero_grad", "update", "coefficients", "move", "look_at_groups"]
+)  # what somebody may have wrapped
 
 
 def arrays_of(batch: Sequence[Any]) -> Sequence[Any]:

@@ -36,6 +36,8 @@ from .progress import Progress, Seen, raw
 class LeftOut(NothingCountsError):
     """The loss of a batch says that nothing counts in it."""
 
+    prediction: Any = None  # what the model said of it
+
 
 def answered(model: Module, loss: Loss, predictions: bool) -> Callable[..., Any]:
     """The loss of a batch and all that is to be known of it, as a function that can be compiled."""
@@ -45,7 +47,9 @@ def answered(model: Module, loss: Loss, predictions: bool) -> Callable[..., Any]
         *inputs, target = batch
         prediction, result, said = ask(inputs, target)
         if result is None:
-            raise LeftOut("fit: nothing counts in this batch")
+            error = LeftOut("fit: nothing counts in this batch")
+            error.prediction = prediction
+            raise error
         samples = said.samples if isinstance(said.samples, Node) else float(said.samples)
         seen = [] if said.scores is None else [said.scores]
         if seen and said.labels is not target:
@@ -187,7 +191,9 @@ class Step:
             else:
                 epoch.given.optimizer.step(self.objective)
         except BaseException as error:
-            if isinstance(error, ValueError) and self.prediction is None:
+            if isinstance(error, LeftOut):
+                self.prediction = self.prediction if error.prediction is None else error.prediction
+            elif isinstance(error, ValueError) and self.prediction is None:
                 self.prediction = self.predicted()  # what is wrong with the batch shows in this
             for array, before in buffers:
                 array[...] = before

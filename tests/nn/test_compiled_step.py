@@ -148,9 +148,13 @@ RULES: dict[str, tuple[Any, dict[str, Any]]] = {
 }
 
 
+ONE_SIZE, TWO_SIZES = (8,), (8, 5)  # of the first, a step is one function; the second go back and forth
+
+
 @pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("sizes", [ONE_SIZE, TWO_SIZES])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_a_step_by_every_rule_is_that_of_the_loop(name: str, dtype: Any) -> None:
+def test_a_step_by_every_rule_is_that_of_the_loop(name: str, dtype: Any, sizes: Any) -> None:
     kind, options = RULES[name]
 
     def made() -> Parts:
@@ -158,7 +162,9 @@ def test_a_step_by_every_rule_is_that_of_the_loop(name: str, dtype: Any) -> None
         groups = [{"params": model.parameters()[:2]}, {"params": model.parameters()[2:], "lr": 0.02}]
         return Parts(model, nn.cross_entropy, kind(groups, **options))
 
-    compare(made, data=batches(dtype), tolerance=EXACT if dtype is np.float64 else 1e-5)  # rounding adds up
+    data = batches(dtype, sizes=sizes)
+    step = compare(made, data=data, tolerance=EXACT if dtype is np.float64 else 1e-5)  # rounding adds up
+    assert step.descent.entry is not None
 
 
 def test_an_optimizer_that_asks_often_is_given_all_of_it_as_its_closure() -> None:
@@ -352,6 +358,54 @@ def writing(t: int, parts: Parts) -> None:
     parts.model[0].weight.data[0] = 0.1 * t
 
 
+def groups_replaced(t: int, parts: Parts) -> None:
+    groups = parts.optimizer.param_groups
+    if t == 7:
+        groups[0] = {**groups[0], "lr": 0.01}
+    if t == 11:
+        groups[0]["lr"] = 0.0
+    if t == 19:
+        parts.optimizer.param_groups = [{**group, "lr": 0.2} for group in groups]
+    if t == 22:
+        parts.optimizer.param_groups[0]["lr"] = 0.05
+
+
+def stepping_by_hand(t: int, parts: Parts) -> None:
+    if t in (6, 10, 11):
+        parts.optimizer.zero_grad()
+        parts.model[2].bias.grad = np.ones(3)
+        parts.optimizer.step()
+
+
+def forgetting_wrapped(t: int, parts: Parts) -> None:
+    if t == 6:
+        parts.optimizer.zero_grad = lambda: None
+    if t == 14:
+        del parts.optimizer.zero_grad
+
+
+def rule_wrapped(t: int, parts: Parts) -> None:
+    real = type(parts.optimizer).update
+    if t == 6:
+        parts.optimizer.update = lambda p, g, *more: real(parts.optimizer, p, 2.0 * g, *more)
+    if t == 14:
+        del parts.optimizer.update
+
+
+class Forgetful(nn.SGD):  # type: ignore[misc]
+    """It forgets every second time."""
+
+    def zero_grad(self) -> None:
+        self.times = vars(self).get("times", 0) + 1
+        if self.times % 2:
+            super().zero_grad()
+
+
+def forgetful() -> Parts:
+    model = mlp()
+    return Parts(model, nn.cross_entropy, Forgetful(model.parameters(), lr=0.05))
+
+
 def gradients_given(t: int, parts: Parts) -> None:
     for p in parts.model.parameters():
         p.grad = None if t % 3 else np.ones(p.shape)
@@ -370,13 +424,91 @@ MEANWHILE: dict[str, tuple[Callable[[], Parts], Change]] = {
     "train and eval": (some_of(lambda: mlp(batch_norm=True, dropout=0.2)), modes),
     "gradients": (some_of(mlp), gradients_given),
     "gradients of those that it does not hold": (first_layer_alone, gradients_given),
+    "groups": (some_of(mlp), groups_replaced),
+    "steps by hand": (some_of(mlp), stepping_by_hand),
+    "how gradients are forgotten": (some_of(mlp), forgetting_wrapped),
+    "how gradients are forgotten, by its kind": (forgetful, nothing),
+    "the rule": (some_of(mlp), rule_wrapped),
 }
 
 
 @pytest.mark.parametrize("name", MEANWHILE)
-def test_what_changes_between_two_steps_holds_from_the_next(name: str) -> None:
+@pytest.mark.parametrize("sizes", [ONE_SIZE, TWO_SIZES])
+def test_what_changes_between_two_steps_holds_from_the_next(name: str, sizes: Any) -> None:
     made, change = MEANWHILE[name]
-    compare(made, change, least=8)
+    compare(made, change, data=batches(sizes=sizes), least=8)
+
+
+def test_two_sizes_by_turns_make_nothing_anew() -> None:
+    parts = mlp_by_sgd()
+    step = compiled(parts)
+    sizes = []
+    for _ in range(4):
+        for x, y in batches():
+            step(x, y)
+        sizes.append(len(step.descent.entered.guard.space))
+    assert sizes[1] == sizes[-1]
+
+
+def test_many_parameters_do_not_stand_in_for_each_other() -> None:
+    class Many(nn.Module):
+        def __init__(self) -> None:
+            self.ps = [cr.Tensor(np.full((4, 3), 0.01 * (i + 1), np.float32)) for i in range(60)]
+
+        def forward(self, x: Any) -> Any:
+            total = cr.sum(cr.stack([x @ p for p in self.ps]), axis=0)
+            return total * 100.0 if x.dtype == np.float32 else total
+
+    model = Many()
+    step = nn.compiled_step(model, nn.mse_loss, nn.SGD(model.parameters(), lr=1e-9))
+    x, y = np.ones((8, 4)), np.ones((8, 3))
+    for _ in range(6):
+        step(x, y)
+    x, y = x.astype(np.float32), y.astype(np.float32)
+    expected = nn.mse_loss(model(x), y).item()
+    assert step(x, y) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_a_parameter_that_became_read_only_leaves_all_where_they_are(place: int) -> None:
+    parts = mlp_by_sgd()
+    step = compiled(parts)
+    for _ in range(5):
+        step(X, Y)
+    parts.optimizer.parameters[place].data.flags.writeable = False
+    nn.cross_entropy(parts.model(X), Y).backward()
+    before = weights(parts)
+    with pytest.raises(ValueError, match="is read-only; to train it no more, leave it out"):
+        step(X, Y)
+    assert weights(parts) == before
+
+
+def test_layers_may_hold_lists_that_they_do_not_name() -> None:
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            self.layer, self.names = nn.Linear(4, 3, rng=0), ["a", 2.0]
+
+        def forward(self, x: Any) -> Any:
+            return self.layer(x)
+
+    model = Named()
+    step = nn.compiled_step(model, nn.cross_entropy, nn.SGD(model.parameters(), lr=0.1))
+    for _ in range(6):
+        step(X, Y)
+    assert step.descent.compiled_calls == 3
+
+
+def test_buffers_that_came_meanwhile_are_put_back_after_an_error() -> None:
+    parts = mlp_by_sgd()
+    step = compiled(parts)
+    for t in range(8):
+        if t == 5:
+            vars(parts.model)["1"] = nn.Sequential(cr.tanh)
+        step(X, Y)
+    vars(parts.model)["1"] = norm = nn.BatchNorm1d(6)
+    with pytest.raises(ValueError, match="label"):
+        step(X, Y + 2)
+    assert norm.running_mean.tolist() == [0.0] * 6
 
 
 @pytest.mark.parametrize("kind", [nn.SGD, nn.Adam])

@@ -2092,3 +2092,25 @@ def test_a_metric_that_is_a_function_is_given_outputs_and_targets() -> None:
     found = cr.nn.evaluate(model, loss, (x, y), metrics={"own": cr.nn.accuracy, "seen": "accuracy"}).metrics
     assert found["own"] == cr.nn.accuracy(model(x), y)
     assert found["seen"] == pytest.approx(1.0 - found["own"])
+
+
+def test_a_batch_in_which_nothing_counts_draws_once() -> None:
+    x, labels = np.random.default_rng(0).normal(size=(24, 4)), np.arange(24) % 3
+    labels[8:16] = -100
+    losses = []
+    for compile in False, True:
+        model = cr.nn.MLP([4, 6, 3], rng=0, dropout=0.2)
+        batches = cr.nn.Batches(x, labels, batch_size=8, shuffle=False)
+        optimizer = cr.nn.SGD(model.parameters(), lr=0.1)
+        history = cr.nn.fit(
+            model,
+            cr.nn.cross_entropy,
+            batches,
+            optimizer,
+            epochs=2,
+            progress=False,
+            compile=compile,
+            metrics="accuracy",
+        )
+        losses.append(history[-1]["loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-12)
