@@ -10,14 +10,14 @@ from __future__ import annotations
 __all__ = ["Op", "custom"]
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 
 from .context import births, blocks, here, next_birth
 from .graph import FLOATS, NO_PARAMS, Node
-from .guards.seals import handed, is_view_of, locked, on_locked, renew, seals_of
+from .guards.answers import answering
+from .guards.seals import handed, is_view_of, on_locked, renew, seals_of
 from .guards.selection import Selection
 from .guards.settings import PLAIN, USUAL, setting
 from .guards.underflow import underflowed, underflowing
@@ -389,21 +389,8 @@ def custom(
     for rule in rules:
         if rule is not None and not callable(rule):
             raise TypeError(f"{name}: a rule must be a function or None, got {describe(rule)}")
-    checked = [rule and answering(rule, name) for rule in rules]
+    checked = [rule and answering(rule, name, place) for place, rule in enumerate(rules)]
     return primitive(name, on_locked(forward), *checked, doc=doc, symbol=symbol, elementwise=elementwise, listed=False)
-
-
-def answering(rule: Rule, name: str) -> Rule:
-    """The rule, or an error where it returns nothing: a forgotten `return` must not pass for a zero gradient."""
-
-    @wraps(rule)
-    def checked(*args: Any, **params: Any) -> Any:
-        d = rule(*map(locked, args), **params)
-        if d is None:
-            raise TypeError(f"{name}: a rule returned None; return a cotangent, or give None in place of the rule")
-        return d
-
-    return checked
 
 
 def renewed(params: Mapping[str, Any]) -> Mapping[str, Any]:

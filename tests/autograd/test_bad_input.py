@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 from collections.abc import Callable
@@ -426,6 +427,14 @@ def test_a_row_of_ones_own_is_drawn() -> None:
     assert "12" in source
 
 
+def identity(rule: Callable[..., Any]) -> Callable[[Any], Any]:
+    return cr.custom("f", lambda x: 1.0 * x, rule)
+
+
+def pulled(x: Any, rule: Callable[..., Any]) -> None:
+    cr.sum(identity(rule)(x)).backward()
+
+
 CUSTOM: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "more arguments than rules": (lambda: cr.custom("f", lambda x: x, lambda g, y, x: g)(V, 1.0), TypeError, r"f: takes 1 positional arguments \(one for each rule\), got 2"),
     "fewer arguments than rules": (lambda: cr.custom("f", lambda a, b: a, None, None)(V), TypeError, r"f: takes 2 positional arguments .* got 1"),
@@ -436,6 +445,21 @@ CUSTOM: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "a rule that is no function": (lambda: cr.custom("f", lambda x: x, "g"), TypeError, "f: a rule must be a function or None, got 'g'"),
     "a forward that is no function": (lambda: cr.custom("f", 3.0, None), TypeError, r"f: the forward must be a function, got 3\.0"),
     "a rule that returns nothing": (lambda: cr.custom("f", lambda x: x, lambda g, y, x: None)(V).backward(), TypeError, "f: a rule returned None; return a cotangent"),
+    "a rule of two arguments": (lambda: pulled(T, lambda g, x: g), TypeError, r"f: a rule is called with \(g, y, x\).*this one takes \(g, x\)"),
+    "a rule of too many": (lambda: pulled(V, lambda g, y, x, z: g), TypeError, r"f: a rule is called with \(g, y, x\).*this one takes \(g, y, x, z\)"),
+    "a rule of keywords": (lambda: pulled(V, lambda g, y, *, x: g), TypeError, r"f: a rule is called with \(g, y, x\)"),
+    "a rule without the setting": (lambda: cr.custom("f", lambda x, k: x, lambda g, y, x: g)(V, k=2).backward(), TypeError, r"f: a rule is called with \(g, y, x, k=2\)"),
+    "a rule of two, of three": (lambda: cr.custom("f", lambda a, b: a * b, lambda g, y, a: g, None)(V, V).backward(), TypeError, r"\(g, y, a, b\)"),
+    "a rule that writes into x": (lambda: pulled(T, lambda g, y, x: np.multiply(x, 2.0, out=x)), ValueError, "f: its rule writes into what it was given, .*read-only"),
+    "a rule that writes into a view of y": (lambda: pulled(T, lambda g, y, x: y.reshape(-1)[:1].fill(0.0)), ValueError, "f: its rule writes into what it was given"),
+    "a rule that writes into g": (lambda: pulled(T, lambda g, y, x: g.sort()), ValueError, "f: its rule writes into what it was given"),
+    "a rule that returns text": (lambda: pulled(V, lambda g, y, x: "1"), TypeError, "f: its rule for argument 0 must return a number, .*got '1'"),
+    "a rule that returns a list": (lambda: pulled(T, lambda g, y, x: [1.0, 2.0, 3.0]), TypeError, r"f: its rule for argument 0 must return a number, .*got \[1.0, 2.0, 3.0\] \(list\)"),
+    "a rule that returns complex": (lambda: pulled(T, lambda g, y, x: g * 1j), TypeError, "f: its rule .*complex128"),
+    "a rule of another shape": (lambda: pulled(T, lambda g, y, x: np.ones(2)), ValueError, r"f: its rule for argument 0 returned an array of shape \(2,\), expected \(3,\)"),
+    "a rule of another shape, of nodes": (lambda: cr.gradients(cr.sum(identity(lambda g, y, x: cr.concatenate([g, g]))(T)), T, create_graph=True), ValueError, r"f: its rule for argument 0 returned an array of shape \(6,\)"),
+    "a rule for numbers": (lambda: pulled(T, lambda g, y, x: g * math.cos(x)), TypeError, r"f: its rule raised TypeError: .*ndarray \(3,\)"),
+    "a rule that divides by zero": (lambda: pulled(V, lambda g, y, x: g * (1 // 0)), RuntimeError, "f: its rule raised ZeroDivisionError"),
     "no rules at all": (lambda: cr.custom("f", lambda x: x), TypeError, "f: expected one rule for each argument, got none"),
     "a name that is no string": (lambda: cr.custom(3, lambda x: x, None), TypeError, "custom: the name must be a string, got 3"),
 }  # fmt: skip
@@ -446,6 +470,27 @@ def test_misuse_of_custom_is_explained(name: str) -> None:
     call, error, message = CUSTOM[name]
     with pytest.raises(error, match=message):
         call()
+
+
+def test_another_error_of_a_rule_stays_itself_and_says_which_rule() -> None:
+    with pytest.raises(KeyError) as caught:
+        pulled(T, lambda g, y, x: {}["a"])
+    assert caught.value.__notes__ == ["f: its rule for argument 0 raised this"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "x", "expected"),
+    [
+        (lambda g, y, x: 1.0 / x, 0.0, np.inf),  # by IEEE 754, as in the library
+        (lambda g, y, x: 2, 1.0, 2.0),
+        (lambda g, y, x: np.float32(2.0), 1.0, 2.0),
+        (lambda g, y, x: x > 0, np.array([1.0, -1.0]), [1.0, 0.0]),
+        (lambda g, y, x: 3.0, np.ones(2), [3.0, 3.0]),
+        (lambda g, y, x: np.ones((4, 1, 2)), np.ones((1, 2)), [[4.0, 4.0]]),
+    ],
+)
+def test_a_rule_may_answer_with_what_can_be_brought_to_the_argument(rule: Any, x: Any, expected: Any) -> None:
+    assert_array_equal(cr.grad(lambda x: cr.sum(identity(rule)(x)))(x), expected)
 
 
 # Functions
