@@ -19,8 +19,9 @@ from typing import Any, final
 
 import numpy as np
 
-from ..graph import Node, constant_root, cotangents
+from ..graph import Node, ancestry, constant_root, cotangents
 from ..ops.reduction import norm_of
+from ..optional.names import name_of, parameter_paths
 from ..plain import describe
 from ..primitive import UNRECORDED
 from ..source import line_of, rule_of
@@ -263,11 +264,12 @@ class Names:
 
     def __init__(self, root: Node, node: Node, results: Sequence[Node]) -> None:
         self.given: dict[int, str] = {}  # by id: a constant array is no node
+        self.paths = parameter_paths(ancestry(root))
         self.taken = {"g"}
         self.letters = map(letter, count())
         others = [result for result in results if result is not root]
         unnamed = [result for result in others if not result.name]
-        self.give(node, node.name or ("L" if node is root else "x"))
+        self.give(node, self.own(node) or ("L" if node is root else "x"))
         self.give(root, root.name or "L")
         for result in others:
             if result.name:
@@ -277,9 +279,11 @@ class Names:
 
     def of(self, x: Any) -> str:
         if id(x) not in self.given:
-            own = x.name if isinstance(x, Node) else None
-            self.give(x, own or next(name for name in self.letters if name not in self.taken))
+            self.give(x, self.own(x) or next(name for name in self.letters if name not in self.taken))
         return self.given[id(x)]
+
+    def own(self, x: Any) -> str:
+        return name_of(x.name if isinstance(x, Node) else None, self.paths.get(id(x)))
 
     def give(self, x: Any, name: str) -> None:
         name = plain_name(name)

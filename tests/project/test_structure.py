@@ -25,7 +25,7 @@ LADDERS: dict[str, dict[str, set[str]]] = {
         "optional": {""},
         "checking": {"", "guards", "ops", "optional"},
         "compiling": {"", "guards", "ops"},
-        "explaining": {"", "guards", "ops"},
+        "explaining": {"", "guards", "ops", "optional"},
     },
     "chainrule.nn": {
         "": set(),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 __all__ = ["diagram"]
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -76,10 +76,14 @@ def diagram(
         wiring = Wiring(nodes, known.variables)
         if paths or depth is not None or not fits(wiring, max_nodes):
             parts = folded(wiring, max_nodes or len(wiring.kinds), depth, paths)
-            findings = None if check is None else Findings(wiring, marked(everything(nodes), check))
+            findings = None if check is None else Findings(wiring, checked(nodes, check))
             return Folded(wiring, parts, known, findings).diagram()
-    drawn = everything(nodes)
-    return known.given_to(drawn if check is None else marked(drawn, check), nodes)
+    return known.given_to(everything(nodes) if check is None else checked(nodes, check), nodes)
+
+
+def checked(nodes: Sequence[Node], check: Report) -> Diagram:
+    """The description of all nodes with what a check found of them, which it called as here."""
+    return marked(Names(nodes, None).given_to(everything(nodes), nodes), check)
 
 
 def options(max_nodes: int | None, depth: int | None, paths: Iterable[str]) -> list[str]:

@@ -10,8 +10,9 @@ import numpy as np
 
 from chainrule.autograd.checking.numbering import key, numbered
 from chainrule.autograd.graph import Node
+from chainrule.autograd.optional.names import name_of, parameter_paths
 
-from ..folding.calls import Structured, parameter_paths
+from ..folding.calls import Structured
 from ..folding.groups import tree
 from ..folding.wiring import Wiring
 from .description import Diagram
@@ -27,7 +28,7 @@ class Names:
 
     def of(self, x: Any) -> str:
         own = x.name if isinstance(x, Node) else None
-        return chosen(own, self.variables.get(id(x)), self.paths.get(id(x)))
+        return name_of(own, self.variables.get(id(x)) or self.paths.get(id(x)))
 
     def given_to(self, drawn: Diagram, nodes: Sequence[Node]) -> Diagram:
         """The description of all nodes, with their names."""
@@ -85,13 +86,3 @@ def walk(variables: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             seen.add(id(x))
             items = x.items() if isinstance(x, dict) else enumerate(x)
             pending.extend((f"{path}[{key!r}]", part) for key, part in items if isinstance(key, str | int))
-
-
-def chosen(own: str | None, variable: str | None, path: str | None) -> str:
-    """The name to show: the one it was given, unless its place among the user's variables or in the model ends in that
-    and says more, as `layers.0.neurons.3.w.1` does of `w1`."""
-    place = variable or path or ""
-    if not own:
-        return place
-    squeezed = place.replace(".", "")
-    return place if squeezed.endswith(own) and squeezed != own else own

@@ -8,11 +8,11 @@ makes no cycle.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from chainrule.autograd.graph import Node, ancestry
+from chainrule.autograd.optional.names import parameter_paths
 
 
 @runtime_checkable
@@ -162,16 +162,3 @@ def in_order(root: Node) -> list[Node]:
 def changed_since(nodes: Iterable[Node]) -> set[int]:
     """The leaves that were changed after something was made from them, by `id`."""
     return {id(arg) for node in nodes for arg in node.args if isinstance(arg, Node) and arg.birth > node.birth}
-
-
-def parameter_paths(nodes: Iterable[Node]) -> dict[int, str]:
-    """The paths of the parameters of the outermost modules that were called, by `id`. A shared one has its first."""
-    modules = {id(node.call[0]): node.call[0] for node in nodes if node.call is not None}
-    inside = {id(part) for module in modules.values() for _, part in module.named_modules() if part is not module}
-    paths: dict[int, str] = {}
-    for number, module in modules.items():
-        if number not in inside:
-            with suppress(TypeError, ValueError):  # a drawing is no place to complain of what a module holds besides
-                for path, parameter in module.named_parameters():
-                    paths.setdefault(id(parameter), path)
-    return paths
