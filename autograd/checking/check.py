@@ -8,9 +8,9 @@ from __future__ import annotations
 
 __all__ = ["check", "check_row", "gradcheck"]
 
-from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,28 +20,25 @@ from ..derivative import leaves, rebuilt
 from ..graph import Node, constant_root
 from ..guards.blocks import enable_grad
 from ..guards.traces import untouched
-from ..optional.progress import followed
+from ..parameters import HasParameters
 from ..plain import constant, describe, require_function
-from ..source import line_of, record_lines, rule_of
-from .elements import chosen, compared
-from .numbering import numbered
-from .operation import kind_of
+from ..source import record_lines
+from .elements import METHODS, chosen, compared, slope_along
 from .report import ACCEPTED, BLANK, KINK, NOT_CONNECTED, WRONG, Report, Row
-from .rules import checked, together
+from .tracing import SAMPLE, between, by_operation, culprits_of, labels, said_of, traced
 from .variables import variables
-from .whole import LINES, Whole, end_to_end
+from .whole import Whole, end_to_end, said
 
-SAMPLE = 8  # elements of an argument that are moved alone
 NODES = 10_000  # of a huge graph, that many are checked by themselves
-TOGETHER = 256  # operations on numbers that are checked at a time
-
-ALONE = "every operation is right by itself, and the whole is wrong: look between them, at what no operation records"
+OF_THE_GRADIENT = "of the gradient, along a random direction"
 
 
 def gradcheck(
     f: Callable[..., Any],
     *args: Any,
     parameters: Any = None,
+    order: int = 1,
+    method: str | None = None,
     sample: int | None = None,
     seed: int = 0,
     progress: bool = False,
@@ -49,8 +46,9 @@ def gradcheck(
     """Compare the gradient of `f(*args)` by the chain rule with a numeric one, element by element.
 
     Arguments are numbers, arrays, Values, Tensors, and tuples, lists and dicts of them. To check a model, leave them
-    out and give `parameters`, the leaves that `f()` uses: a node, or tuples, lists and dicts of them. While it runs
-    they hold other data; afterwards, also after an error, their own again, to the bit.
+    out and give `parameters`, the leaves that `f()` uses: the model, a node, or tuples, lists and dicts of them. While it runs
+    they hold other data; afterwards, also after an error, their own again, to the bit. `f` may take gradients itself, with
+    `grad` and its kin or `gradients(…, create_graph=True)`.
 
     Where `f` returns more than one number, their sum under fixed random weights is checked, so that each counts.
     `sample` checks that many elements, chosen at random among all; `seed` decides the weights and the choice. `progress`
@@ -61,21 +59,36 @@ def gradcheck(
     At a kink any value between the slopes of both sides is accepted, and said to be a convention. Where the tolerance
     is not far below the gradient, the row is too noisy to tell. What is not finite is reported, not raised.
 
-    If a row is wrong or at a kink, each operation is checked alone. `culprits` names those that fail, with the line of
-    your code that called each and, for your own operations, the line of its rule. At a kink their rows are in the report
+    `order=2` adds the gradient along a random direction as a function of its own: its rows have `order` 2. `method` says who has the
+    last word: "richardson", the real steps; "complex", a complex step on what was recorded, unless real steps contradict it;
+    "taylor", the power of the step with which falls what Taylor's formula leaves. None: real steps, and the others where these
+    do not agree with the rules.
+
+    If a row is wrong, not finite or at a kink, each operation is checked alone. `culprits` names those that fail, with the line of
+    your code that called each and, for your own operations, the line of its rule: also rules that raise an error, do not take
+    `(g, y, x)`, write into what they were given, or return another shape; and rules that are wrong when they are differentiated
+    themselves, where `order` is 2 or `f` takes gradients. At a kink their rows are in the report
     too: rules may share a slope there as they like, but not give it to more than one.
 
     Raises `TypeError` where `f` does not return real numbers or a parameter is no leaf, `ValueError` where `f` gives
-    two results for the same data or `sample` or `seed` is no such number.
+    two results for the same data, `order` or `method` is another, or `sample` or `seed` is no such number.
 
     >>> import chainrule as cr
     >>> report = cr.gradcheck(lambda x, y: x * cr.sin(y), 2.0, 0.5)
     >>> bool(report), report.summary()
     (True, 'gradcheck: 2 of 2 right')
+    >>> cube = cr.custom("cube", lambda x: x**3, lambda g, y, x: 3.0 * g * (x.data if isinstance(x, cr.Value) else x) ** 2)
+    >>> report = cr.gradcheck(cube, 2.0, order=2)
+    >>> [(row.order, row.verdict) for row in report], [row.operation for row in report.culprits]
+    ([(1, 'right'), (2, 'wrong')], ['cube'])
     """
     if (parameters is None) == (not args):
         raise TypeError("gradcheck: give either the arguments of f or parameters=, the leaves that f() uses")
     require_function("gradcheck: f", f)
+    if order not in (1, 2):
+        raise ValueError(f"gradcheck: order must be 1 or 2, got {order!r}")
+    if method is not None and method not in METHODS:
+        raise ValueError(f"gradcheck: method must be None or one of {', '.join(METHODS)}, got {method!r}")
     require_number("gradcheck", sample=sample)
     require_seed("gradcheck", seed)
     if parameters is None:
@@ -83,33 +96,35 @@ def gradcheck(
         filled = rebuilt(args, iter(nodes))
         names = paths(args)
     else:
-        tree = list(parameters) if isinstance(parameters, Iterator) else parameters
+        tree = held_by(parameters)
         nodes, filled, names = list(leaves(tree)), (), paths(tree)
     named = require_leaves("gradcheck", nodes, names)
     with untouched(), np.errstate(all="ignore"):
         for node in nodes:
             about_to_change(node)
-        report = Report(tuple(compared(lambda: f(*filled), named, sample, seed, progress)))
-        return traced(report, lambda: f(*filled), seed) if report.wrong or report.by_verdict(KINK) else report
+        run = partial(f, *filled)
+        rows = list(compared(run, named, method, sample, seed, progress))
+        if order == 2:
+            rows += compared_again(run, named, method, sample, seed, progress)
+        report = Report(tuple(rows))
+        fine = all(row.verdict in ACCEPTED and row.verdict != KINK for row in rows)
+        return report if fine else traced(report, run, named, seed, order)
 
 
-def traced(report: Report, f: Callable[[], Any], seed: int) -> Report:
-    """The report with the operations that the fault comes from."""
-    with enable_grad():
-        with record_lines():
-            y = f()
-        rows: Iterable[Row] = ()
-        if isinstance(y, Node) and y.args:
-            whole = Whole(y, seed)
-            rows = by_operation(whole, labels(whole.nodes, {}), seed=seed)
-        culprits = tuple(row for row in rows if row.verdict == WRONG)
-    if report.wrong:
-        return replace(report, culprits=culprits, notes=said_of(culprits) or (ALONE,))
-    return replace(report, rows=(*report.rows, *culprits), culprits=culprits, notes=said_of(culprits))
+def compared_again(f: Callable[[], Any], named: dict[Node, str], *options: Any) -> list[Row]:
+    """The rows of the gradient of `f()` as a function, along a random direction."""
+    try:
+        rows = list(compared(slope_along(f, list(named)), named, *options))
+    except Exception as error:  # what a rule may raise that is given nodes
+        rows = [replace(BLANK, input="all", verdict=WRONG, note=said(error))]
+    return [replace(row, order=2, note="; ".join(filter(None, [OF_THE_GRADIENT, row.note]))) for row in rows]
 
 
-def said_of(culprits: Sequence[Row]) -> tuple[str, ...]:
-    return tuple([line for row in culprits[:LINES] for line in row.described()])
+def held_by(parameters: Any) -> Any:
+    """Leaves with their names, from whatever holds them."""
+    if isinstance(parameters, HasParameters):
+        return dict(parameters.named_parameters())
+    return list(parameters) if isinstance(parameters, Iterator) else parameters
 
 
 def check(
@@ -128,9 +143,9 @@ def check(
     Each operation is computed again, alone, on moved data, and the rule of each argument compared with what that does
     to the result: a row names the node (by its number in `visualize.diagram`), the operation and the argument, and if
     the loss was computed inside `record_lines()`, the line of your code that called the operation. Then random
-    directions of all variables, the whole graph computed again along them. `parameters` (a node, or tuples, lists and
-    dicts of them, as from `dict(model.named_parameters())`) gives names, and reports those that the loss does not
-    reach. With `order=2` the rules themselves are differentiated and compared likewise.
+    directions of all variables, the whole graph computed again along them. Parameters of modules that were called go by their
+    paths, as "0.weight". `parameters` (a model, a node, or tuples, lists and dicts of them) gives other names, and reports those
+    that the loss does not reach. With `order=2` the rules themselves are differentiated and compared likewise.
 
     Operations that do not work element by element are moved along random directions and by `sample` single elements of
     each argument; None takes every element. In a huge graph that many `nodes` are checked by themselves, some of every
@@ -160,7 +175,7 @@ def check(
     require_seed("check", seed)
     if elements != 0:
         require_number("check", elements=elements)
-    tree = list(parameters) if isinstance(parameters, Iterator) else parameters
+    tree = held_by(parameters)
     named = {} if tree is None else require_leaves("check", list(leaves(tree)), paths(tree))
     with np.errstate(all="ignore"), enable_grad():
         whole = Whole(loss, seed)
@@ -169,8 +184,9 @@ def check(
         local = list(by_operation(whole, names, order, sample, seed, nodes, progress))
         kinked = any(row.verdict == KINK for row in local)
         lines = list(end_to_end(whole, names, kinked, chosen(whole.leaves, elements, seed), progress))
-    alone = all(row.verdict in ACCEPTED for row in local) and any(row.verdict == WRONG for row in lines)
-    notes = (ALONE,) if alone else said_of([row for row in local if row.verdict == WRONG])
+        notes = said_of(culprits_of(whole, [*local, *lines], names))
+        if all(row.verdict in ACCEPTED for row in local):
+            notes = notes or tuple(between(whole, lines, names))
     left_out = max(0, len(whole.nodes) - len(whole.leaves) - nodes) if nodes is not None else 0
     return Report((*local, *apart, *lines), "check", notes, left_out=left_out)
 
@@ -229,64 +245,3 @@ def require_leaves(what: str, nodes: Sequence[Any], names: Sequence[str]) -> dic
     for node, name in zip(nodes, names, strict=True):
         named.setdefault(node, node.name or name)
     return named
-
-
-def labels(nodes: Sequence[Node], named: dict[Node, str]) -> dict[Node, str]:
-    """What a report calls the nodes: by their names, or by their numbers."""
-    ids = numbered(nodes)
-    return {node: named.get(node) or node.name or f"node {ids[id(node)]}" for node in nodes}
-
-
-def by_operation(
-    whole: Whole,
-    names: dict[Node, str],
-    order: int = 1,
-    sample: int | None = SAMPLE,
-    seed: int = 0,
-    limit: int | None = None,
-    progress: bool = False,
-) -> Iterator[Row]:
-    """The rows of all operations of a graph, or of so many, each by itself, in the order of computation."""
-    ids = numbered(whole.nodes)
-    nodes = sampled([node for node in whole.nodes if any(isinstance(arg, Node) for arg in node.args)], limit, seed)
-    blanks = {
-        node: replace(BLANK, node=ids[id(node)], operation=node.op.name, line=str(line_of(node) or ""))
-        for node in nodes
-        if node.op is not None
-    }
-    done = all_alike(nodes, blanks, names, seed) if order == 1 else {}
-    for i, node in enumerate(followed(nodes, progress, "check", "nodes")):
-        rows = done.get(node) or checked(node, whole.gradient(node), blanks[node], names, order, sample, seed + i)
-        for row in rows:
-            yield (
-                replace(row, rule=str(rule_of(node.op, row.argument) or "")) if node.op and not node.op.listed else row
-            )
-
-
-def all_alike(
-    nodes: Sequence[Node], blanks: dict[Node, Row], names: dict[Node, str], seed: int
-) -> dict[Node, list[Row]]:
-    """The rows of what could be checked many at a time, and was right."""
-    kinds: dict[Hashable, list[Node]] = {}
-    for node in nodes:
-        kinds.setdefault(kind_of(node), []).append(node)
-    kinds.pop(None, None)
-    parts = [same[i : i + TOGETHER] for same in kinds.values() for i in range(0, len(same), TOGETHER)]
-    found: dict[Node, list[Row]] = {}
-    for part in parts:
-        found |= together(part, [blanks[node] for node in part], names, seed)
-    return found
-
-
-def sampled(nodes: list[Node], limit: int | None, seed: int) -> list[Node]:
-    """All nodes, or so many at random, in order; as many of every operation, as far as there are so many."""
-    if limit is None or len(nodes) <= limit:
-        return nodes
-    shuffled = np.random.default_rng(seed).permutation(len(nodes)).tolist()
-    turns: Counter[Any] = Counter()
-    ranked = []
-    for i in shuffled:
-        op: Any = nodes[i].op
-        turns[op.pull] += 1
-        ranked.append((turns[op.pull], i))
-    return [nodes[i] for i in sorted(i for _, i in sorted(ranked)[:limit])]

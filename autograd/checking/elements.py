@@ -9,33 +9,39 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any, final
 
 import numpy as np
 
+from ..derivative import gradients
 from ..graph import Node
-from ..guards.blocks import enable_grad, no_grad
+from ..guards.blocks import enable_grad
+from ..ops.elementwise import add, mul
+from ..ops.reduction import sum
 from ..optional.progress import followed
+from ..tensor import Tensor
 from .compared import BETWEEN, CLOSE, ROUNDING, advice, vindicated
-from .numeric import Array, Estimate, Probe
-from .operation import SLACK
-from .report import KINK, NOISY, NOT_FINITE, RIGHT, WRONG, Row
+from .numeric import SURE, Array, Estimate, Probe
+from .operation import SIXTEENTHS, SLACK, like
+from .report import BLANK, KINK, NOISY, NOT_FINITE, RIGHT, WRONG, Row
 from .variables import data_of, precision, probe, substituted, widened
-from .whole import AT_FLOAT64, Place, Whole, gradient, pulled_back, rounding_effect, weights_of
+from .whole import AT_FLOAT64, Place, Whole, gradient, pulled_back, rounding_effect, said, weights_of
 
 VAGUE = 2.0**-3  # a tolerance beyond this share of a gradient says little of it
 
 
 def compared(
-    f: Callable[[], Any], named: dict[Node, str], sample: int | None, seed: int, progress: bool
+    f: Callable[[], Any], named: dict[Node, str], method: str | None, sample: int | None, seed: int, progress: bool
 ) -> Iterable[Row]:
     """The rows, in the order of the nodes and their elements."""
     nodes = list(named)
-    own = by_chain_rule(f, nodes, seed)
+    own = by_chain_rule(f, named, seed)
     with substituted(nodes, widened(nodes)):
-        function = ByElement(f, named, own, seed)
-        with no_grad():
+        function = ByElement(f, named, own, seed, method)
+        if trouble := own.trouble or function.sharp.trouble:
+            return [replace(BLANK, input="all", verdict=WRONG, note=trouble)]
+        with enable_grad():
             if not np.array_equal(function.value(), function.sharp.value, equal_nan=True):
                 raise ValueError(
                     "gradcheck: f gave two results for the same data, so there is no derivative to check; "
@@ -49,9 +55,11 @@ def compared(
 class ByElement:
     """The derivatives of `f()` by single elements of its variables, which hold data at float64."""
 
-    def __init__(self, f: Callable[[], Any], named: dict[Node, str], own: Side, seed: int) -> None:
-        self.f, self.named, self.own, self.seed = f, named, own, seed
-        self.sharp = by_chain_rule(f, list(named), seed)
+    def __init__(
+        self, f: Callable[[], Any], named: dict[Node, str], own: Side, seed: int, method: str | None = None
+    ) -> None:
+        self.f, self.named, self.own, self.seed, self.method = f, named, own, seed, method
+        self.sharp = by_chain_rule(f, named, seed)
 
     def value(self) -> float:
         return contracted(self.f(), self.seed)
@@ -70,6 +78,8 @@ class ByElement:
         found = None if glance is None else self.judged(node, index, glance)
         if found is None or found.verdict != RIGHT:
             found = self.judged(node, index, line.slopes().item())
+        if self.method is not None:
+            return METHODS[self.method](self, found, line, node, index)
         return found if found.verdict in (RIGHT, KINK) or found.note else self.advised(found, line, node, index)
 
     def judged(self, node: Node, index: tuple[int, ...], numeric: Estimate) -> Row:
@@ -97,12 +107,63 @@ class ByElement:
         verdict = NOISY if close and order > BETWEEN else WRONG
         return replace(row, verdict=verdict, note=advice(order, verdict))
 
+    def as_real_steps_say(self, row: Row, *_: Any) -> Row:
+        """The row as it is."""
+        return row
+
+    def as_complex_says(self, row: Row, line: Probe, node: Node, index: tuple[int, ...]) -> Row:
+        """The row, judged by a complex step alone, unless the real steps contradict that: it sees only what is recorded."""
+        if row.verdict in (KINK, NOT_FINITE) or row.note:
+            return row
+        exact = self.by_complex_step(node, index)
+        if not math.isfinite(exact):
+            return replace(row, verdict=NOISY, note="no complex step: some operation takes real numbers only, or none")
+        error = ROUNDING * abs(exact)
+        if abs(exact - row.numeric) > SURE * row.error + CLOSE * abs(exact):
+            return replace(row, note="; ".join(filter(None, [row.note, f"a complex step says {exact:.9g}"])))
+        return self.judged(node, index, Estimate(exact, error, error))
+
+    def as_taylor_says(self, row: Row, line: Probe, node: Node, index: tuple[int, ...]) -> Row:
+        """The row, judged by with which power of the step falls what Taylor's formula leaves."""
+        if row.verdict in (KINK, NOT_FINITE) or row.note:
+            return row
+        order = float(line.taylor_order(np.array([self.sharp.slopes[node][index]], float), np.asarray)[0])
+        if math.isnan(order) or (math.isinf(order) and row.verdict == NOISY):
+            return replace(row, verdict=NOISY, note="Taylor's formula leaves too little to tell")
+        verdict = RIGHT if order > BETWEEN else WRONG
+        return replace(row, verdict=verdict, note=f"Taylor order {order:.1f}: {verdict}")
+
     def by_complex_step(self, node: Node, index: tuple[int, ...]) -> float:
         if self.graph is None or node not in self.graph.twins:
             return math.nan
         v = np.zeros(np.shape(node._raw))
         v[index] = 1.0
         return float(self.graph.probe({node: v}, float(np.asarray(node._raw)[index]), True).by_complex_step()[0])
+
+
+METHODS: dict[str, Callable[..., Row]] = {  # who has the last word
+    "complex": ByElement.as_complex_says,
+    "taylor": ByElement.as_taylor_says,
+    "richardson": ByElement.as_real_steps_say,
+}
+
+
+def slope_along(f: Callable[[], Any], nodes: Sequence[Node], seed: int = 0) -> Callable[[], Any]:
+    """The derivative of `f()` along a random direction of the nodes, as a function that can be differentiated again."""
+    rng = np.random.default_rng(seed)
+    v = [like(node._raw, rng.choice(SIXTEENTHS, np.shape(node._raw))) for node in nodes]
+
+    def slope() -> Any:
+        y = f()
+        if not isinstance(y, Node) or not (y.args or y in nodes):
+            return 0.0
+        found = gradients(y, nodes, weights_of(np.shape(y._raw), seed), create_graph=True)
+        products = [
+            sum(mul(g, v_x.astype(g.dtype) if isinstance(g, Tensor) else v_x)) for g, v_x in zip(found, v, strict=True)
+        ]
+        return reduce(add, products, 0.0)
+
+    return slope
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,20 +178,31 @@ class Side:
     noise: float
     slopes: dict[Node, Array]
     precision: dict[Node, np.finfo[Any]]
+    trouble: str = ""  # why there is no gradient, if so
 
 
-def by_chain_rule(f: Callable[[], Any], nodes: Sequence[Node], seed: int) -> Side:
+def by_chain_rule(f: Callable[[], Any], named: dict[Node, str], seed: int) -> Side:
+    nodes = list(named)
     with enable_grad():
         y = f()
         value = contracted(y, seed)
         weights = weights_of(np.shape(data_of(y, "gradcheck")), seed)
-        found = pulled_back(y, weights) if isinstance(y, Node) else {}
+        found, trouble, before = {}, "", [np.array(node._raw) for node in nodes]
+        try:
+            found = pulled_back(y, weights) if isinstance(y, Node) else {}
+        except Exception as error:  # whatever somebody's rule may raise
+            trouble = said(error)
+        for node, held in zip(nodes, before, strict=True):
+            if not np.array_equal(node._raw, held, equal_nan=True):  # some functions write into what is read-only
+                np.copyto(node._raw, held)
+                trouble = f"the data of {named[node]!r} changed while its gradient was computed: a rule writes into what it was given"
     of_result = precision(y)
     return Side(
         value,
         math.hypot(*(rounding_effect(node, g) for node, g in found.items() if node.op is not None)),
         {node: np.asarray(gradient(found, node)) for node in nodes},
         {node: max(of_result, precision(node), key=lambda info: float(info.eps)) for node in nodes},
+        trouble,
     )
 
 

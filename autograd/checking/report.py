@@ -21,6 +21,8 @@ RIGHT, WRONG, KINK, NOISY = "right", "wrong", "kink", "too noisy"
 NOT_FINITE, NOT_CONNECTED = "not finite", "not connected"
 WORST_FIRST = (WRONG, NOT_CONNECTED, NOT_FINITE, NOISY, KINK, RIGHT)
 ACCEPTED = (RIGHT, KINK, NOISY)
+WHOLE = "whole"  # what stands in the place of an operation's name, of a row about the whole
+UNEQUAL = "the same number, but not between the slopes of both sides"
 SHOWN = 20  # rows that a printed report shows at most
 
 
@@ -78,28 +80,37 @@ class Row:
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"index": list(self.index), "relative_error": self.relative_error, "digits": self.digits}
 
+    def pair(self, digits: int) -> tuple[str, str]:
+        """Both numbers, with as many more digits as it takes to tell what is wrong from what is right."""
+        for many in range(digits, 18):
+            both = f"{self.autograd:.{many}g}", f"{self.numeric:.{many}g}"
+            if self.verdict != WRONG or both[0] != both[1]:
+                break
+        return both
+
     def cells(self) -> tuple[str, ...]:
         return (
             "" if self.node is None else str(self.node),
-            self.operation,
+            self.operation or WHOLE,
             "" if self.argument is None else str(self.argument),
             self.input,
             ", ".join(map(str, self.index)),
-            f"{self.autograd:.9g}",
-            f"{self.numeric:.9g}",
+            *self.pair(9),
             "" if self.left is None else f"{self.left:.6g} … {self.right:.6g}",
             f"{self.error if self.error >= sys.float_info.min else 0.0:.1e}",  # smaller ones only mean underflow
             f"{self.relative_error:.1e}",
             self.verdict + (f" ({self.digits:.0f} digits)" if self.verdict == NOISY else ""),
             file_line(self.line),
-            self.note,
+            self.note or (UNEQUAL if self.verdict == WRONG and self.autograd == self.numeric else ""),
         )
 
     def described(self) -> list[str]:
         """What an operation did wrong, and where."""
-        which = f"node {self.node}, {self.operation}" + ("" if self.argument is None else f", argument {self.argument}")
-        numbers = "" if math.isnan(self.numeric) else f": {self.autograd:.6g}, numeric {self.numeric:.6g}"
-        said = [f"wrong by itself: {which}{numbers}{f' ({self.note})' if self.note else ''}"]
+        which = "" if self.node is None else f"node {self.node}, "
+        which += self.operation + ("" if self.argument is None else f", argument {self.argument}")
+        mine, other = self.pair(6)
+        numbers = "" if math.isnan(self.numeric) else f": {mine}, numeric {other}"
+        said = [f"{self.verdict} by itself: {which}{numbers}{f' ({self.note})' if self.note else ''}"]
         if self.line:
             said.append(f"  called at {self.line}")
         if self.rule:
@@ -127,7 +138,7 @@ class Report:
     """The rows of a comparison: true when all are accepted. Printed, it is a table, the worst first.
 
     Accepted are: right; kink, where any value between the slopes of both sides is a convention; too noisy to tell. Not
-    accepted: wrong, not finite, not connected. `culprits` are the operations that a wrong whole was traced to;
+    accepted: wrong, not finite, not connected. `culprits` are the operations that a fault of the whole was traced to;
     `left_out` counts those that were not checked by themselves because the graph is huge.
     """
 
@@ -189,8 +200,11 @@ class Report:
 
     def table(self) -> list[tuple[str, ...]]:
         """Headings and the rows to be shown, as text, without the columns in which nothing stands."""
-        lines = [row.cells() for row in self.worst_first()[:SHOWN]]
+        rows = self.worst_first()[:SHOWN]
+        lines = [row.cells() for row in rows]
         filled = [i for i in range(len(HEADINGS)) if any(line[i] for line in lines)]
+        if not any(row.operation for row in rows):
+            filled = [i for i in filled if HEADINGS[i] != "operation"]
         return [tuple(line[i] for i in filled) for line in (HEADINGS, *lines)] if lines else []
 
     def more(self) -> str:

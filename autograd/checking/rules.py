@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..graph import Node
+from ..guards.answers import WRITES
 from ..primitive import computed, renewed
 from .compared import (
     CLOSE,
@@ -36,7 +37,6 @@ from .compared import (
 )
 from .numeric import Array, Probe
 from .operation import (
-    CALLED_OFF,
     SIXTEENTHS,
     SLACK,
     Operation,
@@ -52,7 +52,6 @@ from .operation import (
 from .report import ACCEPTED, KINK, NOT_FINITE, RIGHT, WRONG, Row
 from .variables import precision
 
-WRITES = "its rule writes into what it was given"
 GROUPS = 8  # the arguments of an operation are moved one by one up to that many, else in so many groups
 
 HARDLY = 1e-100  # cotangents that arrive smaller, or larger than 1 by as much, are left to the whole
@@ -74,12 +73,23 @@ def checked(
     for found in Trial(of_node(node), row, inputs, dead, sample, rng).rows(g):
         yield at_own_precision(node, found, rng)
     for place in inputs if order == 2 else ():
-        rule = of_rule(node, place, rng.choice(SIXTEENTHS, np.shape(node._raw)))
+        about = replace(row, argument=place, order=2, note=f"the rule of argument {place}, differentiated")
+        try:
+            rule = of_rule(node, place, rng.choice(SIXTEENTHS, np.shape(node._raw)))
+        except Exception as error:  # a rule written for arrays may do anything when it is given nodes
+            yield failed(about, error)
+            continue
         if rule is not None:
             shifted = {0: "g", **{i + 1: name for i, name in inputs.items()}}
-            about = replace(row, order=2, note=f"the rule of argument {place}, differentiated")
             for found in Trial(rule, about, shifted, dead, sample, rng).rows():
                 yield replace(found, argument=place)
+
+
+def failed(row: Row, error: Exception) -> Row:
+    """The row of a rule that gave no answer."""
+    said = str(error).removeprefix(f"{row.operation}: ")
+    said = said if said != str(error) else f"its rule raised {type(error).__name__}: {error}"
+    return replace(row, verdict=WRONG, note="; ".join(filter(None, [row.note, said])))
 
 
 def together(nodes: Sequence[Node], blanks: Sequence[Row], names: dict[Node, str], seed: int) -> dict[Node, list[Row]]:
@@ -92,7 +102,7 @@ def together(nodes: Sequence[Node], blanks: Sequence[Row], names: dict[Node, str
     g = np.random.default_rng(seed).choice(SIXTEENTHS, len(nodes))
     try:
         answer, own = many.pull(g), np.array(list(map(numbers_pulled, nodes, g.tolist())))
-    except CALLED_OFF:
+    except Exception:  # whatever somebody's rule may raise
         return {}
     right = np.array([not stale(node) for node in nodes])
     parts = {place: compared_alike(many.of_elements(place), g, answer[place]) for place in many.places}
@@ -144,7 +154,10 @@ def at_own_precision(node: Node, row: Row, rng: np.random.Generator) -> Row:
     if any(np.asarray(x._raw).dtype.kind != "f" for x in (arg, node)):
         return row
     weights = rng.choice(SIXTEENTHS, np.shape(node._raw))
-    mine, exact = (pulled(x, weights)[row.argument] for x in (node, sharp_twin(node)))
+    try:
+        mine, exact = (pulled(x, weights)[row.argument] for x in (node, sharp_twin(node)))
+    except Exception as error:  # for this dtype alone
+        return failed(row, error)
     if mine is None or np.array_equal(mine, exact, equal_nan=True):
         return row
     if not np.array_equal(np.isfinite(mine), np.isfinite(exact)):
@@ -199,10 +212,8 @@ class Trial:
                 yield replace(self.row, verdict=WRONG, note=note)
                 return
             crooked = self.not_linear(g)
-        except CALLED_OFF as error:
-            writes = "read-only" in str(error)  # a custom operation is given what it cannot write into
-            note = WRITES if writes else f"its rule raised {type(error).__name__}: {error}"
-            yield replace(self.row, verdict=WRONG, note=note)
+        except Exception as error:  # whatever somebody's rule may raise
+            yield failed(self.row, error)
             return
         places, kinked = list(self.operation.places), False
         cuts = np.linspace(0, len(places), min(len(places), GROUPS) + 1).astype(int).tolist()

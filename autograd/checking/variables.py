@@ -7,6 +7,7 @@ from __future__ import annotations
 
 __all__ = ["numeric_gradient"]
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,7 +17,8 @@ import numpy as np
 from ..context import note_change
 from ..derivative import leaves, rebuilt
 from ..graph import Node
-from ..guards.blocks import no_grad
+from ..guards.blocks import enable_grad
+from ..guards.settings import flag
 from ..guards.traces import untouched
 from ..plain import NUMBERS, constant, require_function
 from ..tensor import Tensor
@@ -73,22 +75,27 @@ def probe(f: Callable[[], float], node: Node, index: tuple[int, ...], eps: float
     return of_number(along, float(here[index]), eps, noise)
 
 
-def numeric_gradient(f: Callable[..., Any], *args: Any) -> Any:
+def numeric_gradient(f: Callable[..., Any], *args: Any, error: bool = False) -> Any:
     """The gradient of `f(*args)` by central differences and extrapolation: a reference that uses no rule.
 
     One gradient for one argument, else a tuple of one for each: floats for numbers and Values, float64 arrays for
     arrays and Tensors, in the same tuples, lists and dicts. `f` receives Values and Tensors and returns a single
-    number; nothing is recorded, and no graph or gradient of yours is touched. Arguments of lower precision are raised
+    number, and may take gradients itself; no graph or gradient of yours is touched. Arguments of lower precision are raised
     to float64 first, which changes the rounding but not the function. Some 30 to 60 evaluations for each element;
     an element at which there is no finite derivative gets NaN. See `derivative` for method and source.
+
+    With `error=True` it is the pair `(gradient, bar)`: the bar has the form of the gradient, and says for each element by how
+    much its derivative may be off: at a kink by as much as the slopes of its sides, where there is none by infinity.
 
     Raises `TypeError` where `f` returns anything but one real number.
 
     >>> import chainrule as cr
-    >>> round(cr.numeric_gradient(lambda x: x**3, 2.0), 9)
-    12.0
+    >>> gradient, bar = cr.numeric_gradient(lambda x: x**3, 2.0, error=True)
+    >>> abs(gradient - 12.0) <= bar < 1e-9
+    True
     """
     require_function("numeric_gradient: f", f)
+    error = flag("numeric_gradient: error", error)
     if not args:
         raise TypeError("numeric_gradient: expected the arguments of f after f, got none")
     nodes = variables(args, "numeric_gradient")
@@ -97,21 +104,26 @@ def numeric_gradient(f: Callable[..., Any], *args: Any) -> Any:
     def value() -> float:
         return single_number(f(*parts))
 
-    with untouched(), no_grad(), substituted(nodes, widened(nodes)), np.errstate(all="ignore"):
+    with untouched(), enable_grad(), substituted(nodes, widened(nodes)), np.errstate(all="ignore"):
         result = f(*parts)
         single_number(result)
         eps = float(precision(result).eps)
-        slopes = [gradient_of(value, node, eps) for node in nodes]
-    gradients = rebuilt(args, iter(slopes))
-    return gradients[0] if len(gradients) == 1 else gradients
+        found = [gradient_of(value, node, eps) for node in nodes]
+    gradient, bar = (rebuilt(args, iter([pair[i] for pair in found])) for i in (0, 1))
+    if len(args) == 1:
+        [gradient], [bar] = gradient, bar
+    return (gradient, bar) if error else gradient
 
 
-def gradient_of(f: Callable[[], float], node: Node, eps: float) -> Any:
-    """The derivative with respect to every element of a node: a number for a Value, else an array."""
-    slopes = np.zeros(np.shape(node._raw))
+def gradient_of(f: Callable[[], float], node: Node, eps: float) -> tuple[Any, Any]:
+    """The derivative with respect to every element of a node, and its error: numbers for a Value, else arrays."""
+    slopes, errors = np.zeros(np.shape(node._raw)), np.zeros(np.shape(node._raw))
     for index in np.ndindex(slopes.shape):
-        slopes[index] = probe(f, node, index, eps).slopes().item().value
-    return float(slopes) if isinstance(node, Value) else slopes
+        estimate = probe(f, node, index, eps).slopes().item()
+        slope, sides = estimate.value, estimate.kink or ()
+        beside = max((abs(side - slope) for side in sides), default=0.0)
+        slopes[index], errors[index] = slope, math.inf if math.isnan(slope) else estimate.error + beside
+    return (float(slopes), float(errors)) if isinstance(node, Value) else (slopes, errors)
 
 
 def data_of(y: Any, name: str) -> Any:

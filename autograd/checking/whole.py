@@ -58,8 +58,8 @@ class Whole:
         self.gradients: dict[Node, Any] = {}
         try:
             self.gradients = pulled_back(self.root, self.weights)
-        except CALLED_OFF as error:
-            self.trouble = f"{type(error).__name__}: {error}"
+        except Exception as error:  # whatever somebody's rule may raise
+            self.trouble = said(error)
         effects = (rounding_effect(node, g) for node, g in self.gradients.items() if node.op is not None)
         self.noise = SLACK * math.hypot(*effects)
 
@@ -155,8 +155,8 @@ def end_to_end(
     own: dict[Node, Any] = {}
     try:
         own = pulled_back(root, whole.weights)
-    except CALLED_OFF as error:
-        trouble = trouble or f"{type(error).__name__}: {error}"
+    except Exception as error:
+        trouble = trouble or said(error)
     if trouble:
         yield replace(BLANK, input="all", verdict=WRONG, note=trouble)
         return
@@ -176,6 +176,10 @@ def end_to_end(
         if excused(found) and beside is not None:
             found = beside.element(node, index, None, replace(row, note="next to the kink"))
         yield found
+
+
+def said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def grouped(nodes: Sequence[Node], most: int) -> list[list[Node]]:

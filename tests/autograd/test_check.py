@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -384,3 +386,220 @@ def noisy(x: Any) -> Any:
 def test_bad_input(f: Any, args: Any, options: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         cr.gradcheck(f, *args, **options)
+
+
+MISTAKES: dict[str, tuple[Any, str]] = {  # rules for the identity, and what is said of them
+    "two arguments": (lambda g, x: g, "called with (g, y, x)"),
+    "four arguments": (lambda g, y, x, z: g, "called with (g, y, x)"),
+    "by keyword": (lambda g, y, *, x: g, "called with (g, y, x)"),
+    "writes into x": (lambda g, y, x: np.multiply(x, 2.0, out=x) * g, "writes into what it was given"),
+    "writes into y": (lambda g, y, x: np.multiply(y, 2.0, out=y) * g, "writes into what it was given"),
+    "writes into g": (lambda g, y, x: np.multiply(g, 2.0, out=g), "writes into what it was given"),
+    "writes into a view": (lambda g, y, x: x.reshape(-1)[:1].fill(0.0), "writes into what it was given"),
+    "writes unseen": (lambda g, y, x: np.add.at(x, ([0], [0]), 1.0) or g, "writes into what it was given"),
+    "transposed": (lambda g, y, x: g.T, "returned an array of shape (4, 3), expected (3, 4)"),
+    "one axis less": (lambda g, y, x: g[:, 0], "returned an array of shape (3,), expected (3, 4)"),
+    "flat": (lambda g, y, x: g.reshape(-1), "returned an array of shape (12,), expected (3, 4)"),
+    "None": (lambda g, y, x: None, "returned None"),
+    "text": (lambda g, y, x: "g", "got 'g' (str)"),
+    "list": (lambda g, y, x: [1.0], "got [1.0] (list)"),
+    "complex": (lambda g, y, x: g * 1j, "complex128"),
+    "for numbers": (lambda g, y, x: math.cos(x) * g, "its rule raised TypeError"),
+    "by a condition": (lambda g, y, x: g if x > 0 else 0.0 * g, "its rule raised ValueError: The truth value"),
+    "another error": (lambda g, y, x: {}["a"], "its rule raised KeyError: 'a'"),
+}
+
+
+@pytest.mark.parametrize("dtype", ["f", "d"])
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_rule_that_gives_no_answer_is_named(mistake: str, dtype: str) -> None:
+    rule, said = MISTAKES[mistake]
+    bad = cr.custom("bad", lambda x: 1.0 * x, rule)
+    data = np.arange(1.0, 13.0, dtype=dtype).reshape(3, 4) / 7
+    x = cr.Tensor(data)
+    reports = [
+        cr.gradcheck(lambda x: cr.sum(cr.tanh(bad(cr.sin(x)) if mistake != "writes unseen" else bad(x))), data),
+        cr.gradcheck(lambda: cr.sum(cr.tanh(bad(x))), parameters=x),
+        cr.check(cr.sum(cr.tanh(bad(cr.sin(x))))),
+    ]
+    for report in reports:
+        assert not report
+        assert said in str(report)
+        named = [row for row in (*report.wrong, *report.culprits) if row.node is not None]
+        assert {row.operation for row in named} == {"bad"}, str(report)
+        assert all(row.rule.startswith(f"{__file__}:") for row in named)
+    assert (x.data == data).all()
+
+
+@pytest.mark.parametrize("dtype", ["f", "d"])
+def test_what_is_not_finite_is_traced_to_the_operation_that_made_it(dtype: str) -> None:
+    hole = cr.custom("hole", lambda x: 1.0 * x, lambda g, y, x: g * np.where(np.asarray(x) == 0.0, np.nan, 1.0))
+
+    class Layer(cr.nn.Module):
+        def __init__(self) -> None:
+            self.inner = cr.nn.Linear(2, 2, rng=0)
+
+        def forward(self, x: Any) -> Any:
+            return hole(0.0 * self.inner(x))
+
+    def ten(x: Any) -> Any:
+        for f in (cr.sin, cr.tanh, cr.arctan, hole, cr.exp, cr.tanh, cr.sigmoid, cr.cos, cr.square):
+            x = f(x)
+        return cr.sum(x)
+
+    zeros, layer = np.array([0.0, 1.0], dtype), Layer()
+    cases: dict[str, tuple[Any, Any]] = {
+        "hole": (ten, zeros),
+        "sqrt": (lambda x: cr.sum(cr.tanh(cr.sqrt(cr.sin(x)))), zeros),
+        "log": (lambda x: cr.sum(cr.log(x) * x), zeros),
+        "exp": (lambda x: cr.sum(cr.exp(x * 900.0) * 0.5), np.array([1.0, 0.001], dtype)),
+    }
+    for name, (f, x) in cases.items():
+        report = cr.gradcheck(f, x)
+        assert report.by_verdict("not finite"), str(report)
+        assert [row.operation for row in report.culprits] == [name], str(report)
+        assert f"not finite by itself: node {report.culprits[0].node}, {name}" in str(report)
+        assert str(report.culprits[0].line).startswith(f"{__file__}:")
+        with np.errstate(all="ignore"):
+            assert f"not finite by itself: node {report.culprits[0].node}, {name}" in str(cr.check(f(cr.Tensor(x))))
+    report = cr.gradcheck(lambda: cr.mean(layer(np.ones((3, 2)))), parameters=layer)
+    assert [row.operation for row in report.culprits] == ["hole"], str(report)
+
+
+def test_a_cotangent_that_overflows_on_the_way_and_data_that_is_infinite_are_told() -> None:
+    report = cr.gradcheck(lambda x: cr.sum(x * 1e-300 * 1e200 * 1e200), np.array([1.0]))
+    assert [row.operation for row in report.culprits] == ["mul"]
+    assert "not finite by itself: node 5, mul, argument 0 (made of a finite cotangent, at most 1e+200)" in str(report)
+    report = cr.gradcheck(cr.sum, {"a": np.ones(2), "b": np.array([np.inf])}["b"])
+    assert "not finite as it was given: 0" in str(report)
+
+
+def frozen(g: Any, y: Any, x: Any) -> Any:
+    return g * 2.0 * (x.data if isinstance(x, cr.Node) else x)
+
+
+SECOND: dict[str, Callable[[Any], Callable[[Any], Any]]] = {  # how a function may take gradients itself
+    "grad": lambda f: cr.grad(f),
+    "gradients": lambda f: lambda x: cr.gradients(f(x), x, create_graph=True),
+    "norm": lambda f: lambda x: cr.sum(cr.gradients(f(x), [x], create_graph=True)[0] ** 2),
+    "hvp": lambda f: lambda x: cr.hvp(f, x, np.array([1.0, 2.0])),
+    "hessian": lambda f: lambda x: cr.hessian(f)(x),
+    "grad of grad": lambda f: cr.grad(lambda x: cr.sum(cr.grad(f)(x))),
+}
+
+
+@pytest.mark.parametrize("how", SECOND)
+@pytest.mark.parametrize("dtype", ["f", "d"])
+def test_gradients_inside_the_function_are_checked_and_what_is_wrong_at_second_order_is_named(
+    how: str, dtype: str
+) -> None:
+    x = np.array([0.3, -0.7], dtype)
+    right = SECOND[how](lambda x: cr.sum(cr.square(x) * x))
+    assert cr.gradcheck(right, x), how
+    np.testing.assert_allclose(
+        cr.numeric_gradient(lambda x: cr.sum(right(x)), x), cr.grad(lambda x: cr.sum(right(x)))(x), rtol=1e-5
+    )
+    square = cr.custom("frozen_square", lambda x: x * x, frozen)
+    report = cr.gradcheck(SECOND[how](lambda x: cr.sum(square(x) * x)), x)
+    assert not report
+    assert {(row.operation, row.order) for row in report.culprits} == {("frozen_square", 2)}, str(report)
+    assert report.culprits[0].rule.startswith(f"{__file__}:")
+
+
+def test_gradcheck_of_order_2() -> None:
+    x = np.array([0.3, -0.7])
+    report = cr.gradcheck(lambda x, y: cr.sum(cr.sin(x) * cr.exp(x * y)), x, 0.5, order=2)
+    assert report, str(report)
+    assert [row.order for row in report] == [1, 1, 1, 2, 2, 2]
+    assert {row.note for row in report if row.order == 2} == {"of the gradient, along a random direction"}
+    square = cr.custom("frozen_square", lambda x: x * x, frozen)
+    for f in (lambda x: cr.sum(square(x) * x), lambda x: cr.exp(square(x))):
+        assert cr.gradcheck(f, x)
+        report = cr.gradcheck(f, x, order=2)
+        assert {(row.verdict, row.order) for row in report} == {("right", 1), ("wrong", 2)}
+        assert {(row.operation, row.order) for row in report.culprits} == {("frozen_square", 2)}
+    numbers = cr.custom("numbers", np.sin, lambda g, y, x: g * np.vectorize(math.cos)(x))
+    assert cr.gradcheck(numbers, x)
+    report = cr.gradcheck(numbers, x, order=2)
+    assert not report
+    assert {row.operation for row in report.culprits} == {"numbers"}
+    w, b = cr.Tensor(x.astype("f"), name="w"), cr.Value(0.3)
+    assert cr.gradcheck(lambda: cr.sum(cr.tanh(w * b)), parameters=[w, b], order=2)
+    assert cr.gradcheck(lambda x: 2.0, 1.0, order=2)
+    assert cr.gradcheck(lambda x: x, 1.0, order=2)
+    assert cr.gradcheck(cr.relu, np.array([0.0, 1.0]), order=2)
+    assert cr.gradcheck(lambda x: cr.sum(x * x.data), x, order=1).wrong
+
+
+def test_a_method_may_be_forced() -> None:
+    x = np.array([0.3, 1.1])
+    for method in ("complex", "taylor", "richardson"):
+        for f, data in ((cr.sin, x), (cr.tanh, 0.5), (cr.exp, x.astype("f")), (lambda x: cr.sum(x * x), x)):
+            report = cr.gradcheck(f, data, method=method)
+            assert {row.verdict for row in report} == {"right"}, f"{method}\n{report}"
+        for fault in FAULTS.values():
+            report = cr.gradcheck(lambda x, fault=fault: cr.exp(fault(x)), x, method=method)
+            assert {row.verdict for row in report} == {"wrong"}, f"{method}\n{report}"
+            assert report.culprits
+        assert cr.gradcheck(lambda x: cr.sum(x * x.data), x, method=method).wrong  # a path that nobody recorded
+        assert cr.gradcheck(cr.abs, 0.0, method=method).by_verdict("kink")
+        assert cr.gradcheck(cr.sqrt, 0.0, method=method).by_verdict("not finite")
+    assert cr.gradcheck(cr.sin, 0.3, method="taylor").rows[0].note == "Taylor order 2.0: right"
+    assert cr.gradcheck(cr.exp, 0.3, method="complex").rows[0].numeric == math.exp(0.3)
+    real = cr.custom("real", lambda x: float(x) ** 2, lambda g, y, x: 2.0 * g * x)
+    assert [row.verdict for row in cr.gradcheck(real, 0.5, method="complex")] == ["too noisy"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "ridders"}, "gradcheck: method must be None or one of complex, taylor, richardson, got 'ridders'"),
+        ({"method": 1}, "gradcheck: method must be None or one of complex, taylor, richardson, got 1"),
+        ({"order": 3}, "gradcheck: order must be 1 or 2, got 3"),
+    ],
+)
+def test_options_that_gradcheck_does_not_have(options: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        cr.gradcheck(cr.sin, 1.0, **options)
+
+
+def test_parameters_may_be_a_model_and_have_the_names_of_a_drawing() -> None:
+    model, x = cr.nn.MLP([3, 4, 1], rng=0), np.random.default_rng(0).normal(size=(5, 3))
+    names = ["0.weight", "0.bias", "2.weight", "2.bias"]
+    loss = cr.mean(model(x) ** 2)
+    report = cr.gradcheck(lambda: cr.mean(model(x) ** 2), parameters=model)
+    assert report
+    assert list(dict.fromkeys(row.input for row in report)) == names
+    for report in (cr.check(loss), cr.check(loss, parameters=model)):
+        assert sorted(row.input for row in report.by_parameter()) == sorted(names)
+        drawn = cr.visualize.diagram(loss, check=report)
+        assert {node.name: node.verdict for node in drawn.nodes if node.name} == dict.fromkeys(names, "right")
+        named = cr.visualize.diagram(loss, check=report, names={"model": model})
+        assert [node.verdict for node in named.nodes if node.name.startswith("model.")] == ["right"] * 4
+    assert str(cr.explain(loss, model.parameters()[0])).startswith("∂L/∂0.weight = ")
+
+
+def test_rows_of_the_whole_say_so_and_wrong_numbers_are_printed_until_they_differ() -> None:
+    x = cr.Tensor([0.3, 1.1], name="x")
+    lines = str(cr.check(cr.sum(cr.sin(x)))).splitlines()[2:]
+    assert sorted(line[:12].split()[-1] for line in lines) == ["sin", "sum", "whole"]
+    assert "whole" not in str(cr.gradcheck(cr.sin, 0.3))
+    row = cr.gradcheck(cr.sin, 0.3).rows[0]
+    for numeric, shown in (
+        (1.0 + 1e-12, ["1", "1.000000000001"]),
+        (np.nextafter(1.0, 2.0), ["1", "1.0000000000000002"]),
+    ):
+        off = dataclasses.replace(row, autograd=1.0, numeric=float(numeric), verdict="wrong")
+        assert str(dataclasses.replace(cr.gradcheck(cr.sin, 0.3), rows=(off,))).splitlines()[-1].split()[1:3] == shown
+    same = dataclasses.replace(row, autograd=1.0, numeric=1.0, verdict="wrong")
+    assert "the same number, but" in str(dataclasses.replace(cr.gradcheck(cr.sin, 0.3), rows=(same,)))
+
+
+def test_a_gradient_that_rounding_has_eaten_is_no_fault_between_operations() -> None:
+    for f, x in ((lambda x: (cr.exp(x) - 1.0 - x) / x, 1e-6), (lambda x: (1.0 - cr.cos(x)) / x, 1e-6)):
+        report = cr.gradcheck(f, x)
+        assert "no operation records" not in str(report)
+        assert report or "rounding has eaten the digits of the gradient by 0: about" in str(report)
+        assert "no operation records" not in str(cr.check(f(cr.Value(x))))
+    report = cr.gradcheck(lambda x: cr.sum(x * x.data), np.array([0.3, 0.4]))
+    assert "no operation records" in str(report)

@@ -87,6 +87,36 @@ def test_results_have_the_form_of_the_arguments() -> None:
     assert tree == {"w": pytest.approx(20.0), "b": [pytest.approx(3.0)]}
 
 
+def test_a_gradient_comes_with_its_error_bar() -> None:
+    for f, x, exact in (
+        (cr.exp, 0.5, np.exp(0.5)),
+        (
+            lambda x: cr.sum(cr.sin(x) * x),
+            np.array([[0.3, 2.0]]),
+            np.sin([[0.3, 2.0]]) + [[0.3, 2.0]] * np.cos([[0.3, 2.0]]),
+        ),
+        (
+            lambda x: cr.sum(cr.gradients(cr.sum(x**3), x, create_graph=True)),
+            np.array([2.0, -1.0]),
+            np.array([12.0, -6.0]),
+        ),
+    ):
+        gradient, bar = cr.numeric_gradient(f, x, error=True)
+        assert (type(gradient), np.shape(gradient)) == (type(bar), np.shape(bar))
+        assert np.all(np.abs(gradient - exact) <= bar)
+        assert np.all(bar < 1e-9)
+        np.testing.assert_array_equal(cr.numeric_gradient(f, x), gradient)
+    (x, tree), (x_bar, tree_bar) = cr.numeric_gradient(
+        lambda x, p: cr.sum(x) * p["w"][0], np.ones(2), {"w": [2.0]}, error=True
+    )
+    assert (x.shape, x_bar.shape) == ((2,), (2,))
+    assert abs(tree["w"][0] - 2.0) <= tree_bar["w"][0] < 1e-9
+    assert cr.numeric_gradient(cr.abs, 0.0, error=True)[1] >= 1.0
+    assert cr.numeric_gradient(cr.sqrt, 0.0, error=True)[1] == math.inf
+    with pytest.raises(TypeError, match="numeric_gradient: error must be True or False, got 1"):
+        cr.numeric_gradient(cr.abs, 0.0, error=1)
+
+
 @pytest.mark.parametrize(
     "x", [np.zeros((0, 3)), np.array(3.0), np.arange(12.0).reshape(3, 4)[::2, ::-1], np.float64(2.0)]
 )
