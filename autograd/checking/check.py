@@ -24,7 +24,7 @@ from ..parameters import HasParameters
 from ..plain import constant, describe, require_function
 from ..source import record_lines
 from .elements import METHODS, chosen, compared, slope_along
-from .report import ACCEPTED, BLANK, KINK, NOT_CONNECTED, WRONG, Report, Row
+from .report import ACCEPTED, BLANK, KINK, NOT_CONNECTED, RIGHT, WRONG, Report, Row
 from .tracing import SAMPLE, between, by_operation, culprits_of, labels, said_of, traced
 from .variables import variables
 from .whole import Whole, end_to_end, said
@@ -61,7 +61,7 @@ def gradcheck(
 
     `order=2` adds the gradient along a random direction as a function of its own: its rows have `order` 2. `method` says who has the
     last word: "richardson", the real steps; "complex", a complex step on what was recorded, unless real steps contradict it;
-    "taylor", the power of the step with which falls what Taylor's formula leaves. None: real steps, and the others where these
+    "taylor", the power of the step with which what Taylor's formula leaves falls, where real steps do not contradict that. None: real steps, and the others where these
     do not agree with the rules.
 
     If a row is wrong, not finite or at a kink, each operation is checked alone. `culprits` names those that fail, with the line of
@@ -107,8 +107,7 @@ def gradcheck(
         if order == 2:
             rows += compared_again(run, named, method, sample, seed, progress)
         report = Report(tuple(rows))
-        fine = all(row.verdict in ACCEPTED and row.verdict != KINK for row in rows)
-        return report if fine else traced(report, run, named, seed, order)
+        return report if all(row.verdict == RIGHT for row in rows) else traced(report, run, named, seed, order)
 
 
 def compared_again(f: Callable[[], Any], named: dict[Node, str], *options: Any) -> list[Row]:
@@ -179,7 +178,7 @@ def check(
     named = {} if tree is None else require_leaves("check", list(leaves(tree)), paths(tree))
     with np.errstate(all="ignore"), enable_grad():
         whole = Whole(loss, seed)
-        names = labels(whole.nodes, named)
+        names = labels(whole.nodes, named if isinstance(tree, dict) else {}, named)
         apart = [replace(BLANK, input=name, verdict=NOT_CONNECTED) for node, name in named.items() if node not in names]
         local = list(by_operation(whole, names, order, sample, seed, nodes, progress))
         kinked = any(row.verdict == KINK for row in local)

@@ -42,6 +42,7 @@ class Operation:
     elementwise: bool
     traced: Callable[[Array], dict[int, Any]] | None = None  # the same cotangents as nodes: how they were computed
     inside: Node | None = None  # the result as a node, where it is known how it was computed
+    result: Any = None  # its data, where rules might write into it
     noise: Any = 0.0  # how far rounding on the way may have moved each result, where more is known than shows in it
 
     def at(self, moves: dict[int, Any]) -> Any:
@@ -164,6 +165,7 @@ def of_node(node: Node) -> Operation:
         float(precision(result).eps),
         op.elementwise,
         lambda weights: fitted(result, variable_like(result, weights), result),
+        result=result._raw,
     )
 
 

@@ -71,7 +71,7 @@ def checked(
     dead = np.asarray(math.nan if g is None else g) == 0
     inputs = {i: names[arg] for i, arg in enumerate(node.args) if isinstance(arg, Node)}
     for found in Trial(of_node(node), row, inputs, dead, sample, rng).rows(g):
-        yield at_own_precision(node, found, rng)
+        yield misshapen(node, at_own_precision(node, found, rng))
     for place in inputs if order == 2 else ():
         about = replace(row, argument=place, order=2, note=f"the rule of argument {place}, differentiated")
         try:
@@ -83,6 +83,20 @@ def checked(
             shifted = {0: "g", **{i + 1: name for i, name in inputs.items()}}
             for found in Trial(rule, about, shifted, dead, sample, rng).rows():
                 yield replace(found, argument=place)
+
+
+def misshapen(node: Node, row: Row) -> Row:
+    """The row; if it is wrong, with the shape of what the rule returned, where that had to be summed or repeated."""
+    if row.verdict != WRONG or row.argument is None or row.note:
+        return row
+    op: Any = node.op
+    try:
+        d = op.pull(node.args, node.seed(np.ones(np.shape(node._raw))), node._raw, node.params)[row.argument]
+    except Exception:  # of this cotangent it makes nothing
+        return row
+    shape, to = np.shape(d), np.shape(node.args[row.argument]._raw)
+    said = f"its rule returned an array of shape {shape} for an argument of shape {to}"
+    return replace(row, note=said) if shape != to and shape not in ((), np.shape(node._raw)) else row
 
 
 def failed(row: Row, error: Exception) -> Row:
@@ -235,12 +249,13 @@ class Trial:
 
     def ask(self) -> str:
         """The answers of the rules to every seed; what they did to others' data meanwhile, if anything."""
-        before = [np.array(x) for x in self.operation.inputs]
+        held = (*self.operation.inputs, self.operation.result)
+        before = [np.array(x) for x in held]
         answers = []
         for seed in self.seeds:
             answers.append(self.operation.pull(seed))
             self.answers.append({i: None if d is None else np.array(d) for i, d in answers[-1].items()})
-        if not all(map(unchanged, before, self.operation.inputs)):
+        if not all(map(unchanged, before, held)):
             return WRITES
         kept = all(
             d is None or unchanged(d, now[i])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Container, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, final
 
@@ -19,33 +19,39 @@ from ..primitive import Op
 from ..source import line_of, record_lines, rule_of
 from .numbering import numbered
 from .operation import SHAKEN, SLACK, kind_of, pulled, shaken
-from .report import BLANK, NOT_FINITE, WRONG, Report, Row
+from .report import BLANK, KINK, NOISY, NOT_FINITE, WRONG, Report, Row
 from .rules import checked, together
 from .whole import LINES, Whole, gradient, pulled_back
 
 SAMPLE = 8  # elements of an argument that are moved alone
+EATEN = 1e-8  # where rounding moves a gradient by less than this share of it, it has not eaten its digits
 TOGETHER = 256  # operations on numbers that are checked at a time
 
 ALONE = "every operation is right by itself, and the whole is wrong: look between them, at what no operation records"
+CONSTANTS = "The function takes gradients without create_graph=True: these are constants"
 ANOTHER_WAY = "Compute what nearly cancels in another way, as with expm1(x) for exp(x) - 1"
 
 
 def traced(report: Report, f: Callable[[], Any], named: dict[Node, str], seed: int, order: int) -> Report:
-    """The report with the operations that the fault comes from."""
-    inner: list[Node] = []
-    fails = bool(report.wrong or report.by_verdict(NOT_FINITE))
+    """The report with the operations that the fault comes from, or with what else there is to say."""
+    walks: list[tuple[Node, bool]] = []
+    fails, kinked = bool(report.wrong or report.by_verdict(NOT_FINITE)), bool(report.by_verdict(KINK))
     with enable_grad():
-        with record_lines(), noted_walks(inner):
+        with record_lines(), noted_walks(walks):
             y = f()
         whole = Whole(y, seed) if isinstance(y, Node) and y.args else None
         names = labels(whole.nodes, {}) if whole else {}
-        rows = [*report.rows, *(by_operation(whole, names, order, seed=seed) if whole else ())]
+        rows = [*report.rows, *(by_operation(whole, names, order, seed=seed) if whole and (fails or kinked) else ())]
         culprits = culprits_of(whole, rows, names) if whole else []
         if not fails:
             culprits = [row for row in culprits if row.verdict == WRONG]
-            return replace(report, rows=(*report.rows, *culprits), culprits=tuple(culprits), notes=said_of(culprits))
-        culprits = culprits or list(of_what_was_differentiated(inner, seed))
+            notes = said_of(culprits) or tuple(between(whole, report.rows, named))
+            return replace(report, rows=(*report.rows, *culprits), culprits=tuple(culprits), notes=notes)
+        again = dict.fromkeys(root for root, create_graph in walks if create_graph)
+        culprits = culprits or list(of_what_was_differentiated(again, seed))
         notes = said_of(culprits) or tuple(between(whole, report.rows, named))
+        if notes == (ALONE,) and any(root not in again for root, _ in walks):
+            notes = (f"{ALONE}. {CONSTANTS}",)
     return replace(report, culprits=tuple(culprits), notes=notes)
 
 
@@ -63,7 +69,7 @@ def culprits_of(whole: Whole, rows: Sequence[Row], names: Mapping[Node, str]) ->
     return found or (list(first_infinite(whole, sound, names)) if infinite else [])
 
 
-def first_infinite(whole: Whole, sound: Mapping[int, Node], names: Mapping[Node, str]) -> Iterator[Row]:
+def first_infinite(whole: Whole, sound: dict[int, Node], names: Mapping[Node, str]) -> Iterator[Row]:
     """The operation that makes a NaN or an infinity of the finite cotangent that arrives, which by itself it does not."""
     try:
         found = pulled_back(whole.original, whole.weights)
@@ -84,10 +90,10 @@ def first_infinite(whole: Whole, sound: Mapping[int, Node], names: Mapping[Node,
                 return
 
 
-def of_what_was_differentiated(roots: Sequence[Node], seed: int) -> Iterator[Row]:
+def of_what_was_differentiated(roots: Iterable[Node], seed: int) -> Iterator[Row]:
     """The rules that are wrong when they are differentiated themselves, in graphs that the function took gradients of."""
     said: set[tuple[Any, ...]] = set()
-    for root in dict.fromkeys(roots):
+    for root in roots:
         whole = Whole(root, seed)
         for row in by_operation(whole, labels(whole.nodes, {}), order=2, seed=seed):
             key = row.operation, row.argument, row.line, row.rule
@@ -98,15 +104,28 @@ def of_what_was_differentiated(roots: Sequence[Node], seed: int) -> Iterator[Row
 
 def between(whole: Whole | None, rows: Sequence[Row], names: Mapping[Node, str]) -> Iterator[str]:
     """What is to be said where every operation is right by itself, and the whole is not."""
-    wrong = [row for row in rows if row.verdict == WRONG]
+    wrong, noisy = ([row for row in rows if row.verdict == verdict] for verdict in (WRONG, NOISY))
+    lost = lost_digits(whole, wrong or noisy, names) if whole and (wrong or noisy) else []
     if wrong:
-        yield from (whole and lost_digits(whole, wrong, names)) or [ALONE]
-    elif infinite := [name for node, name in names.items() if node.op is None and not np.all(np.isfinite(node._raw))]:
-        yield f"not finite as it was given: {', '.join(infinite)}"
+        yield from lost[:LINES] if lost and all(lost) else [ALONE]
+    elif any(row.verdict == NOT_FINITE for row in rows):
+        given = [name for node, name in names.items() if node.op is None and is_infinite(node)]
+        ids = numbered(whole.nodes) if whole else {}
+        for node in whole.nodes if whole else ():
+            constants = [i for i, arg in enumerate(node.args) if not isinstance(arg, Node) and is_infinite(arg)]
+            given += [f"argument {i} of node {ids[id(node)]}, {node.op and node.op.name}" for i in constants]
+        yield from [f"not finite as it was given: {', '.join(given[:LINES])}"] if given else []
+    yield from filter(None, lost[: 0 if wrong else LINES])
 
 
-def lost_digits(whole: Whole, wrong: Sequence[Row], names: Mapping[Node, str]) -> list[str]:
-    """For each gradient that rounding on the way moves as far as it is off, how much is left of it; nothing if one is not."""
+def is_infinite(x: Any) -> bool:
+    """Whether a NaN or an infinity is among these."""
+    data = np.asarray(x._raw if isinstance(x, Node) else x)
+    return data.dtype.kind == "f" and not np.all(np.isfinite(data))
+
+
+def lost_digits(whole: Whole, rows: Sequence[Row], names: Mapping[Node, str]) -> list[str]:
+    """What is left of each gradient that rounding on the way moves as far as it is off; of others nothing is said."""
     leaves = {names[node]: whole.twins[node] for node in whole.leaves if node in names}
     shakes = [pulled_back(shaken(whole.root, whole.rng), whole.weights) for _ in range(SHAKEN)]
     spreads = {
@@ -114,36 +133,37 @@ def lost_digits(whole: Whole, wrong: Sequence[Row], names: Mapping[Node, str]) -
         for name, leaf in leaves.items()
     }
     said = []
-    for row in wrong:
+    for row in rows:
         own = [spreads[row.input]] if row.input in spreads else list(spreads.values())
         spread = float(own[0][row.index] if row.index and len(own) == 1 else sum(float(np.sum(x)) for x in own))
         size = max(abs(row.autograd), abs(row.numeric))
-        if not abs(row.autograd - row.numeric) <= SLACK * spread + row.error:
-            return []
-        left = max(0, math.floor(-math.log10(spread / size))) if spread and size else 0
+        if not abs(row.autograd - row.numeric) <= SLACK * spread + row.error or spread <= EATEN * size:
+            said.append("")
+            continue
+        left = max(0, math.floor(-math.log10(spread / size))) if size else 0
         place = f"{row.input}{list(row.index)}" if row.index else row.input
         said.append(f"rounding has eaten the digits of the gradient by {place}: about {left} are left. {ANOTHER_WAY}")
-    return said[:LINES]
+    return said
 
 
 @final
 class noted_walks(Block):
-    """A block in which it is noted from where gradients are taken that can be differentiated again."""
+    """A block in which it is noted from where gradients are taken, and whether they can be differentiated again."""
 
-    def __init__(self, roots: list[Node]) -> None:
+    def __init__(self, walks: list[tuple[Node, bool]]) -> None:
         super().__init__()
-        self.roots = roots
+        self.walks = walks
 
     def token(self) -> Watcher:
-        return WalkWatcher(self.roots)
+        return WalkWatcher(self.walks)
 
 
 @final
 class WalkWatcher(Watcher):
     """What notes the walks of one block; what watches around it, goes on watching."""
 
-    def __init__(self, roots: list[Node]) -> None:
-        self.roots = roots
+    def __init__(self, walks: list[tuple[Node, bool]]) -> None:
+        self.walks = walks
 
     def made(self, data: Any, op: Op, args: tuple[Any, ...], params: Mapping[str, Any]) -> Op:
         return op if self.around is None else self.around.made(data, op, args, params)
@@ -151,18 +171,20 @@ class WalkWatcher(Watcher):
     def walk(
         self, root: Node, seed: Any, wanted: Container[Node] | None, create_graph: bool, since: int
     ) -> dict[Node, Any]:
-        if create_graph:
-            self.roots.append(root)
+        self.walks.append((root, create_graph))
         if self.around is not None:
             return self.around.walk(root, seed, wanted, create_graph, since)
         return cotangents(root, seed, wanted, create_graph=create_graph, since=since, careful=True)
 
 
-def labels(nodes: Sequence[Node], named: dict[Node, str]) -> dict[Node, str]:
-    """What a report calls the nodes: by their names, or by their numbers."""
-    ids, paths = numbered(nodes), parameter_paths(nodes)
+def labels(
+    nodes: Sequence[Node], named: Mapping[Node, str], places: Mapping[Node, str] | None = None
+) -> dict[Node, str]:
+    """What a report calls the nodes: as they are `named`, by their own names or paths, by `places` in a list, by numbers."""
+    ids, paths, places = numbered(nodes), parameter_paths(nodes), places or {}
     return {
-        node: named.get(node) or name_of(node.name, paths.get(id(node))) or f"node {ids[id(node)]}" for node in nodes
+        node: named.get(node) or name_of(node.name, paths.get(id(node))) or places.get(node) or f"node {ids[id(node)]}"
+        for node in nodes
     }
 
 

@@ -406,6 +406,7 @@ MISTAKES: dict[str, tuple[Any, str]] = {  # rules for the identity, and what is 
     "complex": (lambda g, y, x: g * 1j, "complex128"),
     "for numbers": (lambda g, y, x: math.cos(x) * g, "its rule raised TypeError"),
     "by a condition": (lambda g, y, x: g if x > 0 else 0.0 * g, "its rule raised ValueError: The truth value"),
+    "for the batch": (lambda g, y, x: np.ones((5, 3, 4)), "returned an array of shape (5, 3, 4) for an argument of"),
     "another error": (lambda g, y, x: {}["a"], "its rule raised KeyError: 'a'"),
 }
 
@@ -470,8 +471,10 @@ def test_a_cotangent_that_overflows_on_the_way_and_data_that_is_infinite_are_tol
     report = cr.gradcheck(lambda x: cr.sum(x * 1e-300 * 1e200 * 1e200), np.array([1.0]))
     assert [row.operation for row in report.culprits] == ["mul"]
     assert "not finite by itself: node 5, mul, argument 0 (made of a finite cotangent, at most 1e+200)" in str(report)
-    report = cr.gradcheck(cr.sum, {"a": np.ones(2), "b": np.array([np.inf])}["b"])
+    report = cr.gradcheck(cr.sum, np.array([np.inf]))
     assert "not finite as it was given: 0" in str(report)
+    report = cr.gradcheck(lambda x: cr.sum(x * np.array([np.nan, 1.0])), np.ones(2))
+    assert "not finite as it was given: argument 1 of node 3, mul" in str(report)
 
 
 def frozen(g: Any, y: Any, x: Any) -> Any:
@@ -570,7 +573,7 @@ def test_parameters_may_be_a_model_and_have_the_names_of_a_drawing() -> None:
     report = cr.gradcheck(lambda: cr.mean(model(x) ** 2), parameters=model)
     assert report
     assert list(dict.fromkeys(row.input for row in report)) == names
-    for report in (cr.check(loss), cr.check(loss, parameters=model)):
+    for report in (cr.check(loss), cr.check(loss, parameters=model), cr.check(loss, parameters=model.parameters())):
         assert sorted(row.input for row in report.by_parameter()) == sorted(names)
         drawn = cr.visualize.diagram(loss, check=report)
         assert {node.name: node.verdict for node in drawn.nodes if node.name} == dict.fromkeys(names, "right")
@@ -603,3 +606,6 @@ def test_a_gradient_that_rounding_has_eaten_is_no_fault_between_operations() -> 
         assert "no operation records" not in str(cr.check(f(cr.Value(x))))
     report = cr.gradcheck(lambda x: cr.sum(x * x.data), np.array([0.3, 0.4]))
     assert "no operation records" in str(report)
+    assert "create_graph" not in str(report)
+    report = cr.gradcheck(lambda x: cr.sum(cr.gradients(cr.sum(x**3), x) * x), np.array([0.3, 0.4]))
+    assert "takes gradients without create_graph=True" in str(report)
