@@ -125,8 +125,26 @@ def compared(
 ) -> Compared:
     """Numbers by the rule beside the slopes of the results, weighted by g and summed to them; and where these do not agree
     or say little, second opinions."""
+    part = weighed(found, g, summed, autograd, lost, unit, shape)
+    if not np.all(np.isin(part.verdicts(), (RIGHT, KINK))):
+        part = part.settled_by(summed(g * probe.by_complex_step()))
+    if np.any(part.verdicts() == WRONG):
+        part = replace(part, taylor=probe.taylor_order(part.autograd, lambda y: summed(g * y)))
+    return part
+
+
+def weighed(
+    found: Slopes,
+    g: Array,
+    summed: Callable[[Array], Array],
+    autograd: Array,
+    lost: Array,
+    unit: Array,
+    shape: tuple[int, ...] | None = None,
+) -> Compared:
+    """Numbers by the rule beside the slopes of the results, weighted by g and summed to them."""
     left, right = g * found.left, g * found.right
-    part = Compared(
+    return Compared(
         autograd,
         summed(g * found.value),
         summed(np.abs(g) * found.error),
@@ -140,11 +158,6 @@ def compared(
         unit,
         shape,
     )
-    if not np.all(np.isin(part.verdicts(), (RIGHT, KINK))):
-        part = part.settled_by(summed(g * probe.by_complex_step()))
-    if np.any(part.verdicts() == WRONG):
-        part = replace(part, taylor=probe.taylor_order(part.autograd, lambda y: summed(g * y)))
-    return part
 
 
 def summed_up(row: Row, parts: Sequence[Compared], zero_rule: bool, dead: NDArray[np.bool]) -> Row:

@@ -75,7 +75,7 @@ class ByElement:
         """A glance is enough where it shows the two sides agree; else all steps; else second opinions."""
         line = probe(self.value, node, index, float(self.sharp.precision[node].eps), SLACK * self.sharp.noise)
         glance = line.at_a_glance(self.sharp.value)
-        found = None if glance is None else self.judged(node, index, glance)
+        found = None if glance is None else self.judged(node, index, glance.item())
         if found is None or found.verdict != RIGHT:
             found = self.judged(node, index, line.slopes().item())
         if self.method is not None:

@@ -169,21 +169,21 @@ class Probe:
         finer = slopes(here, *self.samples(h), *self.moves(h), self.eps, self.noise)
         return Slopes(*(np.where(settled, old, new) for old, new in zip(found.columns(), finer.columns(), strict=True)))
 
-    def at_a_glance(self, here: Any) -> Estimate | None:
-        """The derivative from three steps only, where they leave no doubt; `here` is the result at x. For one column."""
+    def at_a_glance(self, here: Any) -> Slopes | None:
+        """The derivatives from three steps only, where they leave no doubt of any; `here` are the results at x."""
         h = np.fmax(np.abs(self.x), 1.0) * GLANCE
         right, left = self.samples(h)
         ahead, behind = self.moves(h)
         rough = extrapolated((right - left) / (ahead + behind), 1, power=2)
         value = extrapolated(rough, 2, power=2)[0]
-        size, bend = np.max(np.abs(right)), np.abs(right + left - 2 * here)
+        size, bend = np.max(np.abs(right), axis=0), np.abs(right + left - 2 * here)
         noise = np.fmax(4 * self.eps * size + LEAST, self.noise)
         error = np.max(np.abs(rough - value), axis=0) + noise / h[0]
         smooth = bend[0] <= bend[-1] / GLANCE_BENDS + SURE * noise  # at a kink a shorter step bends too much
         good = smooth & (error <= np.fmax(SETTLED * np.abs(value), SURE * noise / h[0]))
-        if not good[0]:
+        if not np.all(good):
             return None
-        return Estimate(float(value[0]), float(error[0]), float(noise / h[0][0]), size=float(size / h[-1][0]))
+        return Slopes(value, error, noise / h[0], value, value, np.zeros(value.shape, bool), size / h[-1])
 
     def samples(self, h: Array) -> tuple[Array, Array]:
         """The results to the right and to the left."""

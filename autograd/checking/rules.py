@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from itertools import pairwise
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,8 +35,9 @@ from .compared import (
     summed_to,
     summed_up,
     unit,
+    weighed,
 )
-from .numeric import Array, Probe
+from .numeric import Array, Probe, Slopes
 from .operation import (
     SIXTEENTHS,
     SLACK,
@@ -52,6 +54,7 @@ from .operation import (
 from .report import ACCEPTED, KINK, NOT_FINITE, RIGHT, WRONG, Row
 from .variables import precision
 
+Columns: TypeAlias = Callable[[Slopes], Iterator[tuple[Any, ...]]]  # what to compare slopes with, under each cotangent
 GROUPS = 8  # the arguments of an operation are moved one by one up to that many, else in so many groups
 
 HARDLY = 1e-100  # cotangents that arrive smaller, or larger than 1 by as much, are left to the whole
@@ -119,7 +122,8 @@ def together(nodes: Sequence[Node], blanks: Sequence[Row], names: dict[Node, str
     except Exception:  # whatever somebody's rule may raise
         return {}
     right = np.array([not stale(node) for node in nodes])
-    parts = {place: compared_alike(many.of_elements(place), g, answer[place]) for place in many.places}
+    here = many.at({})
+    parts = {place: compared_alike(many.of_elements(place), here, g, answer[place]) for place in many.places}
     for place, part in parts.items():
         right &= (part.verdicts() == RIGHT) & (np.abs(own[:, place] - part.autograd) <= part.lost)
     return {
@@ -132,10 +136,24 @@ def together(nodes: Sequence[Node], blanks: Sequence[Row], names: dict[Node, str
     }
 
 
-def compared_alike(probe: Probe, g: Array, autograd: Any) -> Compared:
-    found = probe.slopes()
+def compared_alike(probe: Probe, here: Array, g: Array, autograd: Any) -> Compared:
     mine = np.full(len(g), np.nan) if autograd is None else autograd  # what has no slope is looked at alone
-    return compared(probe, found, g, np.asarray, mine, ROUNDING * np.abs(g * np.nan_to_num(found.value)), g)
+
+    def columns(found: Slopes) -> Iterator[tuple[Any, ...]]:
+        yield g, np.asarray, mine, ROUNDING * np.abs(g * np.nan_to_num(found.value)), g
+
+    [part] = by_steps(probe, here, columns)
+    return part
+
+
+def by_steps(probe: Probe, here: Array, columns: Columns) -> list[Compared]:
+    """The comparisons by three steps, where these leave no doubt that all is right; else by all, with second opinions."""
+    found = probe.at_a_glance(here)
+    parts = [] if found is None else [weighed(found, *column) for column in columns(found)]
+    if found is not None and all(np.all(part.verdicts() == RIGHT) for part in parts):
+        return parts
+    found = probe.slopes()
+    return [compared(probe, found, *column) for column in columns(found)]
 
 
 def stale(node: Node) -> str:
@@ -330,18 +348,20 @@ class Trial:
     def by_element(self, place: int) -> Iterator[Compared]:
         """Every element of an argument of an element-wise operation, under every seed."""
         probe = self.operation.of_elements(place)
-        found = probe.slopes()
         shape, to = self.operation.shape, np.shape(self.operation.inputs[place])
 
         def gathered(x: Array) -> Array:
             return summed_to(x.reshape(shape), to).reshape(-1)
 
-        for k, (seed, answer) in enumerate(zip(self.seeds, self.answers, strict=True)):
-            g, d = seed.reshape(-1), answer[place]
-            terms = gathered(np.abs(g * np.nan_to_num(found.value)))
-            mine = np.zeros(len(terms)) if d is None else d.reshape(-1)
-            lost = ROUNDING * terms + np.ravel(self.lost(k, place))
-            yield compared(probe, found, g, gathered, mine, lost, g if to == shape else np.ones(len(terms)), to)
+        def columns(found: Slopes) -> Iterator[tuple[Any, ...]]:
+            for k, (seed, answer) in enumerate(zip(self.seeds, self.answers, strict=True)):
+                g, d = seed.reshape(-1), answer[place]
+                terms = gathered(np.abs(g * np.nan_to_num(found.value)))
+                mine = np.zeros(len(terms)) if d is None else d.reshape(-1)
+                lost = ROUNDING * terms + np.ravel(self.lost(k, place))
+                yield g, gathered, mine, lost, g if to == shape else np.ones(len(terms)), to
+
+        yield from by_steps(probe, self.here, columns)
 
     def by_direction(self, group: list[int]) -> Iterator[Compared]:
         """Along random directions of some inputs together, then of single elements, under every seed."""
@@ -367,7 +387,16 @@ class Trial:
         def summed(x: Array) -> Array:
             return np.asarray(np.sum(np.where(g == 0, 0.0, x), axis=1))
 
-        return compared(probe, probe.slopes(), g, summed, mine, lost, g[:, 0] if g.shape[1] == 1 else np.ones(len(g)))
+        def columns(_: Slopes) -> Iterator[tuple[Any, ...]]:
+            yield g, summed, mine, lost, g[:, 0] if g.shape[1] == 1 else np.ones(len(g))
+
+        [part] = by_steps(probe, self.here, columns)
+        return part
+
+    @cached_property
+    def here(self) -> Array:
+        """All results where nothing moves."""
+        return np.asarray(self.operation.at({}))
 
     def lost(self, k: int, place: int) -> Any:
         """What rounding inside a rule may have done to its answer to a seed, as far as somebody asked."""

@@ -98,7 +98,8 @@ class Whole:
         by_rules = sum(float(np.sum(term)) for term in terms)
         sizes = sum(float(np.sum(np.abs(term))) for term in terms)
         probe = self.probe(v, x, alone)
-        glance = probe.at_a_glance(self.here) if alone else None
+        seen = probe.at_a_glance(self.here)
+        glance = None if seen is None else seen.item()
         if glance is not None and agreed(glance, by_rules, sizes, 0.0 if by_rules else abs(float(self.here[0]))):
             tolerance, rounding = glance.error + ROUNDING * sizes, glance.rounding
             row = replace(row, autograd=by_rules, numeric=glance.value, error=glance.error, tolerance=tolerance)
