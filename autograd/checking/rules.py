@@ -232,6 +232,7 @@ class Trial:
         if not operation.elementwise and size > 1:
             self.seeds += [unit(operation.shape, i) for i in some(size, sample, rng)]
         self.answers: list[dict[int, Any]] = []  # of the rules, to each seed
+        self.lines: dict[int, Array] = {}  # the same, as `answers_for` has them
         self.rounding: list[dict[int, Any]] = []  # in each of these, where somebody asked
 
     def rows(self, g: Any = None) -> Iterator[Row]:
@@ -378,11 +379,12 @@ class Trial:
         """The slopes of all results along a direction, under every seed."""
         g = np.array([seed.reshape(-1) for seed in self.seeds])
         mine, lost = np.zeros(len(g)), np.zeros(len(g))
-        for k, answer in enumerate(self.answers):
-            products = [answer[i] * v_i for i, v_i in v.items() if answer[i] is not None]
-            mine[k] = sum(float(np.sum(p)) for p in products)
-            lost[k] = sum(ROUNDING * float(np.sum(np.abs(p))) for p in products)
-            lost[k] += sum(float(np.sum(np.abs(self.lost(k, i) * v_i))) for i, v_i in v.items())
+        for i, v_i in v.items():
+            products = self.answers_for(i) * v_i.reshape(-1)
+            mine += np.sum(products, axis=1)
+            lost += ROUNDING * np.sum(np.abs(products), axis=1)
+            if self.rounding:
+                lost += [float(np.sum(np.abs(self.lost(k, i) * v_i))) for k in range(len(g))]
 
         def summed(x: Array) -> Array:
             return np.asarray(np.sum(np.where(g == 0, 0.0, x), axis=1))
@@ -397,6 +399,14 @@ class Trial:
     def here(self) -> Array:
         """All results where nothing moves."""
         return np.asarray(self.operation.at({}))
+
+    def answers_for(self, place: int) -> Array:
+        """The answers of one rule, each in a line of its own."""
+        if place not in self.lines:
+            zeros = np.zeros(np.shape(self.operation.inputs[place]))
+            found = [zeros if answer[place] is None else answer[place] for answer in self.answers]
+            self.lines[place] = np.array(found).reshape(len(found), -1)
+        return self.lines[place]
 
     def lost(self, k: int, place: int) -> Any:
         """What rounding inside a rule may have done to its answer to a seed, as far as somebody asked."""
