@@ -213,7 +213,8 @@ def by_chain_rule(f: Callable[[], Any], named: dict[Node, str], seed: int) -> Si
 def contracted(y: Any, seed: int) -> float:
     """The sum of all results under the weights: one number to differentiate."""
     data = data_of(y, "gradcheck")
-    return float(np.sum(data * weights_of(np.shape(data), seed)))
+    shape = np.shape(data)
+    return float(np.sum(data * weights_of(shape, seed)) if shape else data)
 
 
 def chosen(nodes: Sequence[Node], sample: int | None, seed: int) -> list[Place]:
