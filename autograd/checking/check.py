@@ -20,6 +20,7 @@ from ..derivative import leaves, rebuilt
 from ..graph import Node, constant_root
 from ..guards.blocks import enable_grad
 from ..guards.traces import untouched
+from ..optional.names import name_of
 from ..parameters import HasParameters
 from ..plain import constant, describe, require_function
 from ..source import record_lines
@@ -242,5 +243,5 @@ def require_leaves(what: str, nodes: Sequence[Any], names: Sequence[str]) -> dic
             raise TypeError(f"{what}: parameters must be leaf Values and Tensors, got {describe(node)}")
     named: dict[Node, str] = {}
     for node, name in zip(nodes, names, strict=True):
-        named.setdefault(node, node.name or name)
+        named.setdefault(node, name_of(node.name, name))
     return named

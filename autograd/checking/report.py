@@ -33,8 +33,8 @@ class Row:
 
     `error` is the error estimate of the numeric derivative, `tolerance` that and what rounding allows the other side.
     At a kink `left` and `right` are the slopes on its two sides: any value between them is a convention, and accepted.
-    Of a row about one operation, `node` is the running number of its result as in `visualize.diagram`, `argument` the
-    position of the argument. Where more than one number was compared at once, they are the sum of all under random
+    Of a row about one operation, `node` is the running number of its result as in `visualize.diagram` (None if that is in a graph
+    of which the function took gradients), `argument` the position of the argument. Where more than one number was compared at once, they are the sum of all under random
     weights. `order` is 2 where the rule itself was differentiated. `line` is the line of your code that called the
     operation, where that was recorded, `rule` the one where the rule of an operation of your own is defined.
     """

@@ -95,7 +95,8 @@ def require_cotangent(d: Any, x: Any, name: str, place: int) -> None:
     if d is None:
         raise TypeError(f"{name}: a rule returned None; return a cotangent, or give None in place of the rule")
     dtype = getattr(d, "dtype", None)
-    if not isinstance(d, Node | float | int | np.bool) and getattr(dtype, "kind", "") not in tuple("fiub"):
+    real = isinstance(d, Node | float | int) or getattr(dtype, "kind", "") in tuple("fiub")
+    if not real or isinstance(d, np.ma.MaskedArray):
         raise TypeError(
             f"{name}: its rule for argument {place} must return a number, an array of real numbers, a Value or a Tensor, "
             f"got {describe(d)}" + (f" of dtype {dtype}" if dtype is not None else "")

@@ -456,6 +456,7 @@ CUSTOM: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "a rule that returns text": (lambda: pulled(V, lambda g, y, x: "1"), TypeError, "f: its rule for argument 0 must return a number, .*got '1'"),
     "a rule that returns a list": (lambda: pulled(T, lambda g, y, x: [1.0, 2.0, 3.0]), TypeError, r"f: its rule for argument 0 must return a number, .*got \[1.0, 2.0, 3.0\] \(list\)"),
     "a rule that returns complex": (lambda: pulled(T, lambda g, y, x: g * 1j), TypeError, "f: its rule .*complex128"),
+    "a rule that returns a masked array": (lambda: pulled(T, lambda g, y, x: np.ma.masked_array(g, x > 1.0)), TypeError, "f: its rule .*masked_array"),
     "a rule of another shape": (lambda: pulled(T, lambda g, y, x: np.ones(2)), ValueError, r"f: its rule for argument 0 returned an array of shape \(2,\), expected \(3,\)"),
     "a rule of another shape, of nodes": (lambda: cr.gradients(cr.sum(identity(lambda g, y, x: cr.concatenate([g, g]))(T)), T, create_graph=True), ValueError, r"f: its rule for argument 0 returned an array of shape \(6,\)"),
     "a rule for numbers": (lambda: pulled(T, lambda g, y, x: g * math.cos(x)), TypeError, r"f: its rule raised TypeError: .*ndarray \(3,\)"),
