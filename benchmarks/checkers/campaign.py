@@ -1,0 +1,411 @@
+"""Checkers at points that nobody chose: every row of the table and a hundred formulas, right and with faults in their rules.
+
+python benchmarks/checkers/campaign.py --points 1000 --seed 0 [--only NAME] [--jobs 2] [--peers] [--faults 8] [--write docs/checking.md]
+
+At each point the right rules are given to `check` and `gradcheck`, then eight faults, each in one rule of the graph. What
+is right mpmath says, of the forward alone. A fault counts if it changes the gradient by more than a thousandth of itself,
+and by more than ten of the error bars that `gradcheck` gives of the right function. What fails is listed as a program of
+one line, to be run with PYTHONPATH=benchmarks/checkers:tests after `from points import *`.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+import argparse
+import multiprocessing
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+from exact import NoTruth, Truth, truths
+from faults import FAULTS, SPOILT, planted
+from points import DTYPES, KINDS, MINIMA, Point, point_of
+from tqdm import tqdm
+
+import chainrule as cr
+from chainrule.autograd.graph import ancestry
+
+CALLS = ("check", "gradcheck")
+TRIES = 40  # of drawing a point
+PLACES = 8  # rules that are tried for a fault
+SEEN, BARS = 1e-3, 10.0  # a fault changes the gradient by so much of itself, and by so many error bars
+RIGHT, INEXACT, OVERFLOW = "right", "the rule itself is inexact", "overflows in its dtype"
+Arrays = list[Any]
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a checker said of a function at a point."""
+
+    accepted: bool
+    noisy: bool = False
+    finite: bool = True  # whether the rules gave numbers in all rows that it accepted
+    worst: str = ""
+    blamed: frozenset[tuple[str, int | None]] = frozenset()
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A numeric derivative beside the true one."""
+
+    value: float
+    error: float
+    truth: float
+    where: str
+    program: str
+
+    @property
+    def true(self) -> bool:
+        return abs(self.value - self.truth) <= self.error
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A fault at a point, and what was said of it."""
+
+    fault: str
+    program: dict[str, str]
+    said: dict[str, Said]
+    culprit: tuple[str, int]
+
+
+@dataclass
+class Result:
+    """All that was found at one point."""
+
+    point: Point
+    state: str
+    exactly: bool  # whether mpmath knows the truth
+    said: dict[str, Said] = field(default_factory=dict)
+    bars: list[Bar] = field(default_factory=list)
+    faults: list[Tried] = field(default_factory=list)
+
+
+# What the checkers say.
+
+
+def asked(call: str, f: Callable[..., Any], nodes: Sequence[Any]) -> tuple[Said, Any]:
+    start = time.perf_counter()
+    try:
+        report = cr.gradcheck(f, *nodes) if call == "gradcheck" else cr.check(f(*nodes))
+    except Exception as error:  # whatever stops it
+        return Said(False, worst=f"{type(error).__name__}: {error}", seconds=time.perf_counter() - start), None
+    seconds = time.perf_counter() - start
+    blamed = report.culprits if call == "gradcheck" else [row for row in report.wrong if row.node is not None]
+    said = Said(
+        bool(report),
+        bool(report.by_verdict("too noisy")),
+        not report or all(np.isfinite(row.autograd) for row in report),
+        described(report),
+        frozenset((row.operation, row.argument) for row in blamed),
+        seconds,
+    )
+    return said, report
+
+
+def described(report: Any) -> str:
+    row = report.worst_first()[0]
+    of = f"{row.operation}, argument {row.argument}" if row.node is not None else f"the whole by {row.input}{list(row.index)}"
+    return (
+        f"{row.verdict}: {of}: autograd {row.autograd:.9g}, numeric {row.numeric:.9g} ± {row.error:.1e}, "
+        f"tolerance {row.tolerance:.1e}{f' ({row.note})' if row.note else ''}"
+    )
+
+
+# What is true.
+
+
+def gradient(f: Callable[..., Any], nodes: Sequence[Any]) -> Arrays | None:
+    y = f(*nodes)
+    if not isinstance(y, cr.Node) or not y.args or np.shape(y.data) or not np.isfinite(y.data):
+        return None
+    return [np.asarray(d, float) for d in cr.gradients(y, nodes)]
+
+
+def everywhere(f: Callable[..., Any], *lists: Iterable[Any]) -> bool:
+    return all(bool(np.all(f(*xs))) for xs in zip(*lists, strict=True))
+
+
+def tolerated(dtype: str) -> float:
+    """The share of itself that a gradient may be off for its rules to count as exact."""
+    return max(1e-3, 2.0 * float(np.sqrt(np.finfo(dtype).eps)))
+
+
+def state_of(point: Point, own: Arrays, wide: Arrays, true: Sequence[Truth]) -> str:
+    if not everywhere(np.isfinite, own) or not everywhere(np.isfinite, wide):
+        return OVERFLOW
+    close = everywhere(lambda t, d: t.allows(d, 1e-3), true, wide)
+    close = close and everywhere(lambda t, d: t.allows(d, tolerated(point.dtype)), true, own)
+    return RIGHT if close or point.kind in MINIMA else INEXACT
+
+
+def true_slopes(f: Callable[..., Any], nodes: Sequence[Any], wide: Arrays) -> tuple[Sequence[Truth], bool]:
+    try:
+        return truths(f, nodes), True
+    except NoTruth:
+        return [Truth(d, d) for d in wide], False
+
+
+# One point.
+
+
+def tried(point: Point, faults: int, rng: np.random.Generator) -> Result | None:
+    """All that is found at a point; None where the function has no value or no derivative there."""
+    f, nodes, at_float64 = point.f(), point.nodes(), point.nodes(wide=True)
+    own, wide = gradient(f, nodes), gradient(f, at_float64)
+    if own is None or wide is None:
+        return None
+    true, exactly = true_slopes(f, at_float64, wide)
+    largest = float(np.finfo(point.dtype).max)
+    if not everywhere(lambda t: (np.abs(t.left) < largest) & (np.abs(t.right) < largest), true):
+        return None
+    result = Result(point, state_of(point, own, wide, true), exactly)
+    bars: Arrays = [np.full(np.shape(x.data), np.inf) for x in nodes]
+    for call in CALLS:
+        result.said[call], report = asked(call, f, point.nodes())
+        if call == "gradcheck" and report is not None:
+            result.bars = list(bars_of(point, report, true, exactly, bars))
+    if result.state == RIGHT:
+        chosen = list(FAULTS) if faults >= len(FAULTS) else list(rng.choice(list(FAULTS), faults, replace=False))
+        result.faults = [t for fault in chosen if (t := faulty(point, fault, true, wide, bars, rng)) is not None]
+    return result
+
+
+def bars_of(point: Point, report: Any, true: Sequence[Truth], exactly: bool, bars: Arrays) -> Iterator[Bar]:
+    """The numeric derivatives of the whole by each element; their bars are written into `bars`."""
+    for row in report:
+        if row.node is None and row.input.isdigit():
+            i = int(row.input)
+            bars[i][row.index] = row.error if np.isfinite(row.error) else np.inf
+            if exactly and np.isfinite(row.numeric) and np.all(true[i].smooth[row.index]):
+                where = f"by argument {i}, element {list(row.index)}"
+                yield Bar(row.numeric, row.error, float(true[i].left[row.index]), where, point.program("gradcheck"))
+
+
+def faulty(
+    point: Point, fault: str, true: Sequence[Truth], wide: Arrays, bars: Arrays, rng: np.random.Generator
+) -> Tried | None:
+    """The fault in some rule of the graph where it is one that can be seen, None if it is in none of those tried."""
+    f = point.f()
+    places = places_of(f(*point.nodes()))
+    for k in rng.permutation(len(places))[:PLACES]:
+        name, which, place = places[k]
+        wrong = planted(f, name, which, place, fault)
+        try:
+            changed = gradient(wrong, point.nodes(wide=True))
+        except Exception:
+            continue
+        if changed is not None and any(map(shows, changed, wide, true, bars)):
+            around = f"planted({{}}, {name!r}, {which}, {place}, {fault!r})"
+            said = {call: asked(call, wrong, point.nodes())[0] for call in CALLS}
+            return Tried(fault, {call: point.program(call, around) for call in CALLS}, said, (name + SPOILT, place))
+    return None
+
+
+def places_of(y: Any) -> list[tuple[str, int, int]]:
+    """Every rule of a graph: its operation, which of those of this name it is, the argument."""
+    counts: Counter[str] = Counter()
+    found = []
+    for node in ancestry(y)[::-1]:
+        if node.args:
+            found += [(node.op.name, counts[node.op.name], i) for i, x in enumerate(node.args) if isinstance(x, cr.Node)]
+            counts[node.op.name] += 1
+    return found
+
+
+def shows(wrong: Any, right: Any, true: Truth, bar: Any) -> bool:
+    """Whether a gradient is wrong in some element, by a share of itself and by some error bars."""
+    low, high = np.minimum(true.left, true.right), np.maximum(true.left, true.right)
+    off = np.maximum(np.maximum(low - wrong, wrong - high), 0.0)
+    size = np.maximum(np.abs(low), np.abs(high))
+    seen = (off > SEEN * size) & (off > BARS * bar) & (np.abs(wrong - right) > SEEN * size)
+    return bool(np.any(seen & np.isfinite(bar)))
+
+
+def one(task: tuple[int, int], only: str | None, faults: int) -> Result | None:
+    warnings.simplefilter("ignore")
+    rng = np.random.default_rng([*task, 1])
+    found: Result | None = point_of(*task, only, TRIES, lambda point: tried(point, faults, rng))
+    return found
+
+
+def all_points(n: int, seed: int, only: str | None, faults: int, jobs: int) -> list[Result]:
+    work = partial(one, only=only, faults=faults)
+    tasks = [(seed, i) for i in range(n)]
+    if jobs == 1:
+        found = list(tqdm(map(work, tasks), total=n, desc="points"))
+    else:
+        with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+            found = list(tqdm(pool.imap(work, tasks, chunksize=4), total=n, desc="points"))
+    return [result for result in found if result is not None]
+
+
+# Tables.
+
+Table = list[list[str]]
+
+
+def markdown(table: Table) -> str:
+    heading, *lines = table
+    rule = ["---", *["---:"] * (len(heading) - 1)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (heading, rule, *lines))
+
+
+def share(k: int, n: int) -> str:
+    return f"{k}/{n}" if n else "–"
+
+
+def percent(k: int, n: int) -> str:
+    return f"{100 * k / n:.1f} %" if n else "–"
+
+
+def counted(title: str, results: Sequence[Result]) -> list[str]:
+    right = [r for r in results if r.state == RIGHT]
+    faults = [t for r in right for t in r.faults]
+    cells = [title, str(len(right))]
+    for call in CALLS:
+        cells.append(share(sum(not r.said[call].accepted for r in right), len(right)))
+    for call in CALLS:
+        cells.append(share(sum(t.said[call].accepted for t in faults), len(faults)))
+    for call in CALLS:
+        cells.append(percent(sum(r.said[call].noisy for r in right), len(right)))
+    others = [r for r in results if r.state != RIGHT]
+    cells.append(share(sum(not r.said[call].accepted for r in others for call in CALLS[1:]), len(others)))
+    return cells
+
+
+HEADINGS = [
+    "points", "`check`: right called wrong", "`gradcheck`: right called wrong", "`check`: faults accepted", "`gradcheck`: faults accepted",
+    "`check`: too noisy", "`gradcheck`: too noisy", "rules inexact: `gradcheck` says wrong",
+]  # fmt: skip
+
+
+def by_kind(results: Sequence[Result]) -> Table:
+    lines = [counted(kind, [r for r in results if r.point.kind == kind]) for kind in KINDS]
+    lines += [counted(dtype, [r for r in results if r.point.dtype == dtype]) for dtype in DTYPES]
+    return [["kind of point", *HEADINGS], *lines, counted("**all**", results)]
+
+
+def by_fault(results: Sequence[Result]) -> Table:
+    lines = [["fault", "planted", *[f"`{call}`: accepted" for call in CALLS], *[f"`{call}`: named, of those found" for call in CALLS]]]
+    for fault in FAULTS:
+        found = [t for r in results for t in r.faults if t.fault == fault]
+        cells = [fault, str(len(found))]
+        cells += [str(sum(t.said[call].accepted for t in found)) for call in CALLS]
+        for call in CALLS:
+            rejected = [t for t in found if not t.said[call].accepted]
+            cells.append(percent(sum(t.culprit in t.said[call].blamed for t in rejected), len(rejected)))
+        lines.append(cells)
+    return lines
+
+
+def bars_by_kind(results: Sequence[Result]) -> Table:
+    lines = [["numeric derivatives in `gradcheck`", "elements", "bars that are true", "median bar, relative", "90 %"]]
+    for kind in (*KINDS, "**all**"):
+        bars = [b for r in results if r.point.kind == kind or kind == "**all**" for b in r.bars]
+        relative = [b.error / abs(b.truth) for b in bars if b.truth] or [np.nan]
+        true = sum(b.true for b in bars)
+        cells = [f"{100 * true / len(bars):.2f} %" if bars else "–", f"{np.median(relative):.1e}", f"{np.quantile(relative, 0.9):.1e}"]
+        lines.append([kind, str(len(bars)), *cells])
+    return lines
+
+
+def listed(title: str, lines: Sequence[str], most: int) -> str:
+    more = [f"  … and {len(lines) - most} more"] if len(lines) > most else []
+    return "\n".join([f"{title}: {len(lines)}", *lines[:most], *more])
+
+
+def where(point: Point) -> str:
+    return f"[{point.kind}, {point.dtype}, {point.subject}]"
+
+
+def false_alarms(results: Sequence[Result], state: str = RIGHT) -> list[str]:
+    return [
+        f"* {call} {where(r.point)} {r.said[call].worst}\n    {r.point.program(call)}"
+        for call in CALLS
+        for r in results
+        if r.state == state and not r.said[call].accepted
+    ]
+
+
+def accepted(results: Sequence[Result]) -> list[str]:
+    return [
+        f"* {call} {where(r.point)} {t.fault} in {t.culprit[0]}, argument {t.culprit[1]}; {t.said[call].worst}\n    {t.program[call]}"
+        for call in CALLS
+        for r in results
+        for t in r.faults
+        if t.said[call].accepted
+    ]
+
+
+def nan_accepted(results: Sequence[Result]) -> list[str]:
+    return [
+        f"* {call} {where(r.point)} {r.said[call].worst}\n    {r.point.program(call)}"
+        for call in CALLS
+        for r in results
+        if r.said[call].accepted and not r.said[call].finite
+    ]
+
+
+def untrue(results: Sequence[Result]) -> list[str]:
+    return [
+        f"* {where(r.point)} {b.where}: {b.value:.12g} ± {b.error:.1e}, true {b.truth:.12g}\n    {b.program}"
+        for r in results
+        for b in r.bars
+        if not b.true
+    ]
+
+
+def kinds_of_failure(results: Sequence[Result]) -> str:
+    """How often which function fails at which kind of point: the most common first."""
+    counts: Counter[str] = Counter()
+    for r in results:
+        for call in CALLS:
+            if r.state == RIGHT and not r.said[call].accepted:
+                counts[f"right called wrong: {call}: {r.point.kind}, {r.point.dtype}: {r.point.subject}"] += 1
+        for t in r.faults:
+            for call in CALLS:
+                if t.said[call].accepted:
+                    counts[f"fault accepted: {call}: {r.point.kind}, {r.point.dtype}: {t.fault}: {r.point.subject}"] += 1
+    return "\n".join(f"{n:5} {what}" for what, n in counts.most_common(60))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--points", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", metavar="NAME", help="a row of that name, and the formulas that hold the text")
+    parser.add_argument("--faults", type=int, default=len(FAULTS), help="how many kinds of faults are tried at a point")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--shown", type=int, default=1000, help="how many failures of each kind are listed")
+    options = parser.parse_args()
+    start = time.perf_counter()
+    results = all_points(options.points, options.seed, options.only, options.faults, options.jobs)
+    seconds = [sum(r.said[call].seconds for r in results) for call in CALLS]
+    print(kinds_of_failure(results), end="\n\n")
+    for title, lines in (
+        ("Right rules called wrong", false_alarms(results)),
+        ("Faults accepted", accepted(results)),
+        ("Gradients that are no numbers, accepted", nan_accepted(results)),
+        ("Numeric derivatives outside of their bars", untrue(results)),
+        (f"{INEXACT.capitalize()}, and called wrong", false_alarms(results, INEXACT)),
+        (f"{OVERFLOW.capitalize()}, and called wrong", false_alarms(results, OVERFLOW)),
+    ):
+        print(listed(title, lines, options.shown), end="\n\n")
+    for table in (by_kind(results), by_fault(results), bars_by_kind(results)):
+        print(markdown(table), end="\n\n")
+    print(f"{len(results)} points, seed {options.seed}, {sum(not r.exactly for r in results)} without a truth of mpmath's.")
+    print(f"{time.perf_counter() - start:.0f} s; right functions: check {seconds[0]:.0f} s, gradcheck {seconds[1]:.0f} s.")
+
+
+if __name__ == "__main__":
+    main()

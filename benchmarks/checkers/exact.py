@@ -1,0 +1,255 @@
+"""The true slopes of a graph: its forward computed again in mpmath, with as many digits as it takes; no rule is asked.
+
+NumPy computes on arrays of objects with the methods of the objects, so most rows of the table run as they are on arrays
+of mpmath's numbers. The few that do not are written again below.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import numpy as np
+from mpmath.ctx_mp import MPContext
+
+import chainrule as cr
+from chainrule.autograd.graph import ancestry
+from chainrule.autograd.primitive import renewed
+
+exact = MPContext()  # of our own: its numbers get the methods that NumPy calls, and nobody else's do
+COARSE, FINE = (90, -35), (900, -300)  # digits, and the power of ten of a step relative to what moves
+AT_ZERO = -400  # the power of ten of a step away from 0
+AGREED = 1e-9  # so near to each other, relative to their size, two slopes are one
+VANISHING = 1e-10  # a slope that shrinks by as much with the step is 0
+
+METHODS: dict[str, Callable[..., Any]] = {
+    **{name: getattr(exact, name) for name in ("exp", "log", "log10", "sqrt", "sin", "cos", "tan", "sinh", "cosh", "tanh", "expm1", "log1p", "hypot")},
+    **{f"arc{name}": getattr(exact, f"a{name}") for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh", "tan2")},
+    "exp2": lambda x: exact.mpf(2) ** x,
+    "log2": lambda x: exact.log(x) / exact.log(2),
+    "cbrt": lambda x: exact.sign(x) * exact.cbrt(abs(x)),
+    "rint": exact.nint,
+}  # fmt: skip
+for name, method in METHODS.items():
+    setattr(exact.mpf, name, lambda *xs, method=method: method(*xs))
+
+
+def each(f: Callable[..., Any]) -> Callable[..., Any]:
+    ufunc = np.frompyfunc(f, f.__code__.co_argcount, 1)
+    return lambda *xs, **params: ufunc(*xs, **params)
+
+
+def sigmoid(x: Any) -> Any:
+    return 1 / (1 + exact.exp(-x))
+
+
+def logaddexp(a: Any, b: Any) -> Any:
+    high, low = (a, b) if a > b else (b, a)
+    return high + exact.log1p(exact.exp(low - high))
+
+
+def over(x: Any, axis: Any, keepdims: bool, f: Callable[[Any], Any]) -> Any:
+    """A function of all elements along the axes, in whatever order."""
+    if not x.ndim:
+        return f([x.item()])
+    axes = range(x.ndim) if axis is None else np.atleast_1d(axis).tolist()
+    axes = sorted(a % x.ndim for a in axes)
+    kept = [a for a in range(x.ndim) if a not in axes]
+    rows = np.transpose(x, (*kept, *axes)).reshape(*[x.shape[a] for a in kept], -1)
+    y = np.empty(rows.shape[:-1], object)
+    for index in np.ndindex(y.shape):
+        y[index] = f(list(rows[index]))
+    return np.expand_dims(y, tuple(axes)) if keepdims else y
+
+
+def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    return over(x, axis, keepdims, lambda xs: reduce(logaddexp, xs))
+
+
+def norm(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    return over(x, axis, keepdims, lambda xs: exact.sqrt(sum(v * v for v in xs)))
+
+
+def p_norm(x: Any, ord: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    return over(x, axis, keepdims, lambda xs: sum(abs(v) ** exact.mpf(ord) for v in xs) ** (1 / exact.mpf(ord)))
+
+
+def softmax(x: Any, axis: Any = -1) -> Any:
+    e = each(exact.exp_of)(x - np.max(x, axis=axis, keepdims=True))
+    return e / np.sum(e, axis=axis, keepdims=True)
+
+
+exact.exp_of = lambda x: exact.exp(x)  # a function with a number of arguments
+
+ROWS: dict[str, Callable[..., Any]] = {
+    "erf": each(lambda x: exact.erf(x)),
+    "erfc": each(lambda x: exact.erfc(x)),
+    "sigmoid": each(sigmoid),
+    "softplus": each(lambda x: logaddexp(x, exact.mpf(0))),
+    "silu": each(lambda x: x * sigmoid(x)),
+    "gelu": each(lambda x: x * exact.ncdf(x)),
+    "logaddexp": each(logaddexp),
+    "floordiv": each(lambda a, b: exact.floor(a / b)),
+    "mod": each(lambda a, b: a - b * exact.floor(a / b)),
+    "step": each(lambda x: exact.mpf(x > 0)),
+    "is_zero": each(lambda x: exact.mpf(x == 0)),
+    "share": each(lambda a, b: exact.mpf((a > b) + (a >= b)) / 2),
+    "gap": each(lambda a, b: a - b),
+    "select": each(lambda g, part: g * part),
+    "leaky_relu": lambda x, slope: each(lambda v: v if v > 0 else exact.mpf(slope) * v)(x),
+    "elu": lambda x, alpha: each(lambda v: v if v > 0 else exact.mpf(alpha) * exact.expm1(v))(x),
+    "floor": each(lambda x: exact.floor(x)),
+    "ceil": each(lambda x: exact.ceil(x)),
+    "isnan": each(lambda x: exact.isnan(x)),
+    "isinf": each(lambda x: exact.isinf(x)),
+    "isfinite": each(lambda x: exact.isfinite(x)),
+    "ties": lambda x, y, axis: each(lambda v: exact.mpf(bool(v)))(x == (y if axis is None else np.expand_dims(y, axis))),
+    "logical_and": each(lambda a, b: bool(a and b)),
+    "logical_or": each(lambda a, b: bool(a or b)),
+    "logsumexp": logsumexp,
+    "norm": norm,
+    "p_norm": p_norm,
+    "softmax": softmax,
+    "shares": softmax,
+    "log_softmax": lambda x, axis=-1: x - logsumexp(x, axis, True),
+    "astype": lambda x, dtype: x,
+    "item": lambda x: x.reshape(()),
+}
+
+
+class NoTruth(Exception):
+    """A row that is not computed in mpmath, or a slope that cannot be told."""
+
+
+def as_exact(x: Any) -> Any:
+    """Floating-point data as an array of mpmath's numbers, also a single number; the rest as it is."""
+    data = np.asarray(x)
+    if data.dtype.kind != "f":
+        return x
+    result = np.empty(data.shape, object)
+    for index in np.ndindex(data.shape):
+        result[index] = exact.mpf(float(data[index]))
+    return result
+
+
+def in_mpmath(node: Any, inputs: Sequence[Any]) -> Any:
+    row = ROWS.get(node.op.name)
+    y = row(*inputs, **node.params) if row else node.op.forward(*inputs, **renewed(node.params))
+    if isinstance(y, np.ndarray) and y.dtype != object:
+        return y
+    return np.array(y, dtype=object).reshape(np.shape(node.data))
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The slopes on the left and on the right, alike where there is a derivative; NaN where there is none."""
+
+    left: Any
+    right: Any
+
+    def allows(self, slopes: Any, share: float) -> Any:
+        """Which slopes are right, to this share of themselves; at a kink any between the two."""
+        low, high = np.minimum(self.left, self.right), np.maximum(self.left, self.right)
+        return (slopes >= low - share * np.abs(low)) & (slopes <= high + share * np.abs(high))
+
+    @property
+    def smooth(self) -> Any:
+        return np.abs(self.left - self.right) <= AGREED * np.abs(self.left)
+
+
+class Replay:
+    """A graph that gives one number, in mpmath."""
+
+    def __init__(self, root: Any, digits: int) -> None:
+        self.root, self.digits = root, digits
+        self.nodes = ancestry(root)[::-1]
+        self.constants: dict[int, Any] = {}
+        with exact.workdps(digits):
+            self.data = {node: as_exact(node.data) for node in self.nodes if not node.args}
+            self.here = self.moved({})
+
+    def moved(self, data: dict[Any, Any]) -> Any:
+        """The result where some leaves hold other data; NaN outside of the domain."""
+        values = dict(data)
+        touched = set(data)
+        for node in self.nodes:
+            if not node.args or (data and not any(isinstance(arg, cr.Node) and arg in touched for arg in node.args)):
+                continue
+            inputs = [values.get(arg, self.data.get(arg)) if isinstance(arg, cr.Node) else self.constant(arg) for arg in node.args]
+            try:
+                values[node] = in_mpmath(node, inputs)
+            except (ArithmeticError, ValueError) as error:
+                if not data:
+                    raise NoTruth(f"{node.op.name}: {error}") from error
+                return exact.nan
+            except Exception as error:
+                if any(isinstance(x, exact.mpc) for v in inputs for x in np.ravel(v)):
+                    return exact.nan
+                raise NoTruth(f"{node.op.name}: {type(error).__name__}: {error}") from error
+            touched.add(node)
+        if not data:
+            self.data |= values
+        y = values.get(self.root, self.data.get(self.root)).reshape(()).item()
+        return exact.nan if isinstance(y, exact.mpc) else exact.mpf(y)
+
+    def constant(self, arg: Any) -> Any:
+        if id(arg) not in self.constants:
+            self.constants[id(arg)] = as_exact(arg)
+        return self.constants[id(arg)]
+
+    def side(self, leaf: Any, index: tuple[int, ...], power: int, sign: int) -> Any:
+        """The slope on one side, from one step."""
+        with exact.workdps(self.digits):
+            x = self.data[leaf]
+            h = exact.mpf(10) ** power * (abs(x[index]) or 1) * sign
+            moved = x.copy()
+            moved[index] = x[index] + h
+            return (self.moved({leaf: moved}) - self.here) / h
+
+
+def one(a: Any, b: Any) -> bool:
+    return bool(abs(a - b) <= AGREED * max(abs(a), abs(b)))
+
+
+def slopes_of(coarse: Replay, fine: Callable[[], Replay], leaf: Any, index: tuple[int, ...]) -> tuple[float, float]:
+    """The slopes on the left and on the right of one element."""
+    x = coarse.data[leaf][index]
+    if x:
+        left, right = (coarse.side(leaf, index, COARSE[1], sign) for sign in (-1, 1))
+        if right and one(left, right) and abs(right * x) > 1e-40 * abs(coarse.here):
+            return float(left), float(right)
+    power = FINE[1] if x else AT_ZERO
+    found = []
+    for sign in (-1, 1):
+        slope, again = (fine().side(leaf, index, p, sign) for p in (power, power - 30))
+        found.append(float(slope) if one(slope, again) else 0.0 if abs(again) < VANISHING * abs(slope) else math.nan)
+    left, right = found
+    if math.isnan(left) or math.isnan(right):  # at the edge of the domain the one side counts
+        left = right = right if math.isnan(left) else left
+    return left, right
+
+
+def truths(f: Callable[..., Any], nodes: Sequence[Any]) -> list[Truth]:
+    """The true slopes of f, one number, by every element of the nodes."""
+    root = f(*nodes)
+    coarse = Replay(root, COARSE[0])
+    kept: list[Replay] = []
+
+    def fine() -> Replay:
+        if not kept:
+            kept.append(Replay(root, FINE[0]))
+        return kept[0]
+
+    return [Truth(*by_elements(coarse, fine, leaf)) for leaf in nodes]
+
+
+def by_elements(coarse: Replay, fine: Callable[[], Replay], leaf: Any) -> Iterator[Any]:
+    shape = np.shape(leaf.data)
+    found = np.zeros((2, *shape))
+    if leaf in coarse.data:
+        for index in np.ndindex(shape):
+            found[(slice(None), *index)] = slopes_of(coarse, fine, leaf, index)
+    yield from found
