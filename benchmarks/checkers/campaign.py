@@ -76,6 +76,7 @@ class Tried:
     program: dict[str, str]
     said: dict[str, Said]
     culprit: tuple[str, int]
+    told: bool  # whether the numeric derivatives beside the wrong rule are near enough to the truth to tell
 
 
 @dataclass
@@ -114,7 +115,11 @@ def asked(call: str, f: Callable[..., Any], nodes: Sequence[Any]) -> tuple[Said,
 
 def described(report: Any) -> str:
     row = report.worst_first()[0]
-    of = f"{row.operation}, argument {row.argument}" if row.node is not None else f"the whole by {row.input}{list(row.index)}"
+    of = (
+        f"{row.operation}, argument {row.argument}"
+        if row.node is not None
+        else f"the whole by {row.input}{list(row.index)}"
+    )
     return (
         f"{row.verdict}: {of}: autograd {row.autograd:.9g}, numeric {row.numeric:.9g} ± {row.error:.1e}, "
         f"tolerance {row.tolerance:.1e}{f' ({row.note})' if row.note else ''}"
@@ -169,26 +174,36 @@ def tried(point: Point, faults: int, rng: np.random.Generator) -> Result | None:
     if not everywhere(lambda t: (np.abs(t.left) < largest) & (np.abs(t.right) < largest), true):
         return None
     result = Result(point, state_of(point, own, wide, true), exactly)
-    bars: Arrays = [np.full(np.shape(x.data), np.inf) for x in nodes]
+    reports = {}
     for call in CALLS:
-        result.said[call], report = asked(call, f, point.nodes())
-        if call == "gradcheck" and report is not None:
-            result.bars = list(bars_of(point, report, true, exactly, bars))
+        result.said[call], reports[call] = asked(call, f, point.nodes())
+    if (report := reports["gradcheck"]) is None:
+        return result
+    bars = errors_of(report, own)
+    result.bars = list(bars_of(point, report, true)) if exactly else []
     if result.state == RIGHT:
-        chosen = list(FAULTS) if faults >= len(FAULTS) else list(rng.choice(list(FAULTS), faults, replace=False))
+        chosen = rng.choice(list(FAULTS), min(faults, len(FAULTS)), replace=False).tolist()
         result.faults = [t for fault in chosen if (t := faulty(point, fault, true, wide, bars, rng)) is not None]
     return result
 
 
-def bars_of(point: Point, report: Any, true: Sequence[Truth], exactly: bool, bars: Arrays) -> Iterator[Bar]:
-    """The numeric derivatives of the whole by each element; their bars are written into `bars`."""
+def bars_of(point: Point, report: Any, true: Sequence[Truth]) -> Iterator[Bar]:
+    """The numeric derivatives of the whole by each element, where there is a derivative."""
     for row in report:
-        if row.node is None and row.input.isdigit():
+        if row.node is None and row.input.isdigit() and np.isfinite(row.numeric):
             i = int(row.input)
-            bars[i][row.index] = row.error if np.isfinite(row.error) else np.inf
-            if exactly and np.isfinite(row.numeric) and np.all(true[i].smooth[row.index]):
+            if np.all(true[i].smooth[row.index]):
                 where = f"by argument {i}, element {list(row.index)}"
                 yield Bar(row.numeric, row.error, float(true[i].left[row.index]), where, point.program("gradcheck"))
+
+
+def errors_of(report: Any, bars: Arrays) -> Arrays:
+    """The error bars of the whole by every element; none where the report has none."""
+    found = [np.zeros_like(bar) for bar in bars]
+    for row in report or ():
+        if row.node is None and row.input.isdigit():
+            found[int(row.input)][row.index] = row.error if np.isfinite(row.error) else np.inf
+    return found
 
 
 def faulty(
@@ -206,8 +221,11 @@ def faulty(
             continue
         if changed is not None and any(map(shows, changed, wide, true, bars)):
             around = f"planted({{}}, {name!r}, {which}, {place}, {fault!r})"
-            said = {call: asked(call, wrong, point.nodes())[0] for call in CALLS}
-            return Tried(fault, {call: point.program(call, around) for call in CALLS}, said, (name + SPOILT, place))
+            found = {call: asked(call, wrong, point.nodes()) for call in CALLS}
+            said = {call: found[call][0] for call in CALLS}
+            told = any(map(shows, changed, wide, true, map(np.maximum, bars, errors_of(found["gradcheck"][1], bars))))
+            programs = {call: point.program(call, around) for call in CALLS}
+            return Tried(fault, programs, said, (name + SPOILT, place), told)
     return None
 
 
@@ -217,7 +235,9 @@ def places_of(y: Any) -> list[tuple[str, int, int]]:
     found = []
     for node in ancestry(y)[::-1]:
         if node.args:
-            found += [(node.op.name, counts[node.op.name], i) for i, x in enumerate(node.args) if isinstance(x, cr.Node)]
+            found += [
+                (node.op.name, counts[node.op.name], i) for i, x in enumerate(node.args) if isinstance(x, cr.Node)
+            ]
             counts[node.op.name] += 1
     return found
 
@@ -270,7 +290,7 @@ def percent(k: int, n: int) -> str:
 
 def counted(title: str, results: Sequence[Result]) -> list[str]:
     right = [r for r in results if r.state == RIGHT]
-    faults = [t for r in right for t in r.faults]
+    faults = [t for r in right for t in r.faults if t.told]
     cells = [title, str(len(right))]
     for call in CALLS:
         cells.append(share(sum(not r.said[call].accepted for r in right), len(right)))
@@ -296,15 +316,23 @@ def by_kind(results: Sequence[Result]) -> Table:
 
 
 def by_fault(results: Sequence[Result]) -> Table:
-    lines = [["fault", "planted", *[f"`{call}`: accepted" for call in CALLS], *[f"`{call}`: named, of those found" for call in CALLS]]]
+    lines = [
+        [
+            "fault",
+            "planted",
+            *[f"`{call}`: accepted" for call in CALLS],
+            *[f"`{call}`: named, of those found" for call in CALLS],
+        ]
+    ]
     for fault in FAULTS:
-        found = [t for r in results for t in r.faults if t.fault == fault]
+        every = [t for r in results for t in r.faults if t.fault == fault]
+        found, blurred = [t for t in every if t.told], [t for t in every if not t.told]
         cells = [fault, str(len(found))]
         cells += [str(sum(t.said[call].accepted for t in found)) for call in CALLS]
         for call in CALLS:
             rejected = [t for t in found if not t.said[call].accepted]
             cells.append(percent(sum(t.culprit in t.said[call].blamed for t in rejected), len(rejected)))
-        lines.append(cells)
+        lines.append([*cells, str(len(blurred)), *[str(sum(t.said[call].accepted for t in blurred)) for call in CALLS]])
     return lines
 
 
@@ -314,7 +342,11 @@ def bars_by_kind(results: Sequence[Result]) -> Table:
         bars = [b for r in results if r.point.kind == kind or kind == "**all**" for b in r.bars]
         relative = [b.error / abs(b.truth) for b in bars if b.truth] or [np.nan]
         true = sum(b.true for b in bars)
-        cells = [f"{100 * true / len(bars):.2f} %" if bars else "–", f"{np.median(relative):.1e}", f"{np.quantile(relative, 0.9):.1e}"]
+        cells = [
+            f"{100 * true / len(bars):.2f} %" if bars else "–",
+            f"{np.median(relative):.1e}",
+            f"{np.quantile(relative, 0.9):.1e}",
+        ]
         lines.append([kind, str(len(bars)), *cells])
     return lines
 
@@ -343,7 +375,7 @@ def accepted(results: Sequence[Result]) -> list[str]:
         for call in CALLS
         for r in results
         for t in r.faults
-        if t.said[call].accepted
+        if t.told and t.said[call].accepted
     ]
 
 
@@ -365,18 +397,35 @@ def untrue(results: Sequence[Result]) -> list[str]:
     ]
 
 
-def kinds_of_failure(results: Sequence[Result]) -> str:
-    """How often which function fails at which kind of point: the most common first."""
-    counts: Counter[str] = Counter()
+def failures(results: Sequence[Result]) -> Iterator[tuple[str, str, str]]:
+    """What fails: its kind, what was said, and the program."""
     for r in results:
+        at = f"{r.point.kind}, {r.point.dtype}"
         for call in CALLS:
-            if r.state == RIGHT and not r.said[call].accepted:
-                counts[f"right called wrong: {call}: {r.point.kind}, {r.point.dtype}: {r.point.subject}"] += 1
+            if r.state == RIGHT and not (said := r.said[call]).accepted:
+                yield f"right called wrong: {call}: {at}: {of_what(said)}", said.worst, r.point.program(call)
         for t in r.faults:
             for call in CALLS:
-                if t.said[call].accepted:
-                    counts[f"fault accepted: {call}: {r.point.kind}, {r.point.dtype}: {t.fault}: {r.point.subject}"] += 1
-    return "\n".join(f"{n:5} {what}" for what, n in counts.most_common(60))
+                if t.told and (said := t.said[call]).accepted:
+                    yield f"fault accepted: {call}: {at}: {of_what(said)}", f"{t.fault}; {said.worst}", t.program[call]
+
+
+def of_what(said: Said) -> str:
+    """A verdict, and of an operation or of the whole."""
+    verdict, _, rest = said.worst.partition(": ")
+    return f"{verdict}, {'the whole' if rest.startswith('the whole') else 'an operation'}" if rest else said.worst
+
+
+def kinds_of_failure(results: Sequence[Result]) -> str:
+    """What fails how often, the most common first, and the shortest program of each."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for kind, said, program in failures(results):
+        found.setdefault(kind, []).append((said, program))
+    lines = []
+    for kind, cases in sorted(found.items(), key=lambda item: -len(item[1])):
+        said, program = min(cases, key=lambda case: len(case[1]))
+        lines.append(f"{len(cases):5} {kind}\n      {said}\n      {program}")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -403,8 +452,12 @@ def main() -> None:
         print(listed(title, lines, options.shown), end="\n\n")
     for table in (by_kind(results), by_fault(results), bars_by_kind(results)):
         print(markdown(table), end="\n\n")
-    print(f"{len(results)} points, seed {options.seed}, {sum(not r.exactly for r in results)} without a truth of mpmath's.")
-    print(f"{time.perf_counter() - start:.0f} s; right functions: check {seconds[0]:.0f} s, gradcheck {seconds[1]:.0f} s.")
+    print(
+        f"{len(results)} points, seed {options.seed}, {sum(not r.exactly for r in results)} without a truth of mpmath's."
+    )
+    print(
+        f"{time.perf_counter() - start:.0f} s; right functions: check {seconds[0]:.0f} s, gradcheck {seconds[1]:.0f} s."
+    )
 
 
 if __name__ == "__main__":

@@ -106,7 +106,9 @@ ROWS: dict[str, Callable[..., Any]] = {
     "isnan": each(lambda x: exact.isnan(x)),
     "isinf": each(lambda x: exact.isinf(x)),
     "isfinite": each(lambda x: exact.isfinite(x)),
-    "ties": lambda x, y, axis: each(lambda v: exact.mpf(bool(v)))(x == (y if axis is None else np.expand_dims(y, axis))),
+    "ties": lambda x, y, axis: each(lambda v: exact.mpf(bool(v)))(
+        x == (y if axis is None else np.expand_dims(y, axis))
+    ),
     "logical_and": each(lambda a, b: bool(a and b)),
     "logical_or": each(lambda a, b: bool(a or b)),
     "logsumexp": logsumexp,
@@ -178,7 +180,10 @@ class Replay:
         for node in self.nodes:
             if not node.args or (data and not any(isinstance(arg, cr.Node) and arg in touched for arg in node.args)):
                 continue
-            inputs = [values.get(arg, self.data.get(arg)) if isinstance(arg, cr.Node) else self.constant(arg) for arg in node.args]
+            inputs = [
+                values.get(arg, self.data.get(arg)) if isinstance(arg, cr.Node) else self.constant(arg)
+                for arg in node.args
+            ]
             try:
                 values[node] = in_mpmath(node, inputs)
             except (ArithmeticError, ValueError) as error:

@@ -23,7 +23,9 @@ class Formula:
 
     text: str
     arguments: dict[str, tuple[tuple[float, float], Shape]]
-    borders: Sequence[tuple[float, int]] = ()  # where the domain of the first argument ends, and where from there it lies
+    borders: Sequence[
+        tuple[float, int]
+    ] = ()  # where the domain of the first argument ends, and where from there it lies
     gaps: Sequence[float] = ()
     minima: Sequence[dict[str, Any]] = field(default=())
 

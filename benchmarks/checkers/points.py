@@ -50,14 +50,17 @@ class Subject(Protocol):
 
 
 BORDERS: dict[str, Sequence[tuple[float, int]]] = {
-    **dict.fromkeys(["sqrt", "log", "log2", "log10", "pow"], [(0.0, 1)]),
-    **dict.fromkeys(["arcsin", "arccos", "arctanh"], [(1.0, -1), (-1.0, 1)]),
-    **dict.fromkeys(["reciprocal", "cbrt"], [(0.0, 1), (0.0, -1)]),
+    **dict.fromkeys(["sqrt", "log", "log2", "log10", "pow"], ((0.0, 1),)),
+    **dict.fromkeys(["arcsin", "arccos", "arctanh"], ((1.0, -1), (-1.0, 1))),
+    **dict.fromkeys(["reciprocal", "cbrt"], ((0.0, 1), (0.0, -1))),
     "log1p": [(-1.0, 1)],
     "arccosh": [(1.0, 1)],
     "tan": [(np.pi / 2, -1), (-np.pi / 2, 1)],
 }
-INWARD = {"arccosh": (1.0, 1.5), **dict.fromkeys(["arcsin", "arccos", "arctanh", "log1p"], (0.5, 1.5))}  # factors that stay inside
+INWARD = {
+    "arccosh": (1.0, 1.5),
+    **dict.fromkeys(["arcsin", "arccos", "arctanh", "log1p"], (0.5, 1.5)),
+}  # factors that stay inside
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,9 @@ def written(x: Any) -> str:
     if type(x) is float:
         return repr(x) if np.isfinite(x) else f"float('{x}')"
     x = np.asarray(x)
-    return f"np.array({x.tolist()!r}{'' if x.dtype == float else f', np.{x.dtype}'})".replace("inf", "np.inf").replace("nan", "np.nan")
+    return f"np.array({x.tolist()!r}{'' if x.dtype == float else f', np.{x.dtype}'})".replace("inf", "np.inf").replace(
+        "nan", "np.nan"
+    )
 
 
 @cache
@@ -258,13 +263,17 @@ def at_minimum(subject: Subject, kind: str, dtype: str, args: tuple[Any, ...], r
         difference = f"({text}) - {written(float(target) if any(type(x) is float for x in args) and not target.shape else target)}"
         text = f"({difference}) ** 2" if not target.shape else f"cr.sum(({difference}) ** 2)"
     moved = [np.asarray(x) * (1.0 + off * rng.normal(size=np.shape(x))) for x in args]
-    return pointed(subject, kind, dtype, text, typed(moved, dtype, any(type(x) is float for x in args)) if off else args)
+    return pointed(
+        subject, kind, dtype, text, typed(moved, dtype, any(type(x) is float for x in args)) if off else args
+    )
 
 
 def suitable(kind: str, only: str | None) -> tuple[Sequence[Subject], dict[str, Sequence[Subject]]]:
     """The formulas, and the rows by name, that have points of a kind."""
     formulas, rows = subjects()
-    has = {"border of the domain": lambda s: s.borders, "removable singularity": lambda s: s.gaps}.get(kind, lambda s: True)
+    has = {"border of the domain": lambda s: s.borders, "removable singularity": lambda s: s.gaps}.get(
+        kind, lambda s: True
+    )
     rows = {name: list(filter(has, found)) for name, found in rows.items() if only in (None, name)}
     return (
         [s for s in formulas if has(s) and (only is None or only in s.text)],
