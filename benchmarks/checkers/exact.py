@@ -23,6 +23,8 @@ exact = MPContext()  # of our own: its numbers get the methods that NumPy calls,
 COARSE, FINE = (90, -35), (900, -300)  # digits, and the power of ten of a step relative to what moves
 AT_ZERO = -400  # the power of ten of a step away from 0
 AGREED = 1e-9  # so near to each other, relative to their size, two slopes are one
+DIRECTIONS = 2  # along which a function is moved as a whole
+STEPS = np.r_[-24:-7, 8:25] / 16
 VANISHING = 1e-10  # a slope that shrinks by as much with the step is 0
 
 METHODS: dict[str, Callable[..., Any]] = {
@@ -147,19 +149,23 @@ def in_mpmath(node: Any, inputs: Sequence[Any]) -> Any:
 
 @dataclass(frozen=True)
 class Truth:
-    """The slopes on the left and on the right, alike where there is a derivative; NaN where there is none."""
+    """The slopes on the left and on the right, alike where there is a derivative; infinite beside a jump, NaN where nothing is known."""
 
     left: Any
     right: Any
 
-    def allows(self, slopes: Any, share: float) -> Any:
-        """Which slopes are right, to this share of themselves; at a kink any between the two."""
+    def allows(self, slopes: Any, share: float, besides: float = 0.0) -> Any:
+        """Which slopes are right, to this share of themselves and so much besides; at a kink any between the two."""
         low, high = np.minimum(self.left, self.right), np.maximum(self.left, self.right)
-        return (slopes >= low - share * np.abs(low)) & (slopes <= high + share * np.abs(high))
+        return (slopes >= low - share * np.abs(low) - besides) & (slopes <= high + share * np.abs(high) + besides)
 
     @property
     def smooth(self) -> Any:
-        return np.abs(self.left - self.right) <= AGREED * np.abs(self.left)
+        return np.isfinite(self.left) & (np.abs(self.left - self.right) <= AGREED * np.abs(self.left))
+
+    def within(self, largest: float) -> bool:
+        """Whether a number of that size, at most, can be the slope everywhere."""
+        return bool(np.all(np.minimum(np.abs(self.left), np.abs(self.right)) < largest))
 
 
 class Replay:
@@ -205,6 +211,13 @@ class Replay:
             self.constants[id(arg)] = as_exact(arg)
         return self.constants[id(arg)]
 
+    def along(self, leaves: Sequence[Any], directions: Sequence[Any], sign: int) -> Any:
+        """The slope on one side as all leaves move together, each element by its share of its own size."""
+        with exact.workdps(self.digits):
+            h = exact.mpf(10) ** COARSE[1] * sign
+            moved = {leaf: self.data[leaf] + h * as_exact(v) for leaf, v in zip(leaves, directions, strict=True)}
+            return (self.moved(moved) - self.here) / h
+
     def side(self, leaf: Any, index: tuple[int, ...], power: int, sign: int) -> Any:
         """The slope on one side, from one step."""
         with exact.workdps(self.digits):
@@ -219,6 +232,15 @@ def one(a: Any, b: Any) -> bool:
     return bool(abs(a - b) <= AGREED * max(abs(a), abs(b)))
 
 
+def limit(slope: Any, finer: Any) -> float:
+    """Where the slopes from two steps, one much smaller, lead: to a number, to 0, to infinity; NaN if nowhere."""
+    if one(slope, finer):
+        return float(slope)
+    if abs(finer) < VANISHING * abs(slope):
+        return 0.0
+    return math.copysign(math.inf, slope) if abs(slope) < VANISHING * abs(finer) else math.nan
+
+
 def slopes_of(coarse: Replay, fine: Callable[[], Replay], leaf: Any, index: tuple[int, ...]) -> tuple[float, float]:
     """The slopes on the left and on the right of one element."""
     x = coarse.data[leaf][index]
@@ -230,15 +252,32 @@ def slopes_of(coarse: Replay, fine: Callable[[], Replay], leaf: Any, index: tupl
     found = []
     for sign in (-1, 1):
         slope, again = (fine().side(leaf, index, p, sign) for p in (power, power - 30))
-        found.append(float(slope) if one(slope, again) else 0.0 if abs(again) < VANISHING * abs(slope) else math.nan)
+        found.append(limit(slope, again))
     left, right = found
     if math.isnan(left) or math.isnan(right):  # at the edge of the domain the one side counts
         left = right = right if math.isnan(left) else left
     return left, right
 
 
-def truths(f: Callable[..., Any], nodes: Sequence[Any]) -> list[Truth]:
-    """The true slopes of f, one number, by every element of the nodes."""
+def differentiable(replay: Replay, leaves: Sequence[Any], true: Sequence[Truth]) -> bool:
+    """Whether the slopes by every element make those along a direction: at a tie of three or more they do not."""
+    rng = np.random.default_rng(0)
+    nodes = [(leaf, t) for leaf, t in zip(leaves, true, strict=True) if leaf in replay.data]
+    sizes = [np.where(leaf.data == 0, 1e-3, np.abs(leaf.data)) for leaf, _ in nodes]
+    for _ in range(DIRECTIONS):
+        shares = [rng.choice(STEPS, np.shape(size)) for size in sizes]
+        vs = [size * share for size, share in zip(sizes, shares, strict=True)]
+        terms = [t.left * v for (_, t), v in zip(nodes, vs, strict=True)]
+        total, most = sum(float(np.sum(x)) for x in terms), sum(float(np.sum(np.abs(x))) for x in terms)
+        for sign in (-1, 1):
+            slope = replay.along([leaf for leaf, _ in nodes], vs, sign)
+            if not (exact.isnan(slope) or abs(slope - total) <= AGREED * most + VANISHING * abs(replay.here) * 1e-20):
+                return False
+    return True
+
+
+def truths(f: Callable[..., Any], nodes: Sequence[Any]) -> tuple[list[Truth], bool]:
+    """The true slopes of f, one number, by every element of the nodes, and whether it is differentiable there."""
     root = f(*nodes)
     coarse = Replay(root, COARSE[0])
     kept: list[Replay] = []
@@ -248,7 +287,9 @@ def truths(f: Callable[..., Any], nodes: Sequence[Any]) -> list[Truth]:
             kept.append(Replay(root, FINE[0]))
         return kept[0]
 
-    return [Truth(*by_elements(coarse, fine, leaf)) for leaf in nodes]
+    found = [Truth(*by_elements(coarse, fine, leaf)) for leaf in nodes]
+    smooth = all(np.all(t.smooth) for t in found) and differentiable(coarse, nodes, found)
+    return found, smooth
 
 
 def by_elements(coarse: Replay, fine: Callable[[], Replay], leaf: Any) -> Iterator[Any]:
