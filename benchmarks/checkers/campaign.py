@@ -271,14 +271,14 @@ def one(task: tuple[int, int], only: str | None, faults: int) -> Result | None:
     return found
 
 
-def all_points(n: int, seed: int, only: str | None, faults: int, jobs: int) -> list[Result]:
-    work = partial(one, only=only, faults=faults)
+def over(work: Callable[[tuple[int, int]], Any], n: int, seed: int, jobs: int, what: str) -> list[Any]:
+    """What the work gives at each of n points, in order, whatever the number of processes; without the points that are none."""
     tasks = [(seed, i) for i in range(n)]
     if jobs == 1:
-        found = list(tqdm(map(work, tasks), total=n, desc="points"))
+        found = list(tqdm(map(work, tasks), total=n, desc=what, leave=False))
     else:
         with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-            found = list(tqdm(pool.imap(work, tasks, chunksize=4), total=n, desc="points"))
+            found = list(tqdm(pool.imap(work, tasks, chunksize=4), total=n, desc=what, leave=False))
     return [result for result in found if result is not None]
 
 
@@ -441,36 +441,58 @@ def kinds_of_failure(results: Sequence[Result]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--points", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", metavar="NAME", help="a row of that name, and the formulas that hold the text")
-    parser.add_argument("--faults", type=int, default=len(FAULTS), help="how many kinds of faults are tried at a point")
-    parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--shown", type=int, default=1000, help="how many failures of each kind are listed")
-    options = parser.parse_args()
+def of_rules(options: Any) -> Iterator[str]:
     start = time.perf_counter()
-    results = all_points(options.points, options.seed, options.only, options.faults, options.jobs)
-    seconds = [sum(r.said[call].seconds for r in results) for call in CALLS]
-    print(kinds_of_failure(results), end="\n\n")
+    work = partial(one, only=options.only, faults=options.faults)
+    results = over(work, options.points, options.seed, options.jobs, "points")
+    yield kinds_of_failure(results)
     for title, lines in (
         ("Right rules called wrong", false_alarms(results, *RULES_ARE_RIGHT)),
         ("Faults accepted", accepted(results)),
         ("Gradients that are no numbers, accepted", nan_accepted(results)),
         ("Numeric derivatives outside of their bars", untrue(results)),
         (f"{INEXACT.capitalize()}, and called wrong", false_alarms(results, INEXACT)),
-        (f"{NO_NUMBER.capitalize()}, and called wrong", false_alarms(results, NO_NUMBER)),
+        (f"{NO_NUMBER.capitalize()}, and so it is said", false_alarms(results, NO_NUMBER)),
     ):
-        print(listed(title, lines, options.shown), end="\n\n")
-    for table in (by_kind(results), by_fault(results), bars_by_kind(results)):
-        print(markdown(table), end="\n\n")
-    print(
-        f"{len(results)} points, seed {options.seed}, {sum(not r.exactly for r in results)} without a truth of mpmath's."
+        yield listed(title, lines, options.shown)
+    yield from map(markdown, (by_kind(results), by_fault(results), bars_by_kind(results)))
+    seconds = [sum(r.said[call].seconds for r in results) for call in CALLS]
+    yield (
+        f"{len(results)} points, seed {options.seed}, {sum(not r.exactly for r in results)} without a truth of mpmath's; "
+        f"{time.perf_counter() - start:.0f} s in all, of right functions `check` {seconds[0]:.0f} s, `gradcheck` {seconds[1]:.0f} s."
     )
-    print(
-        f"{time.perf_counter() - start:.0f} s; right functions: check {seconds[0]:.0f} s, gradcheck {seconds[1]:.0f} s."
-    )
+
+
+def one_slope(task: tuple[int, int]) -> Any:
+    from derivatives import METHODS, compared_at  # with what only it needs
+
+    return compared_at(*task, list(METHODS))
+
+
+def of_slopes(options: Any) -> Iterator[str]:
+    import derivatives
+
+    results = over(one_slope, options.points, options.seed, options.jobs, "slopes")
+    yield listed("Numeric derivatives outside of their bars", derivatives.untrue(results), options.shown)
+    yield from map(markdown, (derivatives.summary(results), derivatives.by_kind(results), derivatives.at_a_kink()))
+
+
+PARTS: dict[str, Callable[[Any], Iterator[str]]] = {"rules": of_rules, "slopes": of_slopes}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--points", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--part", choices=PARTS, help="one part: the rules, or the numeric derivatives by themselves")
+    parser.add_argument("--only", metavar="NAME", help="a row of that name, and the formulas that hold the text")
+    parser.add_argument("--faults", type=int, default=len(FAULTS), help="how many kinds of faults are tried at a point")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--shown", type=int, default=1000, help="how many failures of each kind are listed")
+    options = parser.parse_args()
+    for part in [options.part] if options.part else PARTS:
+        for block in PARTS[part](options):
+            print(block, end="\n\n", flush=True)
 
 
 if __name__ == "__main__":

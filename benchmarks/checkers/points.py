@@ -231,12 +231,14 @@ def computed(text: str, names: Sequence[str], args: Sequence[Any]) -> Any:
     return y.data if isinstance(y, cr.Node) else y
 
 
-def drawn(subject: Subject, kind: str, dtype: str, rng: np.random.Generator) -> Point | None:
-    """A point of the kind, None where there is none."""
+def drawn(
+    subject: Subject, kind: str, dtype: str, rng: np.random.Generator, values: bool | None = None
+) -> Point | None:
+    """A point of the kind, None where there is none. Single numbers are floats or arrays, by chance if not said which."""
     args = KINDS[kind](subject, subject.drawn(rng), dtype, rng)
     if args is None:
         return None
-    values = rng.random() < 0.5
+    values = bool(rng.random() < 0.5) if values is None else values
     if kind in MINIMA:
         return at_minimum(subject, kind, dtype, typed(args, dtype, values), rng)
     found = typed(args, dtype, values)
