@@ -40,13 +40,14 @@ START, END = "<!-- made by benchmarks/checkers/campaign.py -->", "<!-- end of th
 
 
 def one(task: tuple[int, int], only: str | None, faults: int, callers: tuple[str, ...]) -> Result | None:
-    warnings.simplefilter("ignore")
     if set(callers) - set(CALLS):
         import peers  # with what only it needs
 
         peers.prepared()
     rng = np.random.default_rng([*task, 1])
-    found: Result | None = point_of(*task, only, TRIES, lambda point: tried(point, faults, callers, rng))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found: Result | None = point_of(*task, only, TRIES, lambda point: tried(point, faults, callers, rng))
     return found
 
 

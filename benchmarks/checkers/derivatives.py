@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import numdifftools
 import numpy as np
 import scipy.differentiate
 import scipy.special
@@ -78,6 +77,8 @@ def numeric_gradient(point: Point) -> Answer:
 
 
 def by_numdifftools(point: Point, method: str = "central") -> Answer:
+    import numdifftools
+
     f = plain(point)
     found: Any = numdifftools.Derivative(lambda x: f(np.asarray(x)[()]), method=method, full_output=True)(point.args[0])
     return float(found.estimate), float(found.error_estimate)

@@ -20,8 +20,8 @@ from chainrule.autograd.graph import ancestry
 from chainrule.autograd.primitive import renewed
 
 exact = MPContext()  # of our own: its numbers get the methods that NumPy calls, and nobody else's do
-COARSE, FINE = (90, -35), (900, -300)  # digits, and the power of ten of a step relative to what moves
-AT_ZERO = -400  # the power of ten of a step away from 0
+COARSE, FINE = (90, -35), (1700, -700)  # digits, and the power of ten of a step relative to what moves
+AT_ZERO = -700  # the power of ten of a step away from 0
 AGREED = 1e-9  # so near to each other, relative to their size, two slopes are one
 DIRECTIONS = 2  # along which a function is moved as a whole
 STEPS = np.r_[-24:-7, 8:25] / 16
@@ -119,6 +119,7 @@ ROWS: dict[str, Callable[..., Any]] = {
     "softmax": softmax,
     "shares": softmax,
     "log_softmax": lambda x, axis=-1: x - logsumexp(x, axis, True),
+    "einsum": lambda *xs, subscripts: np.einsum(subscripts, *xs),
     "astype": lambda x, dtype: x,
     "item": lambda x: x.reshape(()),
 }
@@ -161,7 +162,8 @@ class Truth:
 
     @property
     def smooth(self) -> Any:
-        return np.isfinite(self.left) & (np.abs(self.left - self.right) <= AGREED * np.abs(self.left))
+        with np.errstate(invalid="ignore"):
+            return np.isfinite(self.left) & (np.abs(self.left - self.right) <= AGREED * np.abs(self.left))
 
     def within(self, largest: float) -> bool:
         """Whether a number of that size, at most, can be the slope everywhere."""
@@ -215,7 +217,8 @@ class Replay:
         """The slope on one side as all leaves move together, each element by its share of its own size."""
         with exact.workdps(self.digits):
             h = exact.mpf(10) ** COARSE[1] * sign
-            moved = {leaf: self.data[leaf] + h * as_exact(v) for leaf, v in zip(leaves, directions, strict=True)}
+            steps = [np.array(self.data[x] + h * as_exact(v), object) for x, v in zip(leaves, directions, strict=True)]
+            moved = dict(zip(leaves, steps, strict=True))
             return (self.moved(moved) - self.here) / h
 
     def side(self, leaf: Any, index: tuple[int, ...], power: int, sign: int) -> Any:
