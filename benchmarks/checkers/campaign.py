@@ -16,13 +16,10 @@ os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM
 
 import argparse
 import multiprocessing
-import platform
-import re
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +28,12 @@ import tables
 from faults import FAULTS
 from judging import CALLS, INEXACT, NO_NUMBER, RULES_ARE_RIGHT, Result, tried
 from points import point_of
-from tables import listed, markdown
+from tables import listed, markdown, versions, write
 from tqdm import tqdm
 
 TRIES = 40  # of drawing a point
 PEERS = ("PyTorch", "PyTorch fast", "JAX", "HIPS")
-START, END = "<!-- made by benchmarks/checkers/campaign.py -->", "<!-- end of the campaign -->"
+MARKS = "<!-- made by benchmarks/checkers/campaign.py -->", "<!-- end of the campaign -->"
 
 
 def one(task: tuple[int, int], only: str | None, faults: int, callers: tuple[str, ...]) -> Result | None:
@@ -109,20 +106,6 @@ def of_slopes(options: Any) -> Iterator[str]:
 PARTS: dict[str, Callable[[Any], Iterator[str]]] = {"rules": of_rules, "slopes": of_slopes}
 
 
-def versions() -> str:
-    names = ("numpy", "torch", "jax", "autograd", "numdifftools", "scipy", "mpmath")
-    return f"Python {platform.python_version()}, {', '.join(f'{name} {version(name)}' for name in names)}, one thread."
-
-
-def write(path: Path, text: str) -> None:
-    """Put the text between the two marks in the page."""
-    page = path.read_text(encoding="utf-8")
-    marked = re.compile(f"{re.escape(START)}.*{re.escape(END)}", re.S)
-    if not marked.search(page):
-        raise SystemExit(f"{path}: expected the lines {START} and {END}")
-    path.write_text(marked.sub(lambda _: f"{START}\n\n{text}\n\n{END}", page), encoding="utf-8")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--points", type=int, default=1000)
@@ -141,7 +124,7 @@ def main() -> None:
             print(block, end="\n\n", flush=True)
             blocks.append(block)
     if options.write:
-        write(options.write, "\n\n".join(blocks))
+        write(options.write, "\n\n".join(blocks), *MARKS)
 
 
 if __name__ == "__main__":

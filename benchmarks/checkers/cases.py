@@ -1,8 +1,6 @@
-"""What is checked: functions with a fault planted in them, and functions that are right.
+"""What random points of single functions do not show: mistakes that people make by hand, deep networks, order 2, wiring.
 
-Each is a function of nodes at given arguments. Faults come in two ways: the rule of one argument of a row of the
-library's table is spoilt, or an operation is written by hand with a mistake that people make. A spoilt rule counts as
-a fault only if it changes the gradient.
+Each case is a function of nodes at given arguments, right or with a fault. A fault counts only if it changes the gradient.
 """
 
 from __future__ import annotations
@@ -10,18 +8,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from case import Case, Culprits
+from faults import FAULTS, IN_ONE_ELEMENT, SPOILT, planted
 from written import OPERATIONS
 
 import chainrule as cr
-from chainrule.autograd.graph import ancestry
-from chainrule.autograd.primitive import Op, table
+from chainrule.autograd.primitive import Op
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
@@ -39,132 +36,19 @@ class Group:
     cases: Sequence[Case]
 
 
-# Spoilt rows of the table.
-
-Found = list[Any]
-Spoiler = Callable[[Found, Callable[[], Found]], Found]  # (cotangents, cotangents at older data) -> wrong ones
-
-
-def times(place: int, factor: Any) -> Spoiler:
-    return lambda found, older: [d * factor if i == place else d for i, d in enumerate(found)]
-
-
-def one_percent(found: Found, place: int, shape: tuple[int, ...]) -> Spoiler | None:
-    """Off in one element only, which is not 0."""
-    nonzero = np.flatnonzero(found[place])
-    if not nonzero.size:
-        return None
-    factors = np.ones(np.shape(found[place]))
-    factors.reshape(-1)[nonzero[len(nonzero) // 2]] = 1.01
-    return times(place, factors if factors.ndim else 1.01)
-
-
-def missing_unbroadcast(found: Found, place: int, shape: tuple[int, ...]) -> Spoiler | None:
-    """Where an argument was repeated, only the first of its copies counts."""
-    d = np.asarray(found[place])
-    if d.shape == shape:
-        return None
-    new = d.ndim - len(shape)
-    first = [0 if i < new or (shape[i - new] == 1 and n > 1) else slice(None) for i, n in enumerate(d.shape)]
-    kept = np.zeros(d.shape)
-    kept[tuple(first)] = 1.0
-    return times(place, kept)
-
-
-def off_by_one(found: Found, place: int, shape: tuple[int, ...]) -> Spoiler | None:
-    if np.ndim(found[place]) == 0:
-        return None
-    return lambda found, older: [np.roll(d, 1) if i == place else d for i, d in enumerate(found)]
-
-
-def transposed(found: Found, place: int, shape: tuple[int, ...]) -> Spoiler | None:
-    d = np.asarray(found[place])
-    if d.ndim != 2 or d.shape[0] != d.shape[1]:
-        return None
-    return lambda found, older: [d.T if i == place else d for i, d in enumerate(found)]
-
-
-def swapped(found: Found, place: int, shape: tuple[int, ...]) -> Spoiler | None:
-    if len(found) != 2 or found[0] is None or found[1] is None or np.shape(found[0]) != np.shape(found[1]):
-        return None
-    return lambda found, older: found[::-1]
-
-
-def stale(found: Found, place: int, shape: tuple[int, ...]) -> Spoiler:
-    return lambda found, older: [
-        old if i == place else d for i, (d, old) in enumerate(zip(found, older(), strict=True))
-    ]
-
-
-KINDS: dict[str, Callable[[Found, int, tuple[int, ...]], Spoiler | None]] = {
-    "sign": lambda found, place, shape: times(place, -1.0),
-    "1 % in one element": one_percent,
-    "missing un-broadcast": missing_unbroadcast,
-    "transposed": transposed,
-    "factor 2": lambda found, place, shape: times(place, 2.0),
-    "swapped arguments": swapped,
-    "off by one": off_by_one,
-    "stale value": stale,
-    "missing": lambda found, place, shape: times(place, 0.0),
-}
-
-
-def spoilt(op: Op, spoil: Spoiler) -> Op:
-    def pull(args: Any, g: Any, y: Any, params: Any) -> Found:
-        return spoil(list(op.pull(args, g, y, params)), partial(older, op, args, g, params))
-
-    return Op(f"{op.name} (spoilt)", op.forward, op.rules, pull, op.symbol, op.elementwise)
-
-
-def older(op: Op, args: Sequence[Any], g: Any, params: Any) -> Found:
-    """What the rules give at data of a step ago."""
-    before = [type(x)(0.95 * x.data) if isinstance(x, cr.Node) else x for x in args]
-    y = op.forward(*[x.data if isinstance(x, cr.Node) else x for x in before], **params)
-    return list(op.pull(before, g, y, params))
-
-
-def nodes_of(y: Any, name: str) -> list[Any]:
-    """The nodes that an operation of this name made, in the order of computation."""
-    found = ancestry(y)[::-1] if isinstance(y, cr.Node) else []
-    return [n for n in found if n.args and n.op is not None and n.op.name == name]
-
-
-def plant(case: Case, name: str, kind: str, which: int = 0, place: int = 0) -> Case | None:
+def plant(case: Case, name: str, fault: str, which: int = 0, place: int = 0) -> Case | None:
     """The case with a fault in one rule of one node of this name, or None where it makes no difference."""
-    found = nodes_of(case.f(*case.nodes()), name)
-    if len(found) <= which:
+    wrong = planted(case.f, name, which, place, fault)
+    if not shows(case, wrong):
         return None
-    node = found[which]
-    places = [i for i, x in enumerate(node.args) if isinstance(x, cr.Node)]
-    place = places[place % len(places)]
-    g = node.seed(np.random.default_rng(1).uniform(0.5, 1.5, np.shape(node.data)))
-    right = list(node.op.pull(node.args, g, node.data, node.params))
-    if right[place] is None or not np.all(np.isfinite(right[place])):
-        return None
-    spoil = KINDS[kind](right, place, np.shape(node.args[place].data))
-    if spoil is None:
-        return None
-    wrong = spoilt(node.op, spoil)
-    differing = [i for i in places if differ(node, right, wrong.pull(node.args, g, node.data, node.params), i)]
-    if not differing:
-        return None
-
-    def f(*xs: Any) -> Any:
-        y = case.f(*xs)
-        for n in nodes_of(y, name)[which : which + 1]:
-            n.op = spoilt(n.op, spoil)
-        return y
-
-    if not shows(case, f):
-        return None
-    return replace(case, name=f"{case.name}: {kind}", f=f, culprits=frozenset((wrong.name, i) for i in differing))
+    return replace(case, name=f"{case.name}: {fault}", f=wrong, culprits=frozenset({(name + SPOILT, place)}))
 
 
-def differ(node: Any, right: Found, wrong: Sequence[Any], place: int) -> bool:
-    if right[place] is None:
-        return False
-    before, after = (np.asarray(node.args[place].fit(x)) for x in (right[place], wrong[place]))
-    return not np.allclose(before, after, rtol=1e-6, atol=0.0)
+def plant_or_fail(case: Case, name: str, fault: str) -> Case:
+    found = plant(case, name, fault)
+    if found is None:
+        raise ValueError(f"{fault} makes no difference to {case.name}")
+    return found
 
 
 def shows(case: Case, wrong: Callable[..., Any]) -> bool:
@@ -174,45 +58,13 @@ def shows(case: Case, wrong: Callable[..., Any]) -> bool:
     return not all(np.allclose(after, before, rtol=1e-6, atol=0.0, equal_nan=True) for before, after in pairs)
 
 
-def sampled(name: str, i: int, sample: Sample, dtype: Any = float) -> Case:
-    args = tuple([x if type(x) is float else np.asarray(x).astype(dtype) for x in sample.args])
-    return Case(f"{name}, sample {i}", sample.f, args)
+def sampled(name: str, i: int, sample: Sample) -> Case:
+    return Case(f"{name}, sample {i}", sample.f, tuple([x if type(x) is float else np.asarray(x) for x in sample.args]))
 
 
 def varies(case: Case) -> bool:
     y = case.f(*case.nodes())
     return isinstance(y, cr.Node) and bool(y.args)
-
-
-def invented(case: Case, name: str) -> Case | None:
-    """A slope where there is none, in a row that is constant between its jumps."""
-    found = nodes_of(case.f(*case.nodes()), name)
-    if not found:
-        return None
-    wrong = f"{name} (spoilt)"
-
-    def f(*xs: Any) -> Any:
-        y = case.f(*xs)
-        for n in nodes_of(y, name)[:1]:
-            op = n.op
-            n.op = Op(wrong, op.forward, op.rules, lambda args, g, y, params: [g for _ in args], None, op.elementwise)
-        return y
-
-    culprits = frozenset((wrong, i) for i, x in enumerate(found[0].args) if isinstance(x, cr.Node))
-    return replace(case, name=f"{case.name}: a slope where there is none", f=f, culprits=culprits)
-
-
-def spoilt_rows(each: int) -> Iterator[Case]:
-    """Every row of the table, each with so many faults of different kinds, all kinds in turn."""
-    kinds = list(KINDS)
-    for turn, name in enumerate(table):
-        cases = [sampled(name, i, sample) for i, sample in enumerate(SAMPLES[name])]
-        in_turn = kinds[turn % len(kinds) :] + kinds[: turn % len(kinds)]
-        found = (
-            next(filter(None, (plant(c, name, kind, 0, i) for i, c in enumerate(cases))), None) for kind in in_turn
-        )
-        faulty = list(islice(filter(None, found), each))
-        yield from faulty or filter(None, [invented(cases[0], name)])
 
 
 # A network of 20 layers.
@@ -238,7 +90,7 @@ ACTIVATIONS = [operation for operation in OPERATIONS if operation.activation]
 
 
 def deep() -> Iterator[Case]:
-    for kind in KINDS:
+    for kind in FAULTS:
         found = (plant(network(), name, kind, FAULTY_LAYER) for name in ("matmul", "tanh"))
         yield from islice(filter(None, found), 1)
     for operation in ACTIVATIONS[::2]:
@@ -249,29 +101,6 @@ def deep() -> Iterator[Case]:
 def deep_and_right() -> Iterator[Case]:
     for operation in ACTIVATIONS[1::4]:
         yield replace(network(operation.right()), name=f"20 layers, {operation.name}")
-
-
-# At all scales.
-
-BLAMED: Culprits = frozenset({("wave", 0)})
-SCALES = (1e-12, 1e-6, 1.0, 1e6, 1e12)
-
-
-def wave(of_result: float, of_argument: float, factor: float) -> Callable[..., Any]:
-    return cr.custom(
-        "wave",
-        lambda x: of_result * np.sin(x / of_argument),
-        lambda g, y, x: g * factor * (of_result / of_argument) * cr.cos(x / of_argument),
-    )
-
-
-def scales(factors: Sequence[float]) -> Iterator[Case]:
-    for of_result in SCALES:
-        for of_argument in SCALES:
-            for i, factor in enumerate(factors):
-                x: Any = 0.3 * of_argument if i == 0 else of_argument * np.linspace(-1.4, 1.4, 10)
-                name = f"{of_result:g} sin(x / {of_argument:g}), gradient times {factor:g}"
-                yield Case(name, wave(of_result, of_argument, factor), (x,), BLAMED if factor != 1.0 else frozenset())
 
 
 # Rules of rules: right at order 1, wrong at order 2.
@@ -433,96 +262,9 @@ def wiring() -> Iterator[Case]:
         yield Case(name, f, (np.array([0.4, -0.9, 1.3]),), culprits)
 
 
-# Hard, and right.
+# Unusual, and right.
 
 F = np.array
-KINKS: list[tuple[str, Callable[..., Any], Any]] = [
-    *[(f"{name} at {x:g}", f, x) for name, f in (("relu", cr.relu), ("abs", cr.abs), ("leaky_relu", cr.leaky_relu))
-      for x in (0.0, 1e-9, -1e-9, 1e-300, 1e-7)],
-    ("relu of an array", cr.relu, F([-1.0, 0.0, 2.0, 1e-9])),
-    ("abs of zeros", cr.abs, np.zeros(3)),
-    ("max of equals", cr.max, np.ones(4)),
-    ("max of all but equals", cr.max, F([1.0, 1.0 + 1e-12, 0.0])),
-    ("min along an axis, equals", lambda x: cr.min(x, axis=1), np.ones((2, 3))),
-    ("maximum, equal", lambda x: cr.maximum(x, 1.0), F([1.0, 2.0])),
-    ("maximum of two, equal", cr.maximum, (F([1.0, 2.0]), F([1.0, -1.0]))),
-    ("minimum, all but equal", lambda x: cr.minimum(x, 1.0), F([1.0 - 1e-9, 1.0 + 1e-9])),
-    ("clip on its borders", lambda x: cr.clip(x, 0.0, 1.0), F([0.0, 0.5, 1.0])),
-    ("clip next to its borders", lambda x: cr.clip(x, 0.0, 1.0), F([1e-9, 1.0 - 1e-9, 1.0 + 1e-9])),
-    ("norm at 0", cr.norm, np.zeros(3)),
-    ("norm next to 0", cr.norm, F([1e-9, 0.0, -1e-9])),
-    ("norm of order 1", lambda x: cr.norm(x, 1), F([0.0, 1.0])),
-    ("std of equals", cr.std, np.ones(3)),
-    ("hypot at 0", cr.hypot, (0.0, 0.0)),
-    ("sqrt next to 0", cr.sqrt, 1e-9),
-    ("sqrt at 1e-300", cr.sqrt, 1e-300),
-    ("cbrt next to 0", cr.cbrt, 1e-9),
-    ("log next to 0", cr.log, F([1e-9, 1e-15])),
-    ("reciprocal next to 0", cr.reciprocal, F([1e-6, -1e-8])),
-    ("floor at an integer", cr.floor, 1.0),
-    ("floor next to an integer", cr.floor, 1.0 - 1e-9),
-    ("round at a half", cr.round, 0.5),
-    ("mod next to its jump", lambda x: cr.mod(x, 1.0), F([1e-9, 0.5, 1.0 - 1e-9])),
-    ("sort of equals", cr.sort, F([1.0, 1.0, 0.0])),
-    ("elu with alpha 0.5 at 0", lambda x: cr.elu(x, 0.5), 0.0),
-    ("where at its border", lambda x: cr.where(x > 0.0, x, 0.1 * x), F([0.0, 1.0])),
-    ("relu of relu at 0", lambda x: cr.relu(cr.relu(x)), 0.0),
-    ("sum of kinks", lambda x: cr.sum(cr.abs(x) + cr.relu(x)), np.zeros(3)),
-    ("hinge at its corner", lambda x: cr.sum(cr.relu(1.0 - x)), F([1.0, 0.5, 2.0])),
-    ("a layer of dead units", lambda x: cr.sum(cr.relu(x @ np.array([[1.0, 0.5], [-1.0, 0.25]]))), np.zeros((3, 2))),
-    ("arccos next to 1", cr.arccos, 1.0 - 1e-9),
-    ("arctan2 next to 0", cr.arctan2, (1e-9, -1e-9)),
-]  # fmt: skip
-
-SCALED: list[tuple[str, Callable[..., Any], Any]] = [
-    *[(f"{name} at {x:g}", f, x) for name, f in (("square", cr.square), ("tanh", cr.tanh), ("arctan", cr.arctan), ("sin", cr.sin))
-      for x in (1e-300, 1e-12, 1e-5)],
-    *[(f"{name} at {x:g}", f, x) for name, f in (("log", cr.log), ("sqrt", cr.sqrt), ("log1p", cr.log1p), ("cbrt", cr.cbrt))
-      for x in (1e5, 1e12, 1e300)],
-    *[(f"x times {c:g}", lambda x, c=c: x * c, 1.7) for c in (1e-300, 1e-100, 1e-12, 1e12, 1e100, 1e300)],
-    *[(f"x³ at {x:g}", lambda x: x * x * x, x) for x in (1e-90, 1e-30, 1e30, 1e90)],
-    ("sum of squares of 1e-8 to 1e8", lambda x: cr.sum(cr.square(x)), F([1e-8, 1.0, 1e8])),
-    ("product of 1e-100 to 1e100", cr.prod, F([1e-100, 1e100, 3.0])),
-    ("softmax of thousands", cr.softmax, F([1000.0, 0.0, -1000.0])),
-    ("logsumexp of ten thousands", cr.logsumexp, F([1e4, 1e4, 0.0])),
-    ("log of 1e-300 and 1e300", cr.log, F([1e-300, 1e300])),
-    ("tanh of 0 to 1e300", cr.tanh, F([0.0, 1e-300, 40.0, 1e300])),
-    ("norm of 1e-200", cr.norm, F([1e-200, 2e-200])),
-    ("norm of 1e200", cr.norm, F([1e200, 2e200])),
-    ("sigmoid from -700 to 700", cr.sigmoid, F([-700.0, -30.0, 30.0, 700.0])),
-    ("softplus from -700 to 700", cr.softplus, F([-700.0, -30.0, 30.0, 700.0])),
-    ("variance around 1e8", cr.var, F([1e8, 1e8 + 1.0, 1e8 + 2.0])),
-    ("a line of slope 1e-9 on 1e6", lambda x: 1e6 + 1e-9 * x, 1.0),
-    ("ratio of small numbers", lambda x, y: x / y, (1e-150, 3e-150)),
-    ("badly scaled product", lambda a, b: a @ b, (F([[1e-6, 1e6], [1.0, 1e3]]), F([[1e6], [1e-6]]))),
-    ("hypot of 1e-200 and 1e-201", cr.hypot, (1e-200, 1e-201)),
-    ("Rosenbrock", lambda x: 100.0 * cr.square(x[1] - cr.square(x[0])) + cr.square(1.0 - x[0]), F([-1.2, 1.0])),
-    ("Rosenbrock at its minimum", lambda x: 100.0 * cr.square(x[1] - cr.square(x[0])) + cr.square(1.0 - x[0]), np.ones(2)),
-    ("exp(-x²) far out", lambda x: cr.exp(-x * x), F([5.0, 10.0, 20.0])),
-    ("erfc far out", cr.erfc, F([3.0, 10.0, 20.0])),
-    ("exp near overflow", cr.exp, 700.0),
-]  # fmt: skip
-
-OSCILLATING: list[tuple[str, Callable[..., Any], Any]] = [
-    *[(f"sin {k:g} x at {x:g}", lambda x, k=k: cr.sin(k * x), x) for k in (1e2, 1e3, 1e4, 1e6) for x in (0.7, 0.123)],
-    ("sin 1e6 x of an array", lambda x: cr.sin(1e6 * x), np.linspace(0.1, 0.9, 5)),
-    ("sin(1 / x) at 0.001", lambda x: cr.sin(1.0 / x), 1e-3),
-    ("x² sin(1 / x) at 1e-4", lambda x: x * x * cr.sin(1.0 / x), 1e-4),
-    ("cos of x²", lambda x: cr.cos(x * x), F([10.0, 30.0])),
-    ("a ripple on a slope", lambda x: x + 1e-3 * cr.sin(1e4 * x), 0.4),
-    ("0 x", lambda x: x * 0.0, np.ones(3)),
-    ("x² - x²", lambda x: cr.square(x) - cr.square(x), 3.0),
-    ("relu of negative numbers", cr.relu, -np.ones(4)),
-    ("floor between", cr.floor, F([0.5, 1.3, -2.7])),
-    ("sign", cr.sign, F([0.5, -1.3])),
-    ("tanh where it is flat", cr.tanh, F([30.0, -40.0])),
-    ("exp(-1 / x²) at 0.01", lambda x: cr.exp(-1.0 / (x * x)), 0.01),
-    ("x⁴ at 0", lambda x: x**4, 0.0),
-    ("x⁵ at 1e-3", lambda x: x**5, 1e-3),
-    ("1 - cos x at 1e-6", lambda x: 1.0 - cr.cos(x), 1e-6),
-    ("cosine at its maximum", cr.cos, 0.0),
-]  # fmt: skip
-
 INTEGERS: list[tuple[str, Callable[..., Any], Any]] = [
     ("times an integer", lambda x: x * 3, np.ones(2)),
     ("to an integer power", lambda x: x**3, F([-2.0, 0.0, 1.5])),
@@ -556,31 +298,6 @@ def of(table_of_cases: Sequence[tuple[str, Callable[..., Any], Any]]) -> Iterato
         yield Case(name, f, args if isinstance(args, tuple) else (args,))
 
 
-def rows_at(dtype: Any, most: int) -> Iterator[Case]:
-    """Every row at arrays of this type; a plain number would be float64."""
-    for name, found in SAMPLES.items():
-        arrays = (
-            (i, sample) for i, sample in enumerate(found) if dtype is np.float64 or float not in map(type, sample.args)
-        )
-        cases = (sampled(name, i, sample, dtype) for i, sample in arrays)
-        yield from islice(filter(varies, cases), most)
-
-
-def hard_and_wrong() -> Iterator[Case]:
-    """The hard cases again, with a fault: at a kink one that lies outside the slopes of both sides."""
-    for kind, cases in (("sign", of(KINKS)), ("factor 2", of([*SCALED, *OSCILLATING, *INTEGERS]))):
-        for case in cases:
-            for name in dict.fromkeys(n.op.name for n in steps(case)):
-                if (wrong := plant(case, name, kind)) is not None:
-                    yield wrong
-                    break
-
-
-def steps(case: Case) -> list[Any]:
-    y = case.f(*case.nodes())
-    return [n for n in ancestry(y)[::-1] if n.args] if isinstance(y, cr.Node) else []
-
-
 def by_hand(faulty: bool) -> Iterator[Case]:
     for operation in OPERATIONS:
         if faulty:
@@ -607,41 +324,24 @@ def one_of_a_hundred() -> Iterator[Case]:
     """1 % off in one element of a hundred."""
     x = np.random.default_rng(3).uniform(0.5, 2.0, (10, 10))
     for name in ("exp", "sin", "square", "log", "tanh", "sqrt", "arctan", "sigmoid", "softplus", "reciprocal"):
-        yield plant_or_fail(Case(name, getattr(cr, name), (x,)), name, "1 % in one element")
+        yield plant_or_fail(Case(name, getattr(cr, name), (x,)), name, IN_ONE_ELEMENT)
     for name in ("sum", "mean", "norm", "logsumexp", "var", "softmax", "cumsum"):
-        yield plant_or_fail(Case(name, getattr(cr, name), (x,)), name, "1 % in one element")
+        yield plant_or_fail(Case(name, getattr(cr, name), (x,)), name, IN_ONE_ELEMENT)
     for name in ("mul", "div", "matmul", "pow", "maximum"):
-        yield plant_or_fail(Case(name, getattr(cr, name), (x, 1.3 * x.T)), name, "1 % in one element")
-
-
-def plant_or_fail(case: Case, name: str, kind: str) -> Case:
-    found = plant(case, name, kind)
-    if found is None:
-        raise ValueError(f"{kind} makes no difference to {case.name}")
-    return found
+        yield plant_or_fail(Case(name, getattr(cr, name), (x, 1.3 * x.T)), name, IN_ONE_ELEMENT)
 
 
 def groups(quick: bool = False) -> Iterator[Group]:
     """All that is compared; `quick` takes every tenth case of each group."""
     every = 10 if quick else 1
     for title, kind, cases in (
-        ("every row of the table, alone", PLANTED, spoilt_rows(3)),
         ("operations written by hand, alone", PLANTED, by_hand(True)),
         ("1 % off in one element of 100", PLANTED, one_of_a_hundred()),
         ("inside a network of 20 layers", PLANTED, deep()),
-        ("at scales from 1e-12 to 1e12", PLANTED, scales((2.0, 1.01))),
-        ("where checking is hard", PLANTED, hard_and_wrong()),
         ("in rules of rules (order 2)", PLANTED, rules_of_rules()),
         ("between the operations", PLANTED, wiring()),
-        ("every row of the table, float64", CORRECT, rows_at(np.float64, 3)),
-        ("every row of the table, float32", CORRECT, rows_at(np.float32, 2)),
-        ("every row of the table, float16", CORRECT, rows_at(np.float16, 2)),
         ("order 2", CORRECT, right_rules_of_rules()),
         ("operations written by hand", CORRECT, by_hand(False)),
-        ("at scales from 1e-12 to 1e12", CORRECT, scales((1.0, 1.0))),
-        ("at and next to kinks", CORRECT, of(KINKS)),
-        ("badly scaled, 1e-300 to 1e300", CORRECT, of(SCALED)),
-        ("oscillating, flat", CORRECT, of(OSCILLATING)),
         ("sums that nearly cancel", CORRECT, cancelling()),
         ("inside a network of 20 layers", CORRECT, deep_and_right()),
         ("integer arguments", CORRECT, of(INTEGERS)),

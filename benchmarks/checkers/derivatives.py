@@ -157,7 +157,7 @@ def slope_of(point: Point) -> float | None:
     slope = float(true.left)
     return (
         slope
-        if smooth and true.within(float(np.finfo(float).max)) and np.isfinite(plain(point)(point.args[0]))
+        if smooth and true.within(float(np.finfo(float).max)) and np.isfinite(plain(point)(np.float64(point.args[0])))
         else None
     )
 

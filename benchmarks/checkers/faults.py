@@ -69,6 +69,14 @@ def like(x: Any, factor: float) -> Any:
     return x * factor if type(x) is float else (x * factor).astype(x.dtype)
 
 
+def in_one_element(op: Op, args: Sequence[Any], g: Any, y: Any, params: Any, place: int, d: Any) -> Any:
+    """1 % off in one element that is not 0."""
+    nonzero = np.flatnonzero(d)
+    factors = np.ones(np.shape(d))
+    factors.reshape(-1)[nonzero[len(nonzero) // 2 : len(nonzero) // 2 + 1]] = 1.01
+    return d * factors
+
+
 FAULTS: dict[str, Spoiler] = {
     "sign": lambda op, args, g, y, params, place, d: -d,
     "factor 2": lambda op, args, g, y, params, place, d: d * 2.0,
@@ -79,6 +87,8 @@ FAULTS: dict[str, Spoiler] = {
     "stale value": stale,
     "zero": lambda op, args, g, y, params, place, d: d * 0.0,
 }
+IN_ONE_ELEMENT = "1 % in one element"
+SPOILERS = {**FAULTS, IN_ONE_ELEMENT: in_one_element}
 
 
 def spoilt(op: Op, place: int, fault: str) -> Op:
@@ -87,7 +97,7 @@ def spoilt(op: Op, place: int, fault: str) -> Op:
     for slot in Op.__slots__:
         setattr(wrong, slot, getattr(op, slot))
     wrong.name, wrong.fits = op.name + SPOILT, None
-    wrong.pull = partial(pulled, op, place, FAULTS[fault])
+    wrong.pull = partial(pulled, op, place, SPOILERS[fault])
     return wrong
 
 

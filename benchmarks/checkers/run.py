@@ -1,9 +1,8 @@
-"""The comparison of gradient checkers that docs/checking.md shows: what each finds, and what it calls wrong that is right.
+"""What `campaign.py` does not show of checkers: mistakes by hand, deep networks, order 2, wiring, and a network as trained.
 
-python benchmarks/checkers/run.py [--quick] [--only cases|derivatives|network] [--write docs/checking.md]
+python benchmarks/checkers/run.py [--quick] [--only cases|network] [--write docs/checking.md]
 
-Planted faults and correct code, the same functions for all contenders in one run; numeric derivatives beside mpmath at
-50 digits; a network of 13,002 parameters. Every case that chainrule fails is listed by name.
+The same functions for all contenders in one run. Every case that chainrule fails is listed by name.
 """
 
 from __future__ import annotations
@@ -13,25 +12,18 @@ import os
 os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 import argparse
-import platform
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import cases
-import derivatives
 import network
-import numpy as np
-from case import Case
 from cases import CORRECT, PLANTED, Group
 from peers import CONTENDERS, FAILED, NOT_APPLICABLE, PASSED, Outcome, asked, prepared
+from tables import Table, markdown, versions, write
 from tqdm import tqdm
-
-import chainrule as cr
 
 OURS = ("check", "gradcheck")
 BOTH = "chainrule"
@@ -44,7 +36,6 @@ COLUMNS = {
     "JAX": "JAX",
     "HIPS": "HIPS autograd",
 }
-Table = list[list[str]]
 
 
 @dataclass
@@ -141,37 +132,7 @@ def undecided(tallies: Sequence[Tally]) -> str:
     return f"Correct cases in which chainrule finds some derivative too noisy to tell: {sum(o.undecided for o in correct)} of {len(correct)}."
 
 
-# The failures of others that are known.
-
-
-def known() -> list[tuple[str, Case]]:
-    hundred = np.random.default_rng(3).uniform(0.5, 2.0, 100)
-    one_wrong = cases.plant_or_fail(Case("exp", cr.exp, (hundred,)), "exp", "1 % in one element")
-    wave = cases.wave(1e-6, 1.0, 2.0)
-    return [
-        ("gradient twice too large, of a function of size 1e-6: is it found?", Case("", wave, (np.linspace(-1.4, 1.4, 10),), cases.BLAMED)),
-        ("relu at 0: is it called wrong?", Case("", cr.relu, (np.zeros(3),))),
-        ("sin in float32: is it called wrong?", Case("", cr.sin, (np.linspace(-3, 3, 10, dtype=np.float32),))),
-        ("one element of 100 off by 1 %: is it found?", one_wrong),
-    ]  # fmt: skip
-
-
-def known_failures() -> Table:
-    lines = [["known failures", *COLUMNS.values()]]
-    for title, case in known():
-        outcomes = {name: asked(name, case) for name in CONTENDERS}
-        outcomes[BOTH] = both(*[outcomes[name] for name in OURS])
-        lines.append([title, *["yes" if outcomes[name].verdict == FAILED else "no" for name in COLUMNS]])
-    return lines
-
-
 # As text.
-
-
-def markdown(table: Table) -> str:
-    heading, *lines = table
-    rule = ["---", *["---:"] * (len(heading) - 1)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in (heading, rule, *lines))
 
 
 def listed(title: str, names: Sequence[str]) -> str:
@@ -184,15 +145,6 @@ def part_cases(quick: bool) -> Iterator[str]:
     yield markdown(table_of(tallies, CORRECT))
     yield listed("Cases in which chainrule is not right", [line for tally in tallies for line in tally.failures()])
     yield undecided(tallies)
-    yield markdown(known_failures())
-
-
-def part_derivatives(quick: bool) -> Iterator[str]:
-    results, spent = derivatives.run(10 if quick else 1)
-    yield markdown(derivatives.summary(results, spent))
-    yield markdown(derivatives.by_group(results))
-    yield listed("Points at which chainrule's error estimate is not true", derivatives.outside(results))
-    yield markdown(derivatives.at_a_kink())
 
 
 def part_network(quick: bool) -> Iterator[str]:
@@ -201,26 +153,11 @@ def part_network(quick: bool) -> Iterator[str]:
 
 PARTS: dict[str, Callable[[bool], Iterator[str]]] = {
     "cases": part_cases,
-    "derivatives": part_derivatives,
     "network": part_network,
 }
 
 
-def versions() -> str:
-    names = ("numpy", "torch", "jax", "autograd", "numdifftools", "scipy")
-    return f"Python {platform.python_version()}, {', '.join(f'{name} {version(name)}' for name in names)}, one thread."
-
-
-START, END = "<!-- made by benchmarks/checkers/run.py -->", "<!-- end -->"
-
-
-def write(path: Path, text: str) -> None:
-    """Put the text between the two marks in the page."""
-    page = path.read_text(encoding="utf-8")
-    marked = re.compile(f"{re.escape(START)}.*{re.escape(END)}", re.S)
-    if not marked.search(page):
-        raise SystemExit(f"{path}: expected the lines {START} and {END}")
-    path.write_text(marked.sub(lambda _: f"{START}\n\n{text}\n\n{END}", page), encoding="utf-8")
+MARKS = "<!-- made by benchmarks/checkers/run.py -->", "<!-- end -->"
 
 
 def main() -> None:
@@ -237,7 +174,7 @@ def main() -> None:
             print(block, end="\n\n", flush=True)
             blocks.append(block)
     if options.write:
-        write(options.write, "\n\n".join(blocks))
+        write(options.write, "\n\n".join(blocks), *MARKS)
     print(f"{versions()} {time.perf_counter() - start:.0f} s in all.")
 
 

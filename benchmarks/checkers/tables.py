@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+import re
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -205,3 +207,20 @@ def kinds_of_failure(results: Sequence[Result]) -> str:
         said, program = min(cases, key=lambda case: len(case[1]))
         lines.append(f"{len(cases):5} {kind}\n      {said}\n      {program}")
     return "\n".join(lines)
+
+
+# The page.
+
+
+def versions() -> str:
+    names = ("numpy", "torch", "jax", "autograd", "numdifftools", "scipy", "mpmath")
+    return f"Python {platform.python_version()}, {', '.join(f'{name} {version(name)}' for name in names)}, one thread."
+
+
+def write(path: Path, text: str, start: str, end: str) -> None:
+    """Put the text between the two marks in the page."""
+    page = path.read_text(encoding="utf-8")
+    marked = re.compile(f"{re.escape(start)}.*{re.escape(end)}", re.S)
+    if not marked.search(page):
+        raise SystemExit(f"{path}: expected the lines {start} and {end}")
+    path.write_text(marked.sub(lambda _: f"{start}\n\n{text}\n\n{end}", page), encoding="utf-8")

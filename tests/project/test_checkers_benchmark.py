@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from samples import QUESTIONS
 
 import chainrule as cr
+from chainrule.autograd.primitive import table
 
 pytestmark = pytest.mark.slow
 
@@ -36,14 +38,16 @@ def groups(cases: Any) -> Any:
 
 def test_there_are_as_many_as_promised(groups: Any) -> None:
     count = {kind: sum(len(group.cases) for group in groups if group.kind == kind) for kind in ("planted", "correct")}
-    assert count["planted"] >= 200
-    assert count["correct"] >= 500
+    assert count["planted"] >= 150
+    assert count["correct"] >= 220
     assert all(group.cases for group in groups)
 
 
-def test_every_row_of_the_table_is_spoilt(cases: Any) -> None:
-    spoilt = {case.name.split(",")[0] for case in cases.spoilt_rows(1)}
-    assert spoilt == set(cases.table)
+def test_every_row_of_the_table_is_in_the_campaign(cases: Any) -> None:
+    """But for those that answer a question."""
+    formulas, rows = importlib.import_module("points").subjects()
+    assert len(formulas) >= 100
+    assert set(table) - set(rows) == QUESTIONS
 
 
 def test_a_fault_of_each_kind_is_found_and_named(groups: Any) -> None:
