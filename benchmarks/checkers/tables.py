@@ -5,6 +5,8 @@ from __future__ import annotations
 import platform
 import re
 from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 from faults import FAULTS
