@@ -163,20 +163,6 @@ def right_rules_of_rules() -> Iterator[Case]:
 HIDDEN = np.array([0.3, -1.2, 0.8])
 
 
-def overwritten(x: Any) -> Any:
-    h = cr.tanh(x)
-    y = cr.sum(h * h)
-    h.data[...] *= 1.5  # after use
-    return y
-
-
-def overwritten_input(x: Any) -> Any:
-    h = 1.0 * x
-    y = cr.sum(cr.sin(h))
-    h.data[0] += 0.25
-    return y
-
-
 def unrecorded(x: Any) -> Any:
     with cr.no_grad():
         scale = cr.exp(x)
@@ -249,8 +235,6 @@ WIRING: list[tuple[str, Callable[..., Any], Culprits]] = [
     ("recurrence cut", unrolled, NOBODY),
     ("hidden input", closed_over, NOBODY),
     ("false mask", false_mask, NOBODY),
-    ("result overwritten after use", overwritten, frozenset({("tanh", None), ("mul", None)})),
-    ("argument overwritten after use", overwritten_input, frozenset({("mul", None), ("sin", None)})),
     ("seed 1 for the cotangent", recomputed(lambda g: np.ones(np.shape(g))), PART),
     ("seed doubled", recomputed(lambda g: 2.0 * g), PART),
     ("seed of the neighbour", recomputed(lambda g: np.roll(g, 1)), PART),

@@ -7,7 +7,7 @@ of mpmath's numbers. The few that do not are written again below.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -20,8 +20,9 @@ from chainrule.autograd.graph import ancestry
 from chainrule.autograd.primitive import renewed
 
 exact = MPContext()  # of our own: its numbers get the methods that NumPy calls, and nobody else's do
-COARSE, FINE = (90, -35), (1700, -700)  # digits, and the power of ten of a step relative to what moves
-AT_ZERO = -700  # the power of ten of a step away from 0
+LEVELS = ((90, -35), (300, -100), (1100, -400))  # digits, and the power of ten of a step relative to what moves
+AT_ZERO = (-80, -100, -700)  # the powers of ten of steps away from 0
+FINER = -30  # of a second step, to see where the slopes lead
 AGREED = 1e-9  # so near to each other, relative to their size, two slopes are one
 DIRECTIONS = 2  # along which a function is moved as a whole
 STEPS = np.r_[-24:-7, 8:25] / 16
@@ -216,7 +217,7 @@ class Replay:
     def along(self, leaves: Sequence[Any], directions: Sequence[Any], sign: int) -> Any:
         """The slope on one side as all leaves move together, each element by its share of its own size."""
         with exact.workdps(self.digits):
-            h = exact.mpf(10) ** COARSE[1] * sign
+            h = exact.mpf(10) ** LEVELS[0][1] * sign
             steps = [np.array(self.data[x] + h * as_exact(v), object) for x, v in zip(leaves, directions, strict=True)]
             moved = dict(zip(leaves, steps, strict=True))
             return (self.moved(moved) - self.here) / h
@@ -229,6 +230,19 @@ class Replay:
             moved = x.copy()
             moved[index] = x[index] + h
             return (self.moved({leaf: moved}) - self.here) / h
+
+
+class Replays:
+    """The same graph with more and more digits, as they are asked for."""
+
+    def __init__(self, root: Any) -> None:
+        self.root = root
+        self.found: list[Replay] = []
+
+    def at(self, level: int) -> Replay:
+        while len(self.found) <= level:
+            self.found.append(Replay(self.root, LEVELS[len(self.found)][0]))
+        return self.found[level]
 
 
 def one(a: Any, b: Any) -> bool:
@@ -244,19 +258,20 @@ def limit(slope: Any, finer: Any) -> float:
     return math.copysign(math.inf, slope) if abs(slope) < VANISHING * abs(finer) else math.nan
 
 
-def slopes_of(coarse: Replay, fine: Callable[[], Replay], leaf: Any, index: tuple[int, ...]) -> tuple[float, float]:
-    """The slopes on the left and on the right of one element."""
-    x = coarse.data[leaf][index]
-    if x:
-        left, right = (coarse.side(leaf, index, COARSE[1], sign) for sign in (-1, 1))
-        if right and one(left, right) and abs(right * x) > 1e-40 * abs(coarse.here):
-            return float(left), float(right)
-    power = FINE[1] if x else AT_ZERO
-    found = []
-    for sign in (-1, 1):
-        slope, again = (fine().side(leaf, index, p, sign) for p in (power, power - 30))
-        found.append(limit(slope, again))
-    left, right = found
+def slopes_of(replays: Replays, leaf: Any, index: tuple[int, ...]) -> tuple[float, float]:
+    """The slopes on the left and on the right of one element, from as few digits as tell."""
+    for level in range(len(LEVELS)):
+        replay = replays.at(level)
+        x = replay.data[leaf][index]
+        power = LEVELS[level][1] if x else AT_ZERO[level]
+        sides = [replay.side(leaf, index, power, sign) for sign in (-1, 1)]
+        if one(*sides) and abs(sides[1] * (x or 1)) > 1e-40 * abs(replay.here):
+            finer = sides if x else [replay.side(leaf, index, power + FINER, sign) for sign in (-1, 1)]
+            if one(sides[1], finer[1]):
+                return float(sides[0]), float(sides[1])
+    left, right = (
+        limit(slope, replay.side(leaf, index, power + FINER, sign)) for sign, slope in zip((-1, 1), sides, strict=True)
+    )
     if math.isnan(left) or math.isnan(right):  # at the edge of the domain the one side counts
         left = right = right if math.isnan(left) else left
     return left, right
@@ -281,24 +296,15 @@ def differentiable(replay: Replay, leaves: Sequence[Any], true: Sequence[Truth])
 
 def truths(f: Callable[..., Any], nodes: Sequence[Any]) -> tuple[list[Truth], bool]:
     """The true slopes of f, one number, by every element of the nodes, and whether it is differentiable there."""
-    root = f(*nodes)
-    coarse = Replay(root, COARSE[0])
-    kept: list[Replay] = []
-
-    def fine() -> Replay:
-        if not kept:
-            kept.append(Replay(root, FINE[0]))
-        return kept[0]
-
-    found = [Truth(*by_elements(coarse, fine, leaf)) for leaf in nodes]
-    smooth = all(np.all(t.smooth) for t in found) and differentiable(coarse, nodes, found)
+    replays = Replays(f(*nodes))
+    found = [by_elements(replays, leaf) for leaf in nodes]
+    smooth = all(np.all(t.smooth) for t in found) and differentiable(replays.at(0), nodes, found)
     return found, smooth
 
 
-def by_elements(coarse: Replay, fine: Callable[[], Replay], leaf: Any) -> Iterator[Any]:
-    shape = np.shape(leaf.data)
-    found = np.zeros((2, *shape))
-    if leaf in coarse.data:
-        for index in np.ndindex(shape):
-            found[(slice(None), *index)] = slopes_of(coarse, fine, leaf, index)
-    yield from found
+def by_elements(replays: Replays, leaf: Any) -> Truth:
+    found = np.zeros((2, *np.shape(leaf.data)))
+    if leaf in replays.at(0).data:
+        for index in np.ndindex(np.shape(leaf.data)):
+            found[(slice(None), *index)] = slopes_of(replays, leaf, index)
+    return Truth(*found)
