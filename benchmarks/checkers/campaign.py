@@ -71,6 +71,7 @@ def of_rules(options: Any) -> Iterator[str]:
         ("Faults accepted", tables.accepted(results)),
         ("Gradients that are no numbers, accepted", tables.nan_accepted(results)),
         ("Numeric derivatives outside of their bars", tables.untrue(results)),
+        ("Gradients that are lost in rounding, called right", tables.lost_in_rounding(results)),
         (f"{INEXACT.capitalize()}, and called wrong", tables.false_alarms(results, INEXACT)),
         (f"{NO_NUMBER.capitalize()}, and so it is said", tables.false_alarms(results, NO_NUMBER)),
     ):

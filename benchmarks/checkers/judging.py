@@ -78,6 +78,7 @@ class Result:
     point: Point
     state: str
     exactly: bool  # whether mpmath knows the truth
+    visible: bool = False  # whether the gradient of the right rules is wrong by as much as a fault that counts
     said: dict[str, Said] = field(default_factory=dict)
     bars: list[Bar] = field(default_factory=list)
     faults: list[Tried] = field(default_factory=list)
@@ -190,6 +191,7 @@ def tried(point: Point, faults: int, callers: Sequence[str], rng: np.random.Gene
         return result
     bars = errors_of(report, own)
     result.bars = list(bars_of(point, report, true)) if exactly else []
+    result.visible = any(map(shows, own, [t.left for t in true], true, bars))
     if result.state == RIGHT:
         chosen = rng.choice(list(FAULTS), min(faults, len(FAULTS)), replace=False).tolist()
         made = (faulty(point, fault, true, wide, bars, callers, rng) for fault in chosen)

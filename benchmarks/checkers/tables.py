@@ -114,6 +114,7 @@ def apart(results: Sequence[Result]) -> str:
         own = [r for r in results if r.state == state]
         said = ", ".join(f"{NAMES[call]} says so at {sum(not r.said[call].accepted for r in own)}" for call in CALLS)
         lines.append(f"Apart: {len(own)} points at which {state}; {said}.")
+    lines.append(f"Apart: {len(lost_in_rounding(results))} times a gradient that is lost in rounding is called right.")
     blurred = [t for r in results for t in r.faults if not t.counts("gradcheck")]
     lines.append(f"Apart: {len(blurred)} faults beside which {NAMES['gradcheck']} says that it is too noisy to tell.")
     return "\n".join(lines)
@@ -159,6 +160,16 @@ def accepted(results: Sequence[Result]) -> list[str]:
         for r in results
         for t in r.faults
         if t.counts(call) and t.said[call].accepted
+    ]
+
+
+def lost_in_rounding(results: Sequence[Result]) -> list[str]:
+    """Where the gradient of right rules is far from the truth, nearer than which the numeric one claims to be, and yet called right."""
+    return [
+        f"* {call} {where(r.point)} {r.said[call].worst}\n    {r.point.program(call)}"
+        for call in CALLS
+        for r in results
+        if r.state == INEXACT and r.visible and r.said[call].accepted and not r.said[call].noisy
     ]
 
 

@@ -1,4 +1,4 @@
-"""The cases of benchmarks/checkers/run.py are what docs/checking.md says of them, and a fault of each kind is found and named."""
+"""The cases and points of benchmarks/checkers are what docs/checking.md says of them; a fault of each kind is found and named."""
 
 from __future__ import annotations
 
@@ -81,5 +81,7 @@ def test_the_example_of_the_page_runs() -> None:
     runner = doctest.DocTestRunner()
     runner.run(doctest.DocTestParser().get_doctest(text.split("```")[1], {}, PAGE.name, PAGE.name, 0))
     assert runner.summarize(verbose=False) == (0, 7)
-    assert "python benchmarks/checkers/run.py --write docs/checking.md" in text
+    for name in ("campaign", "run"):
+        assert f"python benchmarks/checkers/{name}.py" in text
+        assert f"<!-- made by benchmarks/checkers/{name}.py -->" in text
     assert "| **all** |" in text
