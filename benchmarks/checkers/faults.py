@@ -10,7 +10,7 @@ import numpy as np
 
 import chainrule as cr
 from chainrule.autograd.graph import ancestry
-from chainrule.autograd.primitive import Op
+from chainrule.autograd.primitive import Op, renewed
 
 Found = list[Any]  # the cotangents of all arguments, None where there is none
 Spoiler = Callable[[Op, Sequence[Any], Any, Any, Any, int, Any], Any]  # (op, args, g, y, params, place, d) -> a wrong d
@@ -61,6 +61,7 @@ def without_unbroadcast(op: Op, args: Sequence[Any], g: Any, y: Any, params: Any
 def stale(op: Op, args: Sequence[Any], g: Any, y: Any, params: Any, place: int, d: Any) -> Any:
     """What the rule gives at data of a step ago."""
     before = [type(x)(like(x.data, 0.95)) if isinstance(x, cr.Node) else x for x in args]
+    params = renewed(params)
     y = op.forward(*map(data_of, before), **params)
     return op.pull(before, g, y, params)[place]
 

@@ -66,7 +66,8 @@ def wrongly_called(results: Sequence[Result], callers: Sequence[str]) -> Table:
 
 def passed(faults: Sequence[Tried], caller: str) -> str:
     """How many of the faults it let pass, of those that it takes."""
-    counted = [t.said[caller] for t in faults if t.said[caller].applies and t.counts("gradcheck")]
+    ours = caller if caller in CALLS else "gradcheck"
+    counted = [t.said[caller] for t in faults if t.said[caller].applies and t.counts(ours)]
     return share(sum(s.accepted for s in counted), len(counted))
 
 
