@@ -190,7 +190,7 @@ class Replay:
             if not node.args or (data and not any(isinstance(arg, cr.Node) and arg in touched for arg in node.args)):
                 continue
             inputs = [
-                values.get(arg, self.data.get(arg)) if isinstance(arg, cr.Node) else self.constant(arg)
+                (values if arg in values else self.data)[arg] if isinstance(arg, cr.Node) else self.constant(arg)
                 for arg in node.args
             ]
             try:
@@ -206,7 +206,7 @@ class Replay:
             touched.add(node)
         if not data:
             self.data |= values
-        y = values.get(self.root, self.data.get(self.root)).reshape(()).item()
+        y = (values if self.root in values else self.data)[self.root].reshape(()).item()
         return exact.nan if isinstance(y, exact.mpc) else exact.mpf(y)
 
     def constant(self, arg: Any) -> Any:

@@ -134,9 +134,9 @@ def written(x: Any) -> str:
 
 
 @cache
-def subjects() -> tuple[Sequence[Any], dict[str, Sequence[Any]]]:
+def subjects() -> tuple[Sequence[Any], dict[str, list[Any]]]:
     """The formulas, and of each row of the table all samples that have a slope to speak of."""
-    rows: dict[str, list[RowOfTable]] = {}
+    rows: dict[str, list[Any]] = {}
     for name, samples in SAMPLES.items():
         if name in QUESTIONS:
             continue
@@ -171,7 +171,7 @@ def ordinary(subject: Subject, args: Args, dtype: str, rng: np.random.Generator)
 def at_border(subject: Subject, args: Args, dtype: str, rng: np.random.Generator) -> Args | None:
     if not subject.borders:
         return None
-    border, side = subject.borders[rng.integers(len(subject.borders))]
+    border, side = subject.borders[int(rng.integers(len(subject.borders)))]
     return [put(args[0], border + side * beside(rng, -15, -3), rng), *args[1:]]
 
 
@@ -258,7 +258,7 @@ def at_minimum(subject: Subject, kind: str, dtype: str, args: tuple[Any, ...], r
     off = 0.0 if kind == "exact minimum" else beside(rng, -12, -3)
     text = subject.text
     if subject.minima and rng.random() < 0.7:
-        least = subject.minima[rng.integers(len(subject.minima))]
+        least = subject.minima[int(rng.integers(len(subject.minima)))]
         args = typed([least.get(name, x) for name, x in zip(subject.names, args, strict=True)], dtype, False)
     else:
         target = np.asarray(computed(text, subject.names, args)).astype(dtype)
