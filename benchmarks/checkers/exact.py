@@ -214,12 +214,11 @@ class Replay:
             self.constants[id(arg)] = as_exact(arg)
         return self.constants[id(arg)]
 
-    def along(self, leaves: Sequence[Any], directions: Sequence[Any], sign: int) -> Any:
-        """The slope on one side as all leaves move together, each element by its share of its own size."""
+    def along(self, directions: dict[Any, Any], power: int, sign: int) -> Any:
+        """The slope on one side as leaves move together."""
         with exact.workdps(self.digits):
-            h = exact.mpf(10) ** LEVELS[0][1] * sign
-            steps = [np.array(self.data[x] + h * as_exact(v), object) for x, v in zip(leaves, directions, strict=True)]
-            moved = dict(zip(leaves, steps, strict=True))
+            h = exact.mpf(10) ** power * sign
+            moved = {leaf: np.array(self.data[leaf] + h * as_exact(v), object) for leaf, v in directions.items()}
             return (self.moved(moved) - self.here) / h
 
     def side(self, leaf: Any, index: tuple[int, ...], power: int, sign: int) -> Any:
@@ -260,15 +259,14 @@ def limit(slope: Any, finer: Any) -> float:
 
 def slopes_of(replays: Replays, leaf: Any, index: tuple[int, ...]) -> tuple[float, float]:
     """The slopes on the left and on the right of one element, from as few digits as tell."""
-    for level in range(len(LEVELS)):
+    before: list[Any] = []
+    for level, (_, nearby) in enumerate(LEVELS):
         replay = replays.at(level)
-        x = replay.data[leaf][index]
-        power = LEVELS[level][1] if x else AT_ZERO[level]
+        power = nearby if replay.data[leaf][index] else AT_ZERO[level]
         sides = [replay.side(leaf, index, power, sign) for sign in (-1, 1)]
-        if one(*sides) and abs(sides[1] * (x or 1)) > 1e-40 * abs(replay.here):
-            finer = sides if x else [replay.side(leaf, index, power + FINER, sign) for sign in (-1, 1)]
-            if one(sides[1], finer[1]):
-                return float(sides[0]), float(sides[1])
+        if before and all(one(sides[0], slope) for slope in (*before, sides[1])):
+            return float(sides[0]), float(sides[1])
+        before = sides
     left, right = (
         limit(slope, replay.side(leaf, index, power + FINER, sign)) for sign, slope in zip((-1, 1), sides, strict=True)
     )
@@ -277,28 +275,32 @@ def slopes_of(replays: Replays, leaf: Any, index: tuple[int, ...]) -> tuple[floa
     return left, right
 
 
-def differentiable(replay: Replay, leaves: Sequence[Any], true: Sequence[Truth]) -> bool:
+def differentiable(replays: Replays, leaves: Sequence[Any], true: Sequence[Truth]) -> bool:
     """Whether the slopes by every element make those along a direction: at a tie of three or more they do not."""
     rng = np.random.default_rng(0)
-    nodes = [(leaf, t) for leaf, t in zip(leaves, true, strict=True) if leaf in replay.data]
-    sizes = [np.where(leaf.data == 0, 1e-3, np.abs(leaf.data)) for leaf, _ in nodes]
+    slopes = {leaf: t.left for leaf, t in zip(leaves, true, strict=True) if leaf in replays.at(0).data}
     for _ in range(DIRECTIONS):
-        shares = [rng.choice(STEPS, np.shape(size)) for size in sizes]
-        vs = [size * share for size, share in zip(sizes, shares, strict=True)]
-        terms = [t.left * v for (_, t), v in zip(nodes, vs, strict=True)]
-        total, most = sum(float(np.sum(x)) for x in terms), sum(float(np.sum(np.abs(x))) for x in terms)
-        for sign in (-1, 1):
-            slope = replay.along([leaf for leaf, _ in nodes], vs, sign)
-            if not (exact.isnan(slope) or abs(slope - total) <= AGREED * most + VANISHING * abs(replay.here) * 1e-20):
-                return False
+        v = {x: np.where(x.data == 0, 1e-3, np.abs(x.data)) * rng.choice(STEPS, np.shape(x.data)) for x in slopes}
+        terms = np.concatenate([np.ravel(slopes[x] * v[x]) for x in slopes])
+        if not all(leads_to(replays, v, sign, float(np.sum(terms)), float(np.sum(np.abs(terms)))) for sign in (-1, 1)):
+            return False
     return True
+
+
+def leads_to(replays: Replays, v: dict[Any, Any], sign: int, total: float, most: float) -> bool:
+    """Whether the slope on one side along a direction is that number, which is the sum of terms of that size; or leads nowhere."""
+    if abs(replays.at(0).along(v, LEVELS[0][1], sign) - total) <= AGREED * most:
+        return True
+    power = LEVELS[-1][1]
+    slope = limit(*[replays.at(len(LEVELS) - 1).along(v, p, sign) for p in (power, power + FINER)])
+    return math.isnan(slope) or abs(slope - total) <= AGREED * most
 
 
 def truths(f: Callable[..., Any], nodes: Sequence[Any]) -> tuple[list[Truth], bool]:
     """The true slopes of f, one number, by every element of the nodes, and whether it is differentiable there."""
     replays = Replays(f(*nodes))
     found = [by_elements(replays, leaf) for leaf in nodes]
-    smooth = all(np.all(t.smooth) for t in found) and differentiable(replays.at(0), nodes, found)
+    smooth = all(np.all(t.smooth) for t in found) and differentiable(replays, nodes, found)
     return found, smooth
 
 
