@@ -6,7 +6,7 @@ Which directions are tried, and how far an element is moved, is decided here for
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, final
 
@@ -23,6 +23,9 @@ ALIKE = 2.0**10  # so many times its size an element is moved at most to be move
 CLOSE = 2.0**-20  # two derivatives that differ by less, relative to their size, deserve a second opinion
 VAGUE = 2.0**-3  # with an error beyond this share of itself, a numeric derivative is none
 BETWEEN = 1.5  # Taylor's formula leaves something of order 2 with the right derivative, of order 1 with a wrong one
+APART = 1e-3  # slopes that differ by more, a little beside, are those of several pieces
+ASIDE = 2.0**-16  # so little, relative to each number
+ORDERS = 12  # in which equals are told apart, at random
 RANDOM = 2  # cotangents, and directions of each kind
 
 
@@ -80,6 +83,24 @@ class Compared:
         error = np.where(good, ROUNDING * np.abs(exact), self.error)
         return replace(self, numeric=numeric, error=error, low=low, high=high, left=left, right=right)
 
+    def between(self, beside: Iterable[tuple[Array, Array]]) -> Compared:
+        """With the slopes that there are next to it, if these are several: of what is equal, one convention may choose any.
+
+        A derivative is then a mean of those (Clarke's, Optimization and Nonsmooth Analysis, 1983).
+        """
+        low, high = np.fmin(self.low, self.numeric), np.fmax(self.high, self.numeric)
+        for n, (slopes, error) in enumerate(beside):
+            low, high = np.fmin(low, slopes - error), np.fmax(high, slopes + error)
+            several = high - low > APART * np.fmax(np.abs(low), np.abs(high))
+            if n == 1 and not np.any(several):
+                return self
+        kink = self.kink | several
+        low, high, left, right = (
+            np.where(several, new, old)
+            for new, old in zip((low, high, low, high), (self.low, self.high, self.left, self.right), strict=True)
+        )
+        return replace(self, kink=kink, low=low, high=high, left=left, right=right)
+
     def row(self, i: int, verdict: str, row: Row) -> Row:
         """One of the numbers, as a row."""
         unit, kink = float(self.unit[i]), bool(self.kink[i])
@@ -104,7 +125,7 @@ def vindicated(exact: Any, numeric: Any, error: Any, autograd: Any, lost: Any) -
     off, size = np.abs(exact - numeric), np.abs(exact)
     fits = off <= np.maximum(SURE * error, CLOSE * size)
     unknown = ~(error < VAGUE * np.abs(numeric))
-    return (np.abs(exact - autograd) <= lost + ROUNDING * size) & (fits | unknown)
+    return np.isfinite(exact) & (np.abs(exact - autograd) <= lost + ROUNDING * size) & (fits | unknown)
 
 
 def advice(order: float, verdict: str) -> str:
@@ -199,6 +220,19 @@ def directions(
                     sizes if in_proportion else np.minimum(1.0, ALIKE * sizes)
                 )
             yield v, high
+
+
+def asides(xs: Sequence[Array], rng: np.random.Generator) -> Iterator[list[Array]]:
+    """A little beside, every element by another share of its size: the later by more, by less, and at random."""
+    ends = np.cumsum([0, *[x.size for x in xs]])
+    orders = [np.arange(ends[-1]), np.arange(ends[-1])[::-1], *[rng.permutation(ends[-1]) for _ in range(ORDERS)]]
+    for order in orders:
+        share = ASIDE * (1.0 + order) / (1.0 + ends[-1])
+        parts = [share[i:j].reshape(x.shape) for x, i, j in zip(xs, ends[:-1], ends[1:], strict=True)]
+        yield [
+            x + part * np.where(x == 0, min(largest(x) or 1.0, 1.0), np.abs(x))
+            for x, part in zip(xs, parts, strict=True)
+        ]
 
 
 def largest_of(xs: dict[int, Array]) -> float:

@@ -21,12 +21,12 @@ from ..ops.elementwise import add, mul
 from ..ops.reduction import sum
 from ..optional.progress import followed
 from ..tensor import Tensor
-from .compared import BETWEEN, CLOSE, ROUNDING, advice, vindicated
-from .numeric import SURE, Array, Estimate, Probe
+from .compared import APART, BETWEEN, CLOSE, ROUNDING, TELLING, advice, asides, vindicated
+from .numeric import EPS, SETTLED, SURE, Array, Estimate, Probe
 from .operation import SIXTEENTHS, SLACK, like
 from .report import BLANK, KINK, NOISY, NOT_FINITE, RIGHT, WRONG, Row
 from .variables import data_of, precision, probe, substituted, widened
-from .whole import AT_FLOAT64, Place, Whole, gradient, pulled_back, rounding_effect, said, weights_of
+from .whole import AT_FLOAT64, Place, Whole, gradient, is_opaque, pulled_back, rounding_effect, said, weights_of
 
 VAGUE = 2.0**-3  # a tolerance beyond this share of a gradient says little of it
 
@@ -73,33 +73,71 @@ class ByElement:
 
     def row(self, node: Node, index: tuple[int, ...]) -> Row:
         """A glance is enough where it shows the two sides agree; else all steps; else second opinions."""
-        line = probe(self.value, node, index, float(self.sharp.precision[node].eps), SLACK * self.sharp.noise)
+        line = self.line(node, index)
         glance = line.at_a_glance(self.sharp.value)
         found = None if glance is None else self.judged(node, index, glance.item())
         if found is None or found.verdict != RIGHT:
-            found = self.judged(node, index, line.slopes().item())
+            numeric = line.slopes().item()
+            found = self.judged(node, index, numeric)
+            if found.verdict == WRONG and not found.note:
+                found = self.between(found, numeric, node, index)
         if self.method is not None:
             return METHODS[self.method](self, found, line, node, index)
         return found if found.verdict in (RIGHT, KINK) or found.note else self.advised(found, line, node, index)
 
+    def between(self, row: Row, numeric: Estimate, node: Node, index: tuple[int, ...]) -> Row:
+        """The row, judged again if a little beside there are several slopes, which are right, of which ties choose one."""
+        nodes, rng = list(self.named), np.random.default_rng(self.seed)
+        slopes = [numeric.value, *(numeric.kink or ())]  # and beside it, as far as they are known
+        for n, data in enumerate(asides([np.asarray(x._raw) for x in nodes], rng)):
+            with substituted(nodes, data):
+                beside = self.line(node, index).slopes().item()
+                right = n > 1 or self.agrees(beside, node, index)
+            slopes += [beside.value - beside.error, beside.value + beside.error]
+            low, high = float(np.fmin.reduce(slopes)), float(np.fmax.reduce(slopes))
+            if not right or (n == 1 and not high - low > APART * max(abs(low), abs(high))):
+                return row
+        return self.judged(node, index, replace(numeric, kink=(low, high)))
+
+    def agrees(self, numeric: Estimate, node: Node, index: tuple[int, ...]) -> bool:
+        """Whether the chain rule does with a numeric derivative, where the variables now are."""
+        found = by_chain_rule(self.f, list(self.named), self.seed)
+        return judged(float(found.slopes[node][index]), numeric, found.precision[node])[1] in (RIGHT, KINK)
+
+    def line(self, node: Node, index: tuple[int, ...]) -> Probe:
+        eps, noise = float(self.sharp.precision[node].eps), SLACK * self.sharp.noise
+        return probe(self.value, node, index, eps, noise, self.sharp.opaque)
+
     def judged(self, node: Node, index: tuple[int, ...], numeric: Estimate) -> Row:
         by_rule, at_float64 = (float(side.slopes[node][index]) for side in (self.own, self.sharp))
         coarse, fine = self.own.precision[node], self.sharp.precision[node]
-        tolerance, verdict = judged(at_float64, numeric, fine)
+        if 0.0 < abs(numeric.value) < SETTLED * numeric.size:  # what is left may be rounding, as at an exact minimum
+            numeric = replace(numeric, error=numeric.error + self.rounding(node, index))
+        tolerance, verdict = judged(at_float64, numeric, fine, lambda: self.rounding(node, index))
         left, right = numeric.kink or (None, None)
         row = Row(self.named[node], index, by_rule, numeric.value, numeric.error, tolerance, verdict, left, right)
-        return row if verdict == NOT_FINITE else as_first_computed(row, at_float64, numeric, coarse, fine)
+        if verdict == NOT_FINITE:
+            return row
+        return as_first_computed(row, at_float64, coarse, fine, lambda: self.rounding(node, index, float(coarse.eps)))
+
+    def rounding(self, node: Node, index: tuple[int, ...], eps: float = EPS) -> float:
+        """How far rounding of that size, wherever it happens, may have moved the gradient."""
+        if self.graph is None or node not in self.graph.twins:
+            return 0.0
+        with enable_grad():
+            return float(np.broadcast_to(self.graph.roundings(eps)[node], np.shape(node._raw))[index])
 
     def advised(self, row: Row, line: Probe, node: Node, index: tuple[int, ...]) -> Row:
         """The row, judged again by a complex step if the graph takes one, and by Taylor's formula where it is wrong."""
         slope = float(self.sharp.slopes[node][index])
-        if not math.isfinite(slope):
+        if not (math.isfinite(slope) and math.isfinite(row.autograd)):
             return row
         exact = self.by_complex_step(node, index)
         if row.left is None and vindicated(exact, row.numeric, row.error, slope, ROUNDING * abs(slope)):
             if not slope:  # of a branch that .data chose, the graph knows nothing
                 return replace(row, verdict=NOISY)
-            row = self.judged(node, index, Estimate(exact, ROUNDING * abs(exact), ROUNDING * abs(exact)))
+            lost = ROUNDING * abs(exact) + self.rounding(node, index)  # what both lost, no complex step finds
+            row = self.judged(node, index, Estimate(exact, lost, lost))
         if row.verdict != WRONG:
             return row
         order = float(line.taylor_order(np.array([slope]), np.asarray)[0])
@@ -182,6 +220,7 @@ class Side:
     noise: float
     slopes: dict[Node, Array]
     precision: dict[Node, np.finfo[Any]]
+    opaque: bool
     trouble: str = ""  # why there is no gradient, if so
 
 
@@ -206,6 +245,7 @@ def by_chain_rule(f: Callable[[], Any], named: dict[Node, str], seed: int) -> Si
         math.hypot(*(rounding_effect(node, g) for node, g in found.items() if node.op is not None)),
         {node: np.asarray(gradient(found, node)) for node in nodes},
         {node: max(of_result, precision(node), key=lambda info: float(info.eps)) for node in nodes},
+        is_opaque(found),
         trouble,
     )
 
@@ -232,30 +272,43 @@ def chosen(nodes: Sequence[Node], sample: int | None, seed: int) -> list[Place]:
     ]
 
 
-def judged(sharp: float, numeric: Estimate, fine: np.finfo[Any]) -> tuple[float, str]:
-    """By how much the gradient at float64 may differ from the numeric one, and the verdict."""
+def judged(
+    sharp: float, numeric: Estimate, fine: np.finfo[Any], rounding: Callable[[], float] = lambda: 0.0
+) -> tuple[float, str]:
+    """By how much the gradient at float64 may differ from the numeric one, and the verdict.
+
+    Its own `rounding` is asked for where it matters: where the two differ, and where a gradient of 0 may be what it left.
+    """
     if not (math.isfinite(sharp) and (numeric.kink or math.isfinite(numeric.value))):
         return math.nan, NOT_FINITE
     size = abs(sharp if numeric.kink else numeric.value)
     allowed = numeric.error + math.sqrt(fine.eps) * size
     low, high = sorted(numeric.kink or (numeric.value, numeric.value))
+    lost = 0.0
+    if not low - allowed <= sharp <= high + allowed or (not sharp and allowed > SETTLED * numeric.size > 0.0):
+        lost = rounding()
+        allowed += lost
     if not low - allowed <= sharp <= high + allowed:
         return allowed, WRONG
     if numeric.kink:
         return allowed, KINK
-    scale = max(abs(sharp), size) if sharp else max(size, numeric.size)  # a gradient of 0 has no size of its own
-    return allowed, NOISY if scale and allowed > VAGUE * scale else RIGHT
+    if abs(sharp) > lost:
+        return allowed, NOISY if allowed > VAGUE * max(abs(sharp), size) else RIGHT
+    share = TELLING if lost else VAGUE  # a gradient of 0 has no size of its own
+    return allowed, NOISY if allowed > share * max(size, numeric.size) > 0.0 else RIGHT
 
 
-def as_first_computed(row: Row, sharp: float, numeric: Estimate, coarse: np.finfo[Any], fine: np.finfo[Any]) -> Row:
+def as_first_computed(
+    row: Row, sharp: float, coarse: np.finfo[Any], fine: np.finfo[Any], rounding: Callable[[], float]
+) -> Row:
     """The row, unless the gradient of the data as it is was another than rounding explains."""
     if not math.isfinite(row.autograd):
         return replace(row, verdict=NOT_FINITE)
-    lost = 0.0
+    lost, off = 0.0, abs(row.autograd - sharp)
     if coarse.eps > fine.eps:
-        rounding = float(coarse.eps / fine.eps) * numeric.rounding
-        lost = SLACK * (math.sqrt(coarse.eps) * abs(sharp) + rounding + float(coarse.smallest_subnormal))
+        lost = SLACK * (math.sqrt(coarse.eps) * abs(sharp) + float(coarse.smallest_subnormal))
+        lost += rounding() if off > lost else 0.0
     row = replace(row, tolerance=row.tolerance + lost)
-    if abs(row.autograd - sharp) <= lost:
+    if off <= lost:
         return row
     return replace(row, verdict=WRONG, note=f"{AT_FLOAT64} {sharp:.9g}")

@@ -16,6 +16,8 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from .roughness import roughness
+
 EPS = float(np.finfo(float).eps)
 LEAST = float(np.finfo(float).smallest_subnormal)  # by which everything is rounded, at least
 RATIO = 4  # of one step to the next
@@ -32,8 +34,11 @@ CORNER = 1e-5  # and so far relative to themselves
 UPRIGHT = 6  # that many smallest steps show a slope that grows without end,
 STEEPER = 1.3  # each by at least so much,
 LEVEL = 0.99  # while the move itself does not shrink
+BLURRED = 2.0**-6  # where x, rounded, changes a slope by that share, no more than its size is known
+HASHED = 2.0**-7  # where the finest moves differ by such a share of the results, no step tells anything
 SETTLED = 2.0**-20  # an error up to this share of a slope needs no finer steps,
 IMAGINARY = 2.0**-80  # a complex step, relative to x
+FADING = 16.0  # rounding does not fall faster than this from one step to a smaller one, and what bends does
 FLOOR = 4.0  # so many times what may be rounding, something else remains
 GLANCE = UNEVEN * 2.0 ** np.array([[-15], [-13], [-11]])  # three steps for a number of size 1
 GLANCE_BENDS = (
@@ -55,7 +60,7 @@ class Estimate:
     error: float
     rounding: float
     kink: tuple[float, float] | None = None  # left, right; infinite beside a jump
-    # The slope of a function that would change by its whole size over the largest step: the yardstick for "small".
+    # The slope of a function that would change all along as it did most, over the largest step: the yardstick for "small".
     size: float = 0.0
 
 
@@ -109,9 +114,9 @@ def derivative(f: Callable[[float], float], x: float, eps: float = EPS, noise: f
         return replace(found, value=exact) if abs(exact - found.value) <= found.error else found
 
 
-def of_number(f: Callable[[Any], Any], x: float, eps: float, noise: float) -> Probe:
+def of_number(f: Callable[[Any], Any], x: float, eps: float, noise: float, opaque: bool = True) -> Probe:
     """A function of one number, at x."""
-    return Probe(np.array([x]), lambda t: np.array([trial(f, x + t[0].item())]), eps, noise)
+    return Probe(np.array([x]), lambda t: np.array([trial(f, x + t[0].item())]), eps, noise, opaque=opaque)
 
 
 def steps(x: Array, finest: bool = False) -> Array:
@@ -146,7 +151,7 @@ class Probe:
     """What moves along a line, by a step for each column: functions of one number each, or several of the same number.
 
     With `exact`, x is where each of them stands, and a step counts as it is rounded there; else x only says what steps
-    are suitable.
+    are suitable. Where the function is not `opaque`, `noise` says all of what is rounded inside.
     """
 
     x: Array
@@ -154,20 +159,40 @@ class Probe:
     eps: float = EPS  # the rounding unit of the results
     noise: float = 0.0
     exact: bool = True
+    opaque: bool = True
 
     def slopes(self) -> Slopes:
         """From the usual steps, or where those settle nothing, as next to a singularity, from the finest."""
         here = self.at(np.zeros(self.x.shape))
+        shaken = SURE * EPS * np.abs(self.x)
         h = steps(self.x)
         right, left = self.samples(h)
-        found = slopes(here, right, left, *self.moves(h), self.eps, self.noise)
+        found = slopes(here, right, left, *self.moves(h), self.eps, self.noise, shaken)
         inside = np.all(np.isfinite(right[:INSIDE]) & np.isfinite(left[:INSIDE]), axis=0)
         settled = inside & ~found.kink & (found.error <= SETTLED * np.fmax(np.abs(found.value), found.size))
+        settled &= ~self.doubtful(h, right, left)
+        settled |= (found.size == 0) & inside
         if np.all(settled):
             return found
         h = steps(self.x, finest=True)
-        finer = slopes(here, *self.samples(h), *self.moves(h), self.eps, self.noise)
+        right, left = self.samples(h)
+        rough, unseen = (
+            roughness(self.at, self.x, h, self.eps) if np.any(self.doubtful(h, right, left)) else (0.0, False)
+        )
+        finer = slopes(here, right, left, *self.moves(h), self.eps, self.noise, shaken, rough, unseen)
         return Slopes(*(np.where(settled, old, new) for old, new in zip(found.columns(), finer.columns(), strict=True)))
+
+    def doubtful(self, h: Array, right: Array, left: Array) -> NDArray[np.bool]:
+        """Whether larger steps contradict smaller ones by more than a bend would, which fades faster than that."""
+        if not self.opaque:
+            return np.zeros(self.x.shape, bool)
+        ahead, behind = self.moves(h)
+        rough = extrapolated((right - left) / (ahead + behind), 1, power=2)
+        jitter = np.nan_to_num(np.abs(rough[1:] - rough[:-1]) * h[:-2], posinf=0.0)
+        seen = 4 * self.eps * np.fmax.accumulate(np.fmax(np.abs(right), np.abs(left)))[:-3] + LEAST
+        doubts = jitter[:-1] > jitter[1:] / FADING
+        first = np.max(np.where(doubts, jitter[:-1], 0.0)[:NOISE_STEPS], axis=0, initial=0.0)
+        return np.asarray(np.any(doubts & (jitter[:-1] > SURE * np.fmax(seen, first)), axis=0))
 
     def at_a_glance(self, here: Any) -> Slopes | None:
         """The derivatives from three steps only, where they leave no doubt of any; `here` are the results at x."""
@@ -183,7 +208,12 @@ class Probe:
         good = smooth & (error <= np.fmax(SETTLED * np.abs(value), SURE * noise / h[0]))
         if not np.all(good):
             return None
-        return Slopes(value, error, noise / h[0], value, value, np.zeros(value.shape, bool), size / h[-1])
+        moved = largest_move(here, right, left) / h[-1]
+        flat = ~(moved > SURE * noise / h[-1])
+        if np.any(flat):  # perhaps they do further away
+            h_most = np.fmax.reduce(steps(self.x), axis=0)[None]
+            moved = np.where(flat, largest_move(here, *self.samples(h_most)) / h_most[0], moved)
+        return Slopes(value, error, noise / h[0], value, value, np.zeros(value.shape, bool), moved)
 
     def samples(self, h: Array) -> tuple[Array, Array]:
         """The results to the right and to the left."""
@@ -234,54 +264,99 @@ def order_of(remainder: Array, rounding: Array) -> Array:
     return np.where(np.any(seen, axis=0), np.where(last - first == 2, order, np.nan), np.inf)
 
 
-def slopes(here: Array, right: Array, left: Array, ahead: Array, behind: Array, eps: float, noise: Any = 0.0) -> Slopes:
-    """From samples at x, at x + `ahead` and at x - `behind`: one step a row, one result a column."""
+def slopes(
+    here: Array,
+    right: Array,
+    left: Array,
+    ahead: Array,
+    behind: Array,
+    eps: float,
+    noise: Any = 0.0,
+    shaken: Any = 0.0,
+    rough: Any = 0.0,
+    unseen: Any = False,
+) -> Slopes:
+    """From samples at x, at x + `ahead` and at x - `behind`: one step a row, one result a column.
+
+    x itself counts as known up to `shaken`: a function may round it, and stands a little beside, with the slope there.
+    """
     sizes = np.fmax(np.abs(right), np.abs(left))
-    found_noise = np.fmax(noise, noise_of(right - left, sizes, ahead, eps, power=2))
-    central = best((right - left) / (ahead + behind), found_noise / ahead, power=2)
-    before, after, sides = one_sided(here, right, left, ahead, behind, eps, noise)
+    rough, unseen = np.broadcast_to(rough, right.shape), np.broadcast_to(unseen, right.shape)
+    found_noise = np.fmax(noise, noise_of(right - left, sizes, ahead, eps, rough, unseen, power=2))
+    bend = np.nan_to_num(np.abs((right - here) / ahead - (here - left) / behind) / ahead, posinf=0.0)
+    first = ((right - left) / (ahead + behind))[0]
+    central = best((right - left) / (ahead + behind), found_noise / ahead + bend * shaken, power=2)
+    before, after, sides = one_sided(here, right, left, ahead, behind, eps, noise, rough, unseen)
     value, error, rounding = central
     for side in sides:
         edge = np.isnan(value) & np.isfinite(side[0])  # the other side is outside the domain
         value, error, rounding = (np.where(edge, own, x) for own, x in zip(side, (value, error, rounding), strict=True))
+    blurred = (bend * shaken)[0] > BLURRED * np.abs(first)
+    blurred &= bend[0] * ahead[0] > SURE * (4 * eps * sizes[0] + 4 * rough[0]) / ahead[0]  # which is no noise
+    error = np.where(blurred, np.fmax(error, np.abs(first)), error)
+    jumps = np.abs(np.diff(right - left, axis=0))[: NOISE_STEPS - 1]  # from float to float, by all that it is
+    error = np.where(np.min(jumps, axis=0) > np.median(sizes, axis=0) * HASHED, np.inf, error)
     apart = sides[0][1] + sides[1][1]
     jump = np.isinf(before) & (before == after) & level(here - left) & level(right - here)
     if np.any(jump):  # the result here stands alone: it counts how the left goes on, and the jump over to the right
-        beyond, unsure = past_a_jump(left, behind, eps, noise)
+        beyond, unsure = past_a_jump(left, behind, eps, noise, rough, unseen)
         before, apart = np.where(jump, 0.0 - beyond, before), np.where(jump, unsure, apart)
     gap = np.abs(after - before)
-    between = np.abs(value - before) + np.abs(value - after) <= gap + apart + error
+    between = np.abs(2 * value - before - after) <= gap / 2 + apart + error  # halfway, but for what bends
     corner = between & (gap > CORNER * np.fmax(np.abs(before), np.abs(after)))
     kink = (gap > SURE * apart) & (corner | np.isinf(gap))
     endless = np.isinf(before) | np.isinf(after)
     value, error = np.where(endless, np.nan, value), np.where(kink, apart, np.where(endless, np.inf, error))
-    size = np.fmax.reduce(sizes, axis=0) / np.fmax.reduce(ahead, axis=0)
+    size = largest_move(here, right, left) / np.fmax.reduce(ahead, axis=0)
     return Slopes(value, error, rounding, np.where(kink, before, value), np.where(kink, after, value), kink, size)
 
 
+def largest_move(here: Any, right: Array, left: Array) -> Array:
+    return np.asarray(np.fmax.reduce(np.fmax(np.abs(right - here), np.abs(left - here)), axis=0, initial=0.0))
+
+
 def one_sided(
-    here: Array, right: Array, left: Array, ahead: Array, behind: Array, eps: float, noise: Any
+    here: Array,
+    right: Array,
+    left: Array,
+    ahead: Array,
+    behind: Array,
+    eps: float,
+    noise: Any,
+    rough: Array,
+    unseen: Any,
 ) -> tuple[Array, Array, list[tuple[Array, Array, Array]]]:
     """The slopes before and after, and again with error and rounding; both in one go, as columns side by side."""
     moves = np.concatenate([here - left, right - here], axis=1)
     h = np.concatenate([np.broadcast_to(step, right.shape) for step in (behind, ahead)], axis=1)
     sizes = np.fmax(np.concatenate([np.abs(left), np.abs(right)], axis=1), np.tile(np.abs(here), 2))
-    noise = np.tile(np.broadcast_to(noise, here.shape), 2)
-    found_noise = np.fmax(noise, noise_of(moves, sizes, h, eps, power=1))
-    steep = upright(moves, np.fmax(COARSE * sizes[0], SURE * noise))
+    noise, rough, unseen = np.tile(np.broadcast_to(noise, here.shape), 2), np.tile(rough, 2), np.tile(unseen, 2)
+    found_noise = np.fmax(noise, noise_of(moves, sizes, h, eps, rough, unseen, power=1))
+    steep = upright(moves, np.fmax(COARSE * sizes[0], SURE * np.fmax(noise, rough[0])))
     value, error, rounding = best(moves / h, 2 * found_noise / h, power=1)
     value, error = np.where(steep, np.copysign(np.inf, moves[0]), value), np.where(steep, 0.0, error)
     sides = list(zip(*(np.split(x, 2) for x in (value, error, rounding)), strict=True))
     return sides[0][0], sides[1][0], sides
 
 
-def noise_of(moves: Array, sizes: Array, h: Array, eps: float, power: int) -> Array:
-    """How much rounding may have moved the samples: by the type of the result, and by what the smallest steps show."""
+def noise_of(moves: Array, sizes: Array, h: Array, eps: float, rough: Array, unseen: Any, power: int) -> Array:
+    """How much rounding may have moved the samples: by the type of the result, by what the smallest steps show, and where
+    it is known that there is some inside the function, by what all steps show."""
     size = np.fmax.accumulate(sizes)
-    rough = extrapolated(moves / h, 1, power)  # so that curvature does not pass for noise
-    jitter = np.fmax.reduce((np.abs(rough[1:] - rough[:-1]) * h[: len(h) - 2])[:NOISE_STEPS], initial=0.0)
-    noise: Array = np.fmax(4 * eps * size + LEAST, np.fmax(4 * jitter, grain_of(moves, size, h)))
-    return noise
+    slope = extrapolated(moves / h, 1, power)  # so that curvature does not pass for noise
+    jitter = np.zeros(moves.shape)
+    jitter[:-2] = np.nan_to_num(np.abs(slope[1:] - slope[:-1]) * h[:-2], posinf=0.0)
+    bends = jitter[:-1] <= jitter[1:] / FADING
+    jitter[:-1] = np.where(bends, 0.0, jitter[:-1])
+    jitter[NOISE_STEPS:] = np.where(unseen[NOISE_STEPS:], jitter[NOISE_STEPS:], 0.0)
+    noise: Array = np.fmax(4 * eps * size + LEAST, 4 * np.fmax(rough, largest_later(jitter)))
+    return np.asarray(np.fmax(noise, grain_of(moves, size, h)))
+
+
+def largest_later(jitter: Array) -> Array:
+    """At each step that of all larger ones, and of the smallest ones at every step."""
+    first = np.max(jitter[:NOISE_STEPS], axis=0, initial=0.0)
+    return np.asarray(np.fmax(first, np.maximum.accumulate(jitter[::-1])[::-1]))
 
 
 def grain_of(moves: Array, size: Array, h: Array) -> Array:
@@ -291,7 +366,7 @@ def grain_of(moves: Array, size: Array, h: Array) -> Array:
     parts = PARTS * np.nan_to_num(moves / grain)
     multiples = np.all(np.abs(parts - np.rint(parts)) < CLOSELY, axis=0) & (np.sum(moves != 0, axis=0) >= MULTIPLES)
     leftover = multiples & (grain <= GRAIN * np.fmax.reduce(h, axis=0))  # 1 - p, say, of a probability near 1
-    small = leftover | (grain < COARSE * np.take_along_axis(size, first, 0))
+    small = leftover | (grain < GRAIN * np.take_along_axis(size, first, 0))
     return np.where((first > 0) & small, grain, 0.0)
 
 
@@ -342,9 +417,9 @@ def level(moves: Array) -> NDArray[np.bool]:
     return found
 
 
-def past_a_jump(side: Array, h: Array, eps: float, noise: Any) -> tuple[Array, Array]:
+def past_a_jump(side: Array, h: Array, eps: float, noise: Any, rough: Array, unseen: Any) -> tuple[Array, Array]:
     """The slope of one side away from x, without x itself, and its error."""
     moves, steps = side[1:] - side[0], h[1:] - h[0]
-    found_noise = np.fmax(noise, noise_of(moves, np.abs(side[1:]), steps, eps, power=1))
+    found_noise = np.fmax(noise, noise_of(moves, np.abs(side[1:]), steps, eps, rough[1:], unseen[1:], power=1))
     value, error, _ = best(moves / steps, 2 * found_noise / steps, power=1)
     return value, error

@@ -6,6 +6,7 @@ forward and the rules do, the graph that the operation was taken from stays as i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -43,6 +44,7 @@ class Operation:
     traced: Callable[[Array], dict[int, Any]] | None = None  # the same cotangents as nodes: how they were computed
     inside: Node | None = None  # the result as a node, where it is known how it was computed
     result: Any = None  # its data, where rules might write into it
+    opaque: bool = True  # whether it is unknown how it rounds inside; else by no more than shows in its result
     noise: Any = 0.0  # how far rounding on the way may have moved each result, where more is known than shows in it
 
     def at(self, moves: dict[int, Any]) -> Any:
@@ -56,16 +58,32 @@ class Operation:
         return np.array(np.broadcast_to(result, self.shape)).reshape(-1)
 
     def along(self, v: dict[int, Any], x: float, alone: bool = False) -> Probe:
-        """All results along a direction, in steps that suit x: the number that moves `alone`, or the largest."""
+        """All results along a direction, in steps that suit x: the number that moves `alone`, or the largest.
+
+        What is infinite stays so, however far it is moved.
+        """
+        x, alone = (x, alone) if math.isfinite(x) else (0.0, False)
         return Probe(
-            np.array([x]), lambda t: self.at({i: t[0] * v_i for i, v_i in v.items()}), self.eps, self.noise, alone
+            np.array([x]),
+            lambda t: self.at({i: t[0] * v_i for i, v_i in v.items()}),
+            self.eps,
+            self.noise,
+            alone,
+            self.opaque,
         )
 
     def of_elements(self, place: int) -> Probe:
         """Every result, as the one element of an argument that it was made from moves."""
         to = np.shape(self.inputs[place])
         x = np.broadcast_to(self.inputs[place], self.shape).reshape(-1)
-        return Probe(x, lambda t: self.at({place: one_of_each(t.reshape(self.shape), to)}), self.eps, self.noise)
+        return Probe(
+            x,
+            lambda t: self.at({place: one_of_each(t.reshape(self.shape), to)}),
+            self.eps,
+            self.noise,
+            True,
+            self.opaque,
+        )
 
 
 def one_of_each(x: Any, shape: tuple[int, ...]) -> Any:
@@ -132,24 +150,27 @@ def fitted(node: Node, g: Any, y: Any) -> dict[int, Any]:
     return {i: None if d is None else arg.fit(d) for i, (arg, d) in enumerate(found) if isinstance(arg, Node)}
 
 
-def shaken(root: Node, rng: np.random.Generator) -> Node:
+def shaken(roots: Sequence[Node], rng: np.random.Generator, eps: float = EPS) -> list[Node]:
     """The same computed again, every result on the way moved as rounding may have moved it."""
     twins: dict[Node, Node] = {}
-    for node in ancestry(root)[::-1]:
+    for node in sorted({node for root in roots for node in ancestry(root)}, key=lambda node: node.birth):
         twins[node] = node
         if node.args:
             again = twin(node, tuple([twins.get(arg, arg) if isinstance(arg, Node) else arg for arg in node.args]))
-            again._raw = like(again._raw, again._raw * (1.0 + EPS * rng.choice(SIXTEENTHS, np.shape(again._raw))))
+            again._raw = like(again._raw, again._raw * (1.0 + eps * rng.choice(SIXTEENTHS, np.shape(again._raw))))
             twins[node] = again
-    return twins[root]
+    return [twins[root] for root in roots]
 
 
-def rounding_in(root: Any, rng: np.random.Generator) -> Any:
-    """How far rounding of all that it was computed from may have moved a result; 0 where that cannot be seen."""
-    if not isinstance(root, Node):
-        return 0.0
-    moved = [np.nan_to_num(np.abs(shaken(root, rng)._raw - root._raw), posinf=np.inf) for _ in range(SHAKEN)]
-    return SLACK * np.max(moved, axis=0)
+def roundings_in(roots: Sequence[Any], rng: np.random.Generator, eps: float = EPS) -> list[Any]:
+    """How far rounding of all that they were computed from may have moved results; 0 where that cannot be seen."""
+    nodes = [root for root in roots if isinstance(root, Node)]
+    moved = [
+        [np.nan_to_num(np.abs(x._raw - node._raw), posinf=np.inf) for x, node in zip(again, nodes, strict=True)]
+        for again in (shaken(nodes, rng, eps) for _ in range(SHAKEN))
+    ]
+    found = {node: SLACK * np.max(each, axis=0) for node, each in zip(nodes, zip(*moved, strict=True), strict=True)}
+    return [found[root] if isinstance(root, Node) else 0.0 for root in roots]
 
 
 def of_node(node: Node) -> Operation:
@@ -166,6 +187,7 @@ def of_node(node: Node) -> Operation:
         op.elementwise,
         lambda weights: fitted(result, variable_like(result, weights), result),
         result=result._raw,
+        opaque=not op.listed,
     )
 
 
@@ -224,7 +246,9 @@ def stacked(nodes: Sequence[Node]) -> Operation:
     result: Node = born(computed(op, columns, {}), op, args, {})
     places = tuple([i for i, arg in enumerate(args) if isinstance(arg, Node)])
     weighed = partial(pulled, result)
-    return Operation(tuple(columns), places, lambda xs: computed(op, xs, {}), weighed, (len(nodes),), EPS, True)
+    return Operation(
+        tuple(columns), places, lambda xs: computed(op, xs, {}), weighed, (len(nodes),), EPS, True, opaque=False
+    )
 
 
 def numbers_pulled(node: Node, g: float) -> list[float]:

@@ -25,6 +25,7 @@ from .compared import (
     RANDOM,
     ROUNDING,
     Compared,
+    asides,
     compared,
     directions,
     largest,
@@ -47,7 +48,7 @@ from .operation import (
     of_node,
     of_rule,
     pulled,
-    rounding_in,
+    roundings_in,
     sharp_twin,
     stacked,
 )
@@ -196,11 +197,14 @@ def at_own_precision(node: Node, row: Row, rng: np.random.Generator) -> Row:
         return replace(row, verdict=NOT_FINITE, note=f"in {np.asarray(node._raw).dtype}, not in float64")
     coarse = max((precision(x) for x in (node, arg)), key=lambda info: float(info.eps))
     rounded = [pulled(jittered(node, float(coarse.eps), rng), weights)[row.argument] for _ in range(RANDOM)]
-    lost = math.sqrt(coarse.eps) * largest(exact) + float(coarse.tiny) + max(largest(x - exact) for x in rounded)
-    difference = largest(mine - exact)
-    if difference <= SLACK * lost:
+    moved = np.max([np.abs(x - exact) for x in rounded], axis=0)
+    size = np.abs(exact)
+    if node.op is None or not node.op.elementwise:  # then others are added to each
+        size, moved = largest(size), largest(moved)
+    difference = np.abs(mine - exact)
+    if not np.any(difference > SLACK * (math.sqrt(coarse.eps) * size + float(coarse.tiny) + moved)):
         return row
-    return replace(row, verdict=WRONG, note=f"differs by {difference:.3g} from its rule at float64")
+    return replace(row, verdict=WRONG, note=f"differs by {largest(difference):.3g} from its rule at float64")
 
 
 def jittered(node: Node, eps: float, rng: np.random.Generator) -> Node:
@@ -322,15 +326,15 @@ class Trial:
         row = replace(self.row, argument=first, input=self.names[first], note=ALIKE_AT_A_KINK)
         if others:
             row = replace(row, argument=None, input=f"{self.names[first]} … {self.names[others[-1]]}")
-        return summed_up(row, [self.contracted(self.operation.along(v, high), v)], False, np.array(False))
+        return summed_up(row, [self.contracted(v, high)], False, np.array(False))
 
     def look_inside(self) -> None:
         """Find out how far rounding may have moved the rules' answers, and where the operation is a rule, its results."""
         operation = self.operation
         try:
             traced = [operation.traced(seed) if operation.traced else {} for seed in self.seeds]
-            self.rounding = [{i: rounding_in(d, self.rng) for i, d in answer.items()} for answer in traced]
-            noise = np.ravel(rounding_in(operation.inside, self.rng))
+            self.rounding = [dict(zip(d, roundings_in([*d.values()], self.rng), strict=True)) for d in traced]
+            noise = np.ravel(roundings_in([operation.inside], self.rng)[0])
             self.operation = replace(operation, noise=noise if noise.size > 1 else float(noise[0]))
         except Exception:  # a rule written for arrays may do anything when it is given nodes
             self.rounding = [{} for _ in self.seeds]
@@ -370,12 +374,12 @@ class Trial:
         count = sum(x.size for x in xs.values())
         if count > 1:
             for v, size in directions(xs, self.rng):
-                yield self.contracted(self.operation.along(v, size), v)
+                yield self.contracted(v, size)
         for i in some(count, self.sample, self.rng):
             v, x = single(xs, i)
-            yield self.contracted(self.operation.along(v, x, alone=True), v)
+            yield self.contracted(v, x, alone=True)
 
-    def contracted(self, probe: Probe, v: dict[int, Array]) -> Compared:
+    def contracted(self, v: dict[int, Array], x: float, alone: bool = False) -> Compared:
         """The slopes of all results along a direction, under every seed."""
         g = np.array([seed.reshape(-1) for seed in self.seeds])
         mine, lost = np.zeros(len(g)), np.zeros(len(g))
@@ -389,11 +393,16 @@ class Trial:
         def summed(x: Array) -> Array:
             return np.asarray(np.sum(np.where(g == 0, 0.0, x), axis=1))
 
+        probe = self.operation.along(v, x, alone)
+
         def columns(_: Slopes) -> Iterator[tuple[Any, ...]]:
             yield g, summed, mine, lost, g[:, 0] if g.shape[1] == 1 else np.ones(len(g))
 
         [part] = by_steps(probe, self.here, columns)
-        return part
+        if self.operation.elementwise or not np.any(part.verdicts() == WRONG):
+            return part
+        beside = self.next_to(v, x, alone)
+        return part.between((summed(g * found.value), summed(np.abs(g) * found.error)) for found in beside)
 
     @cached_property
     def here(self) -> Array:
@@ -407,6 +416,15 @@ class Trial:
             found = [zeros if answer[place] is None else answer[place] for answer in self.answers]
             self.lines[place] = np.array(found).reshape(len(found), -1)
         return self.lines[place]
+
+    def next_to(self, v: dict[int, Array], x: float, alone: bool) -> Iterator[Slopes]:
+        """The slopes along a direction a little beside, where nothing is equal to anything."""
+        places = [i for i in self.operation.places if np.all(np.isfinite(self.operation.inputs[i]))]
+        for data in asides([np.asarray(self.operation.inputs[i]) for i in places], self.rng):
+            inputs = list(self.operation.inputs)
+            for i, moved in zip(places, data, strict=True):
+                inputs[i] = like(inputs[i], moved)
+            yield replace(self.operation, inputs=tuple(inputs)).along(v, x, alone).slopes()
 
     def lost(self, k: int, place: int) -> Any:
         """What rounding inside a rule may have done to its answer to a seed, as far as somebody asked."""

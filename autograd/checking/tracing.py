@@ -127,7 +127,7 @@ def is_infinite(x: Any) -> bool:
 def lost_digits(whole: Whole, rows: Sequence[Row], names: Mapping[Node, str]) -> list[str]:
     """What is left of each gradient that rounding on the way moves as far as it is off; of others nothing is said."""
     leaves = {names[node]: whole.twins[node] for node in whole.leaves if node in names}
-    shakes = [pulled_back(shaken(whole.root, whole.rng), whole.weights) for _ in range(SHAKEN)]
+    shakes = [pulled_back(shaken([whole.root], whole.rng)[0], whole.weights) for _ in range(SHAKEN)]
     spreads = {
         name: np.max([np.abs(gradient(found, leaf) - gradient(whole.gradients, leaf)) for found in shakes], axis=0)
         for name, leaf in leaves.items()

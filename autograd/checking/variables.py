@@ -62,7 +62,14 @@ def widened(nodes: Sequence[Node]) -> list[Array]:
     return [np.array(node._raw, dtype=np.float64) for node in nodes]
 
 
-def probe(f: Callable[[], float], node: Node, index: tuple[int, ...], eps: float = EPS, noise: float = 0.0) -> Probe:
+def probe(
+    f: Callable[[], float],
+    node: Node,
+    index: tuple[int, ...],
+    eps: float = EPS,
+    noise: float = 0.0,
+    opaque: bool = True,
+) -> Probe:
     """`f()` as one element moves of a node that it uses, whose data is float64."""
     here = np.array(node._raw, dtype=np.float64)
 
@@ -72,7 +79,7 @@ def probe(f: Callable[[], float], node: Node, index: tuple[int, ...], eps: float
         with substituted([node], [moved]):
             return f()
 
-    return of_number(along, float(here[index]), eps, noise)
+    return of_number(along, float(here[index]), eps, noise, opaque)
 
 
 def numeric_gradient(f: Callable[..., Any], *args: Any, error: bool = False) -> Any:
@@ -81,8 +88,8 @@ def numeric_gradient(f: Callable[..., Any], *args: Any, error: bool = False) -> 
     One gradient for one argument, else a tuple of one for each: floats for numbers and Values, float64 arrays for
     arrays and Tensors, in the same tuples, lists and dicts. `f` receives Values and Tensors and returns a single
     number, and may take gradients itself; no graph or gradient of yours is touched. Arguments of lower precision are raised
-    to float64 first, which changes the rounding but not the function. Some 30 to 60 evaluations for each element;
-    an element at which there is no finite derivative gets NaN. See `derivative` for method and source.
+    to float64 first, which changes the rounding but not the function. Some 30 to 60 evaluations for each element, 500
+    where it has to be found out how `f` rounds; an element at which there is no finite derivative gets NaN. See `derivative` for method and source.
 
     With `error=True` it is the pair `(gradient, bar)`: the bar has the form of the gradient, and says for each element by how
     much its derivative may be off: at a kink by as much as the slopes of its sides, where there is none by infinity.

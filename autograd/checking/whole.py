@@ -7,7 +7,7 @@ that is no longer what the graph was computed from.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import pairwise
@@ -20,9 +20,9 @@ from ..graph import Node, ancestry, cotangents
 from ..ops.reduction import norm
 from ..optional.progress import followed
 from ..primitive import computed, renewed
-from .compared import ROUNDING, TELLING, advice, compared, directions, summed_up
+from .compared import ROUNDING, TELLING, Compared, advice, compared, directions, summed_up
 from .numeric import EPS, Array, Estimate, Probe
-from .operation import CALLED_OFF, SIXTEENTHS, SLACK, like, sharp, twin
+from .operation import CALLED_OFF, SIXTEENTHS, SLACK, like, roundings_in, sharp, twin, variable_like
 from .report import ACCEPTED, BLANK, NOT_FINITE, WRONG, Row
 from .variables import precision
 
@@ -52,6 +52,7 @@ class Whole:
         self.leaves = [node for node in self.nodes if node.op is None]
         self.root = self.twins[original]
         self.weights = weights_of(np.shape(self.root._raw), seed)
+        self.moved: dict[float, dict[Node, Any]] = {}  # by rounding of that size
         self.asked: frozenset[Node] = frozenset()
         self.found: list[Node] = []
         self.trouble = ""
@@ -60,6 +61,7 @@ class Whole:
             self.gradients = pulled_back(self.root, self.weights)
         except Exception as error:  # whatever somebody's rule may raise
             self.trouble = said(error)
+        self.opaque = is_opaque(self.nodes)
         effects = (rounding_effect(node, g) for node, g in self.gradients.items() if node.op is not None)
         self.noise = SLACK * math.hypot(*effects)
 
@@ -75,7 +77,7 @@ class Whole:
         def at(t: Any) -> Any:
             return self.value({x: like(x._raw, x._raw + t[0] * v_x) for x, v_x in twins.items()}, downstream)
 
-        return Probe(np.array([x]), at, float(precision(self.root).eps), self.noise, alone)
+        return Probe(np.array([x]), at, float(precision(self.root).eps), self.noise, alone, self.opaque)
 
     def along(self, group: Sequence[Node], own: dict[Node, Any] | None, row: Row) -> Row:
         """The derivative along one direction of some variables, and if `own` is given, by the original graph too."""
@@ -101,14 +103,22 @@ class Whole:
         seen = probe.at_a_glance(self.here)
         glance = None if seen is None else seen.item()
         if glance is not None and agreed(glance, by_rules, sizes, 0.0 if by_rules else abs(float(self.here[0]))):
-            tolerance, rounding = glance.error + ROUNDING * sizes, glance.rounding
+            tolerance = glance.error + ROUNDING * sizes
             row = replace(row, autograd=by_rules, numeric=glance.value, error=glance.error, tolerance=tolerance)
         else:
-            found = probe.slopes()
-            one, rounding = np.ones(1), float(found.rounding[0])
-            part = compared(probe, found, one, np.asarray, np.array([by_rules]), np.array([ROUNDING * sizes]), one)
             unreached = all(self.twins[node] not in self.gradients for node in v)
-            row = summed_up(row, [part], unreached, np.array(False))
+            found, one, blank = probe.slopes(), np.ones(1), row
+
+            def judged(lost: float) -> tuple[Compared, Row]:
+                part = compared(probe, found, one, np.asarray, np.array([by_rules]), np.array([lost]), one)
+                return part, summed_up(blank, [part], unreached, np.array(False))
+
+            part, row = judged(ROUNDING * sizes)
+            settled = float(part.numeric[0]) != float(
+                found.value[0]
+            )  # by a complex step, which finds nothing that both lost
+            if row.verdict == WRONG or settled:
+                part, row = judged(ROUNDING * sizes + self.rounded(v))
             if part.taylor is not None:
                 row = replace(row, note="; ".join(filter(None, [row.note, advice(float(part.taylor[0]), row.verdict)])))
         if own is None:
@@ -116,8 +126,27 @@ class Whole:
         ours = sum(float(np.sum(np.asarray(gradient(own, node), float) * v_node)) for node, v_node in v.items())
         coarse = max((precision(node) for node in (*v, self.original)), key=lambda info: float(info.eps))
         underflow = float(coarse.tiny) * sum(float(np.sum(np.abs(v_node))) for v_node in v.values())
-        lost = SLACK * (math.sqrt(coarse.eps) * sizes + float(coarse.eps) / EPS * rounding + underflow)
+        lost = SLACK * (math.sqrt(coarse.eps) * sizes + underflow)
+        if coarse.eps > EPS and abs(ours - by_rules) > lost:
+            lost += self.rounded(v, float(coarse.eps))
         return as_it_is(row, by_rules, ours, lost)
+
+    def rounded(self, v: dict[Node, Array], eps: float = EPS) -> float:
+        """How far rounding on the way there, and of it, may have moved the derivative along a direction."""
+        found = self.roundings(eps)
+        return sum(float(np.sum(np.abs(found[node] * v_node))) for node, v_node in v.items())
+
+    def roundings(self, eps: float = EPS) -> dict[Node, Any]:
+        """How far all the rounding, in the values and in the cotangents, may have moved each gradient."""
+        if eps not in self.moved:
+            leaves = [self.twins[node] for node in self.leaves]
+            try:
+                found = cotangents(self.root, variable_like(self.root, self.weights), create_graph=True)
+                moved = roundings_in([found.get(x) for x in leaves], self.rng, eps)
+            except Exception:  # a rule written for arrays may do anything when it is given nodes
+                moved = [0.0] * len(leaves)
+            self.moved[eps] = dict(zip(self.leaves, moved, strict=True))
+        return self.moved[eps]
 
     @cached_property
     def here(self) -> Any:
@@ -210,6 +239,11 @@ def as_it_is(row: Row, by_rules: float, ours: float, lost: float) -> Row:
         note = "; ".join(filter(None, [row.note, f"{AT_FLOAT64} {by_rules:.9g}"]))
         return replace(row, autograd=ours, verdict=WRONG, tolerance=row.tolerance + lost, note=note)
     return row
+
+
+def is_opaque(nodes: Iterable[Node]) -> bool:
+    """Whether there are operations of which it is unknown how they round inside."""
+    return any(node.op is not None and not node.op.listed for node in nodes)
 
 
 def excused(row: Row) -> bool:

@@ -285,6 +285,59 @@ EDGES: list[tuple[str, float, float]] = [  # where the slope grows without end, 
 ]
 
 
+MENDED: dict[str, tuple[Any, float]] = {  # at 0, by hand; and the slope there
+    "one minus cosine": (lambda x: (1 - np.cos(x)) / x, 1 / 2),
+    "root":             (lambda x: (np.sqrt(1 + x * x) - 1) / x, 1 / 2),
+    "cotangent":        (lambda x: 1 / np.tanh(x) - 1 / x, 1 / 3),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MENDED)
+def test_near_a_removable_singularity_rounding_does_not_outvote_the_function(name: str) -> None:
+    f, slope = MENDED[name]
+
+    def mended(x: Any) -> Any:
+        return np.where(x == 0, 0.0, f(np.where(x == 0, 1.0, x)))
+
+    for x in (0.0, 1e-9, 1e-7, 1e-6, 1e-5):
+        report = cr.check_row(cr.custom("mended", mended, lambda g, y, x: g * slope), np.array([x]))
+        assert report, f"{x}\n{report}"
+        for wrong in (-slope, 0.0, 1.01 * slope):
+            assert not cr.check_row(cr.custom("wrong", mended, lambda g, y, x, wrong=wrong: g * wrong), np.array([x]))
+
+
+def test_a_second_order_rule_is_wrong_at_a_removable_singularity_too() -> None:
+    def rule(g: Any, y: Any, x: Any) -> Any:
+        here = (x.data if isinstance(x, cr.Tensor | cr.Value) else np.asarray(x)) == 0
+        return g * cr.where(here, 0.0 * x, (x * cr.cos(x) - cr.sin(x)) / cr.where(here, 1.0, x * x))
+
+    report = cr.check_row(cr.custom("sinc", lambda x: np.sinc(x / np.pi), rule), 0.0, order=2)
+    assert [row.order for row in report.wrong] == [2], str(report)
+
+
+@pytest.mark.parametrize("size", [3, 4, 5])
+def test_ties_of_many(size: int) -> None:
+    for seed in range(4):
+        report = cr.check_row(cr.sort, np.ones(size), seed=seed)
+        assert report, str(report)
+    for name, factor in (("twice", 2.0), ("a little", 1.01), ("nothing", 0.0)):
+        assert not cr.check_row(cr.custom(name, np.sort, lambda g, y, x, a=factor: a * g), np.ones(size))  # type: ignore[misc]
+
+
+def test_a_mask_of_infinities() -> None:
+    q = cr.Tensor(np.random.default_rng(0).normal(size=(3, 2)))
+    below = np.tril(np.ones((3, 3))) > 0
+    mask = np.where(below, 0.0, -np.inf)
+    for y in (
+        cr.sum(cr.softmax(cr.where(below, q @ q.T, -np.inf), axis=-1) @ q),
+        cr.sum(cr.softmax(q @ q.T + mask, axis=-1) @ q),
+        cr.sum(cr.logsumexp(q @ q.T + mask, axis=-1)),
+        cr.sum(cr.max(q @ q.T + mask, axis=-1)),
+    ):
+        report = cr.check(y)
+        assert report, str(report)
+
+
 @pytest.mark.parametrize(("name", "edge", "inward"), EDGES)
 def test_next_to_a_singularity_right_is_right_and_wrong_is_wrong(name: str, edge: float, inward: float) -> None:
     f, op = getattr(cr, name), getattr(cr, name).op

@@ -46,6 +46,57 @@ def test_the_truth_lies_within_the_error_estimate(name: str, scale: float) -> No
     assert within >= 0.95 * len(points)
 
 
+#   rounding inside, whose finest steps agree          derivative                        from where to where
+HIDDEN: dict[str, tuple[Any, Any, float, float]] = {
+    "(1-cos x)/x":        (lambda x: (1 - np.cos(x)) / x,           lambda x: 1/2 - x*x/8,    1e-7, 1e-3),
+    "(exp x-1)/x":        (lambda x: (np.exp(x) - 1) / x,           lambda x: 1/2 + x/3 + x*x/8,       1e-12, 1e-3),
+    "(exp x-1-x)/x":      (lambda x: (np.exp(x) - 1 - x) / x,       lambda x: 1/2 + x/3 + x*x/8,       1e-12, 1e-3),
+    "log(1+x)/x":         (lambda x: np.log(1 + x) / x,             lambda x: -1/2 + 2*x/3 - 3*x*x/4,  1e-12, 1e-3),
+    "(sqrt(1+xx)-1)/x":   (lambda x: (np.sqrt(1 + x*x) - 1) / x,    lambda x: 1/2 - 3*x*x/8,  1e-7, 1e-3),
+    "1/tanh x-1/x":       (lambda x: 1 / np.tanh(x) - 1 / x,        lambda x: 1/3 - x*x/15,   1e-12, 1e-3),
+    "sqrt(1-xx)":         (lambda d: np.sqrt(1 - (1-d)*(1-d)),      lambda d: (1-d) / np.sqrt(d*(2-d)), 1e-9, 1e-3),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_a_plateau_of_rounding_is_found_out(name: str) -> None:
+    f, slope, low, high = HIDDEN[name]
+    for x in np.geomspace(low, high, 12).tolist():
+        estimate = derivative(lambda t: float(f(t)), x)
+        truth = float(slope(x))
+        between = estimate.kink or (estimate.value, estimate.value)
+        assert min(between) - 2 * estimate.error <= truth <= max(between) + 2 * estimate.error, f"{x}: {estimate}"
+        assert estimate.error < abs(truth) / 4, f"{x}: {estimate}"
+
+
+def at_zero(f: Any) -> Any:
+    return lambda x: float(np.where(x == 0, 0.0, f(np.where(x == 0, 1.0, x))))
+
+
+@pytest.mark.parametrize("name", ["(1-cos x)/x", "(sqrt(1+xx)-1)/x", "1/tanh x-1/x"])
+def test_a_function_that_is_mended_at_0_has_its_slope_there(name: str) -> None:
+    f, slope, _, _ = HIDDEN[name]
+    estimate = derivative(at_zero(f), 0.0)
+    assert abs(estimate.value - slope(0.0)) <= estimate.error < 1e-6
+
+
+@pytest.mark.parametrize("distance", [1e-3, 1e-5, 1e-7, 1e-9])
+def test_a_kink_beside_is_none_here(distance: float) -> None:
+    for x, exact in ((1.0 - distance, 0.0), (1.0 + distance, 1.0)):
+        estimate = derivative(lambda t: max(t, 1.0), x)
+        assert estimate.kink is None
+        assert abs(estimate.value - exact) <= estimate.error < 1e-3
+
+
+def test_many_kinks_are_no_rounding() -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(40):
+        w, b, c = rng.normal(size=(3, 32))
+        b *= 10.0 ** rng.uniform(-3, 0)
+        estimate = derivative(lambda u, w=w, b=b, c=c: float(np.sum(c * np.maximum(w * (u - 0.7) + b, 0.0))), 0.7)  # type: ignore[misc]
+        assert abs(estimate.value - np.sum(c * w * (b > 0))) <= estimate.error < 1e-3
+
+
 @pytest.mark.parametrize("x", [1e-300, 1e-12, 1e12, 1e100])
 def test_the_step_follows_the_argument(x: float) -> None:
     assert derivative(math.log, x).value == pytest.approx(1 / x, rel=1e-9)
