@@ -282,9 +282,11 @@ class LivePage:
             if not self.shared.over:
                 self.wait_for_interrupt()
             self.close()
-        except BaseException:  # Ctrl-C, say
+        except BaseException as error:
+            waited = isinstance(error, KeyboardInterrupt) and self.shared.finished and not self.shared.over
             self.close()
-            raise
+            if not waited:  # for just that
+                raise
 
     def finish(self, problem: str) -> None:
         """Show how it ended."""
@@ -299,11 +301,8 @@ class LivePage:
 
     def wait_for_interrupt(self) -> None:
         print("live: training has ended; its page stays until Ctrl-C", flush=True)
-        try:
-            while True:
-                time.sleep(3600.0)
-        except KeyboardInterrupt:
-            return
+        while True:
+            time.sleep(3600.0)
 
     def close(self) -> None:
         """End it, without waiting for anybody where that had begun before, and was interrupted."""
