@@ -25,6 +25,7 @@ from .variables import precision
 
 CALLED_OFF = (*FAILURES, RuntimeError)
 SLACK = 4.0  # how many times the usual rounding error a correct result may have
+LEAST = {float(i.eps): float(i.smallest_subnormal) for i in map(np.finfo, (np.float16, np.float32))}  # which these lose
 SHAKEN = 4  # times that a computation is repeated to see what rounding does to it
 SIXTEENTHS = np.r_[-24:-7, 8:25] / 16  # random weights: none near 0, and every floating-point type holds them
 
@@ -157,7 +158,8 @@ def shaken(roots: Sequence[Node], rng: np.random.Generator, eps: float = EPS) ->
         twins[node] = node
         if node.args:
             again = twin(node, tuple([twins.get(arg, arg) if isinstance(arg, Node) else arg for arg in node.args]))
-            again._raw = like(again._raw, again._raw * (1.0 + eps * rng.choice(SIXTEENTHS, np.shape(again._raw))))
+            by = rng.choice(SIXTEENTHS, np.shape(again._raw))
+            again._raw = like(again._raw, again._raw * (1.0 + eps * by) + LEAST.get(eps, 0.0) * by)
             twins[node] = again
     return [twins[root] for root in roots]
 
