@@ -315,13 +315,16 @@ def test_a_second_order_rule_is_wrong_at_a_removable_singularity_too() -> None:
     assert [row.order for row in report.wrong] == [2], str(report)
 
 
-@pytest.mark.parametrize("size", [3, 4, 5])
+@pytest.mark.parametrize("size", [3, 5])
 def test_ties_of_many(size: int) -> None:
-    for seed in range(4):
+    for seed in range(2):
         report = cr.check_row(cr.sort, np.ones(size), seed=seed)
         assert report, str(report)
-    for name, factor in (("twice", 2.0), ("a little", 1.01), ("nothing", 0.0)):
-        assert not cr.check_row(cr.custom(name, np.sort, lambda g, y, x, a=factor: a * g), np.ones(size))  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("factor", [2.0, 1.01, 0.0])
+def test_ties_do_not_hide_a_wrong_rule(factor: float) -> None:
+    assert not cr.check_row(cr.custom("sorted", np.sort, lambda g, y, x: factor * g), np.ones(3))
 
 
 def test_a_mask_of_infinities() -> None:
