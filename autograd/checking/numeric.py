@@ -295,7 +295,7 @@ def slopes(
     blurred &= bend[0] * ahead[0] > SURE * (4 * eps * sizes[0] + 4 * rough[0]) / ahead[0]  # which is no noise
     error = np.where(blurred, np.fmax(error, np.abs(first)), error)
     jumps = np.abs(np.diff(right - left, axis=0))[: NOISE_STEPS - 1]  # from float to float, by all that it is
-    error = np.where(np.min(jumps, axis=0) > np.median(sizes, axis=0) * HASHED, np.inf, error)
+    error = np.where(np.min(jumps, axis=0) > sizes[min(2 * NOISE_STEPS, len(sizes) - 1)] * HASHED, np.inf, error)
     apart = sides[0][1] + sides[1][1]
     jump = np.isinf(before) & (before == after) & level(here - left) & level(right - here)
     if np.any(jump):  # the result here stands alone: it counts how the left goes on, and the jump over to the right
@@ -348,15 +348,13 @@ def noise_of(moves: Array, sizes: Array, h: Array, eps: float, rough: Array, uns
     jitter[:-2] = np.nan_to_num(np.abs(slope[1:] - slope[:-1]) * h[:-2], posinf=0.0)
     bends = jitter[:-1] <= jitter[1:] / FADING
     jitter[:-1] = np.where(bends, 0.0, jitter[:-1])
-    jitter[NOISE_STEPS:] = np.where(unseen[NOISE_STEPS:], jitter[NOISE_STEPS:], 0.0)
-    noise: Array = np.fmax(4 * eps * size + LEAST, 4 * np.fmax(rough, largest_later(jitter)))
-    return np.asarray(np.fmax(noise, grain_of(moves, size, h)))
-
-
-def largest_later(jitter: Array) -> Array:
-    """At each step that of all larger ones, and of the smallest ones at every step."""
-    first = np.max(jitter[:NOISE_STEPS], axis=0, initial=0.0)
-    return np.asarray(np.fmax(first, np.maximum.accumulate(jitter[::-1])[::-1]))
+    shown: Any = np.max(jitter[:NOISE_STEPS], axis=0, initial=0.0)
+    if np.any(unseen):  # at each step, what is shown by all larger ones
+        later = np.where(unseen, jitter, 0.0)[::-1]
+        shown = np.fmax(np.fmax(shown, rough), np.maximum.accumulate(later)[::-1])
+    elif np.any(rough):
+        shown = np.fmax(shown, rough)
+    return np.asarray(np.fmax(np.fmax(4 * eps * size + LEAST, 4 * shown), grain_of(moves, size, h)))
 
 
 def grain_of(moves: Array, size: Array, h: Array) -> Array:
