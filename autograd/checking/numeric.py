@@ -188,7 +188,7 @@ class Probe:
             return np.zeros(self.x.shape, bool)
         ahead, behind = self.moves(h)
         rough = extrapolated((right - left) / (ahead + behind), 1, power=2)
-        jitter = np.nan_to_num(np.abs(rough[1:] - rough[:-1]) * h[:-2], posinf=0.0)
+        jitter = finite(np.abs(rough[1:] - rough[:-1]) * h[:-2])
         seen = 4 * self.eps * np.fmax.accumulate(np.fmax(np.abs(right), np.abs(left)))[:-3] + LEAST
         doubts = jitter[:-1] > jitter[1:] / FADING
         first = np.max(np.where(doubts, jitter[:-1], 0.0)[:NOISE_STEPS], axis=0, initial=0.0)
@@ -281,20 +281,21 @@ def slopes(
     x itself counts as known up to `shaken`: a function may round it, and stands a little beside, with the slope there.
     """
     sizes = np.fmax(np.abs(right), np.abs(left))
-    rough, unseen = np.broadcast_to(rough, right.shape), np.broadcast_to(unseen, right.shape)
     found_noise = np.fmax(noise, noise_of(right - left, sizes, ahead, eps, rough, unseen, power=2))
-    bend = np.nan_to_num(np.abs((right - here) / ahead - (here - left) / behind) / ahead, posinf=0.0)
-    first = ((right - left) / (ahead + behind))[0]
-    central = best((right - left) / (ahead + behind), found_noise / ahead + bend * shaken, power=2)
+    bend = finite(np.abs((right - here) / ahead - (here - left) / behind) / ahead)
+    differences = (right - left) / (ahead + behind)
+    first = differences[0]
+    central = best(differences, found_noise / ahead + bend * shaken, power=2)
     before, after, sides = one_sided(here, right, left, ahead, behind, eps, noise, rough, unseen)
     value, error, rounding = central
     for side in sides:
         edge = np.isnan(value) & np.isfinite(side[0])  # the other side is outside the domain
         value, error, rounding = (np.where(edge, own, x) for own, x in zip(side, (value, error, rounding), strict=True))
     blurred = (bend * shaken)[0] > BLURRED * np.abs(first)
-    blurred &= bend[0] * ahead[0] > SURE * (4 * eps * sizes[0] + 4 * rough[0]) / ahead[0]  # which is no noise
+    blurred &= bend[0] * ahead[0] > SURE * 4 * (eps * sizes[0] + at_first(rough)) / ahead[0]  # which is no noise
     error = np.where(blurred, np.fmax(error, np.abs(first)), error)
-    jumps = np.abs(np.diff(right - left, axis=0))[: NOISE_STEPS - 1]  # from float to float, by all that it is
+    moves = (right - left)[:NOISE_STEPS]
+    jumps = np.abs(moves[1:] - moves[:-1])  # from float to float, by all that it is
     error = np.where(np.min(jumps, axis=0) > sizes[min(2 * NOISE_STEPS, len(sizes) - 1)] * HASHED, np.inf, error)
     apart = sides[0][1] + sides[1][1]
     jump = np.isinf(before) & (before == after) & level(here - left) & level(right - here)
@@ -311,6 +312,14 @@ def slopes(
     return Slopes(value, error, rounding, np.where(kink, before, value), np.where(kink, after, value), kink, size)
 
 
+def finite(x: Array) -> Array:
+    return np.asarray(np.where(x < np.inf, x, 0.0))
+
+
+def at_first(rough: Any) -> Any:
+    return rough[0] if np.ndim(rough) else rough
+
+
 def largest_move(here: Any, right: Array, left: Array) -> Array:
     return np.asarray(np.fmax.reduce(np.fmax(np.abs(right - here), np.abs(left - here)), axis=0, initial=0.0))
 
@@ -323,31 +332,31 @@ def one_sided(
     behind: Array,
     eps: float,
     noise: Any,
-    rough: Array,
+    rough: Any,
     unseen: Any,
 ) -> tuple[Array, Array, list[tuple[Array, Array, Array]]]:
     """The slopes before and after, and again with error and rounding; both in one go, as columns side by side."""
     moves = np.concatenate([here - left, right - here], axis=1)
     h = np.concatenate([np.broadcast_to(step, right.shape) for step in (behind, ahead)], axis=1)
     sizes = np.fmax(np.concatenate([np.abs(left), np.abs(right)], axis=1), np.tile(np.abs(here), 2))
-    noise, rough, unseen = np.tile(np.broadcast_to(noise, here.shape), 2), np.tile(rough, 2), np.tile(unseen, 2)
+    noise = np.tile(np.broadcast_to(noise, here.shape), 2)
+    rough, unseen = (np.tile(x, 2) if np.ndim(x) else x for x in (rough, unseen))
     found_noise = np.fmax(noise, noise_of(moves, sizes, h, eps, rough, unseen, power=1))
-    steep = upright(moves, np.fmax(COARSE * sizes[0], SURE * np.fmax(noise, rough[0])))
+    steep = upright(moves, np.fmax(COARSE * sizes[0], SURE * np.fmax(noise, at_first(rough))))
     value, error, rounding = best(moves / h, 2 * found_noise / h, power=1)
     value, error = np.where(steep, np.copysign(np.inf, moves[0]), value), np.where(steep, 0.0, error)
     sides = list(zip(*(np.split(x, 2) for x in (value, error, rounding)), strict=True))
     return sides[0][0], sides[1][0], sides
 
 
-def noise_of(moves: Array, sizes: Array, h: Array, eps: float, rough: Array, unseen: Any, power: int) -> Array:
+def noise_of(moves: Array, sizes: Array, h: Array, eps: float, rough: Any, unseen: Any, power: int) -> Array:
     """How much rounding may have moved the samples: by the type of the result, by what the smallest steps show, and where
     it is known that there is some inside the function, by what all steps show."""
     size = np.fmax.accumulate(sizes)
     slope = extrapolated(moves / h, 1, power)  # so that curvature does not pass for noise
     jitter = np.zeros(moves.shape)
-    jitter[:-2] = np.nan_to_num(np.abs(slope[1:] - slope[:-1]) * h[:-2], posinf=0.0)
-    bends = jitter[:-1] <= jitter[1:] / FADING
-    jitter[:-1] = np.where(bends, 0.0, jitter[:-1])
+    jitter[:-2] = finite(np.abs(slope[1:] - slope[:-1]) * h[:-2])
+    jitter[:-1] *= jitter[:-1] > jitter[1:] / FADING  # the others only show that it bends
     shown: Any = np.max(jitter[:NOISE_STEPS], axis=0, initial=0.0)
     if np.any(unseen):  # at each step, what is shown by all larger ones
         later = np.where(unseen, jitter, 0.0)[::-1]
@@ -359,6 +368,8 @@ def noise_of(moves: Array, sizes: Array, h: Array, eps: float, rough: Array, uns
 
 def grain_of(moves: Array, size: Array, h: Array) -> Array:
     """The grain on which results lie that round coarsely inside: they stand still at first, then take a small step."""
+    if np.all(moves[0] != 0):
+        return np.zeros(())
     first = np.argmax(moves != 0, axis=0)[None]
     grain = np.abs(np.take_along_axis(moves, first, 0))
     parts = PARTS * np.nan_to_num(moves / grain)
@@ -379,7 +390,7 @@ def best(differences: Array, rounding: Array, power: int) -> tuple[Array, Array,
     usable = np.logical_and.accumulate(np.isfinite(differences))
     column = np.where(usable, differences, np.nan)
     jumps = np.zeros((len(column) + 1, *column.shape[1:]))
-    jumps[1:-1] = np.nan_to_num(np.abs(column[1:] - column[:-1]), nan=0.0, posinf=np.inf)
+    jumps[1:-1] = np.fmax(np.abs(column[1:] - column[:-1]), 0.0)  # NaN is no jump
     reach = rounding + np.maximum(jumps[:-1] / 2, jumps[1:])  # half: at an upright tangent slopes double
     lowest, highest = np.maximum.accumulate(column - reach), np.minimum.accumulate(column + reach)
     entries: list[Array] = []
@@ -415,9 +426,10 @@ def level(moves: Array) -> NDArray[np.bool]:
     return found
 
 
-def past_a_jump(side: Array, h: Array, eps: float, noise: Any, rough: Array, unseen: Any) -> tuple[Array, Array]:
+def past_a_jump(side: Array, h: Array, eps: float, noise: Any, rough: Any, unseen: Any) -> tuple[Array, Array]:
     """The slope of one side away from x, without x itself, and its error."""
     moves, steps = side[1:] - side[0], h[1:] - h[0]
-    found_noise = np.fmax(noise, noise_of(moves, np.abs(side[1:]), steps, eps, rough[1:], unseen[1:], power=1))
+    rough, unseen = (x[1:] if np.ndim(x) else x for x in (rough, unseen))
+    found_noise = np.fmax(noise, noise_of(moves, np.abs(side[1:]), steps, eps, rough, unseen, power=1))
     value, error, _ = best(moves / steps, 2 * found_noise / steps, power=1)
     return value, error
