@@ -211,7 +211,7 @@ class Probe:
         moved = largest_move(here, right, left) / h[-1]
         flat = ~(moved > SURE * noise / h[-1])
         if np.any(flat):  # perhaps they do further away
-            h_most = np.fmax.reduce(steps(self.x), axis=0)[None]
+            h_most = np.ldexp(UNEVEN, np.frexp(np.fmax(np.abs(self.x), 1.0))[1] - 3)[None]
             moved = np.where(flat, largest_move(here, *self.samples(h_most)) / h_most[0], moved)
         return Slopes(value, error, noise / h[0], value, value, np.zeros(value.shape, bool), moved)
 

@@ -25,7 +25,8 @@ from .variables import precision
 
 CALLED_OFF = (*FAILURES, RuntimeError)
 SLACK = 4.0  # how many times the usual rounding error a correct result may have
-LEAST = {float(i.eps): float(i.smallest_subnormal) for i in map(np.finfo, (np.float16, np.float32))}  # which these lose
+COARSE: tuple[np.finfo[Any], ...] = (np.finfo(np.float16), np.finfo(np.float32))
+LEAST = {float(info.eps): float(info.smallest_subnormal) for info in COARSE}  # what they lose however small a number is
 SHAKEN = 4  # times that a computation is repeated to see what rounding does to it
 SIXTEENTHS = np.r_[-24:-7, 8:25] / 16  # random weights: none near 0, and every floating-point type holds them
 

@@ -20,7 +20,7 @@ from ..graph import Node, ancestry, cotangents
 from ..ops.reduction import norm
 from ..optional.progress import followed
 from ..primitive import computed, renewed
-from .compared import ROUNDING, TELLING, Compared, advice, compared, directions, summed_up
+from .compared import ROUNDING, TELLING, VAGUE, Compared, advice, compared, directions, summed_up
 from .numeric import EPS, Array, Estimate, Probe
 from .operation import CALLED_OFF, SIXTEENTHS, SLACK, like, roundings_in, sharp, twin, variable_like
 from .report import ACCEPTED, BLANK, NOT_FINITE, WRONG, Row
@@ -114,9 +114,10 @@ class Whole:
                 return part, summed_up(blank, [part], unreached, np.array(False))
 
             part, row = judged(ROUNDING * sizes)
-            settled = float(part.numeric[0]) != float(
-                found.value[0]
-            )  # by a complex step, which finds nothing that both lost
+            vague = not float(found.error[0]) < VAGUE * abs(
+                float(found.value[0])
+            )  # so a complex step had to settle it,
+            settled = vague and float(part.numeric[0]) != float(found.value[0])  # which finds nothing that both lost
             if row.verdict == WRONG or settled:
                 part, row = judged(ROUNDING * sizes + self.rounded(v))
             if part.taylor is not None:
