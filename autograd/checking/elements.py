@@ -101,7 +101,7 @@ class ByElement:
 
     def agrees(self, numeric: Estimate, node: Node, index: tuple[int, ...]) -> bool:
         """Whether the chain rule does with a numeric derivative, where the variables now are."""
-        found = by_chain_rule(self.f, list(self.named), self.seed)
+        found = by_chain_rule(self.f, self.named, self.seed)
         return judged(float(found.slopes[node][index]), numeric, found.precision[node])[1] in (RIGHT, KINK)
 
     def line(self, node: Node, index: tuple[int, ...]) -> Probe:
